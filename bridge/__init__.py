@@ -1,0 +1,1 @@
+"""The server: one customer's call and texts as one session."""

@@ -1,0 +1,1 @@
+"""Audio without sockets: G.711, RTP, DTMF, players."""

@@ -1,0 +1,1 @@
+"""SIP without sockets (RFC 3261)."""

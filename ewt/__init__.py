@@ -1,0 +1,1 @@
+"""Estimated waiting time."""

@@ -1,0 +1,1 @@
+"""What a YAML call flow means."""

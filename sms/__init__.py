@@ -1,0 +1,1 @@
+"""Texts: what they are, what they may say, who carries them."""
