@@ -155,7 +155,9 @@ class Desk(Protocol):
     def reasons(self) -> tuple[str, ...]:
         """The reasons an agent may give for not being ready."""
 
-    async def set_state(self, agent: AgentId, state: Literal["ready", "not_ready", "offline"], reason: str | None = None) -> None: ...
+    async def set_state(
+        self, agent: AgentId, state: Literal["ready", "not_ready", "offline"], reason: str | None = None
+    ) -> None: ...
 
     def offers(self, agent: AgentId) -> tuple[OfferedWork, ...]: ...
 
