@@ -1,0 +1,340 @@
+"""What every call provider promises, whatever carries its calls.
+
+A `Line` is a provider with a caller's hands and ears around it; a new provider joins by adding its line to `LINES`.
+"""
+
+import asyncio
+import wave
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pytest
+
+from bridge.events import (
+    AgentLegAnswered,
+    AgentLegEnded,
+    AgentLegFailed,
+    AnswerCall,
+    AudioConnected,
+    CallArrived,
+    CallEnded,
+    CallEvent,
+    ConnectAgent,
+    DigitsReceived,
+    DropAgent,
+    HangUp,
+    LegId,
+    PlayMusic,
+    PlayPrompts,
+    PromptFinished,
+    RefuseCall,
+    StopAudio,
+)
+from bridge.telephony.loopback import AgentPhone, LoopbackCallProvider
+from bridge.telephony.provider import CallProvider
+
+CALLER, CALLED = "+15550100123", "+15550100200"
+AGENT = LegId("agent-leg-1")
+SHORT, LONG = "support/en/short.wav", "support/en/long.wav"
+PATIENCE = 5.0
+
+E = TypeVar("E", bound=CallEvent)
+
+
+class Line(Protocol):
+    """A provider and somebody who calls it."""
+
+    events: list[CallEvent]
+
+    @property
+    def provider(self) -> CallProvider: ...
+
+    async def dial(self) -> None: ...
+
+    async def press(self, digit: str) -> None: ...
+
+    async def hang_up(self) -> None: ...
+
+    def agent_address(self, kind: str) -> str:
+        """The address of a phone that is `ready`, `busy` or `away`."""
+
+    async def agent_hangs_up(self) -> None: ...
+
+
+class LoopbackLine:
+    """The loopback provider."""
+
+    def __init__(self, prompts: Path) -> None:
+        self.events: list[CallEvent] = []
+        phones = {
+            "loopback:ready": AgentPhone(answer_after=0.05),
+            "loopback:busy": AgentPhone(busy=True),
+            "loopback:away": AgentPhone(answer_after=3600.0),
+        }
+        self.provider = LoopbackCallProvider(self._keep, prompts, agent_phones=phones)
+        self._leg = LegId("")
+
+    async def _keep(self, event: CallEvent) -> None:
+        self.events.append(event)
+
+    async def dial(self) -> None:
+        self._leg = await self.provider.dial(CALLER, CALLED)
+
+    async def press(self, digit: str) -> None:
+        await self.provider.press(self._leg, digit)
+
+    async def hang_up(self) -> None:
+        await self.provider.hang_up(self._leg)
+
+    def agent_address(self, kind: str) -> str:
+        return f"loopback:{kind}"
+
+    async def agent_hangs_up(self) -> None:
+        await self.provider.agent_hang_up(self._leg)
+
+
+@asynccontextmanager
+async def loopback_line(prompts: Path) -> AsyncIterator[Line]:
+    line = LoopbackLine(prompts)
+    async with line.provider:
+        yield line
+
+
+LINES: dict[str, Callable[[Path], AbstractAsyncContextManager[Line]]] = {"loopback": loopback_line}
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prompts")
+    for name, seconds in ((SHORT, 0.1), (LONG, 30.0), ("music/calm.wav", 0.5)):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(path), "wb") as recording:
+            recording.setnchannels(1)
+            recording.setsampwidth(2)
+            recording.setframerate(8000)
+            recording.writeframes(bytes(2 * int(8000 * seconds)))
+    return folder
+
+
+@pytest.fixture(params=sorted(LINES))
+async def line(request: pytest.FixtureRequest, prompts: Path) -> AsyncIterator[Line]:
+    async with LINES[request.param](prompts) as the_line:
+        yield the_line
+
+
+async def event(line: Line, kind: type[E], count: int = 1) -> E:
+    """The *count*-th event of *kind*, as soon as it has been reported."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = [event for event in line.events if isinstance(event, kind)]
+            if len(found) >= count:
+                return found[count - 1]
+            await asyncio.sleep(0.005)
+
+
+async def answered(line: Line) -> LegId:
+    """A call that has arrived and been answered."""
+    await line.dial()
+    leg = (await event(line, CallArrived)).leg
+    await line.provider.perform(AnswerCall(leg=leg))
+    return leg
+
+
+async def test_a_call_arrives_with_both_numbers(line: Line) -> None:
+    """The first event of a leg says who calls whom and by which provider."""
+    await line.dial()
+
+    arrived = await event(line, CallArrived)
+
+    assert (CALLER, CALLED, line.provider.name) == (arrived.caller, arrived.called, arrived.provider)
+    assert [arrived] == line.events
+
+
+async def test_an_unanswered_caller_hangs_up_with_cancel(line: Line) -> None:
+    """Giving up before the answer is `cancel`."""
+    await line.dial()
+    leg = (await event(line, CallArrived)).leg
+
+    await line.hang_up()
+
+    assert CallEnded(leg=leg, by="caller", cause="cancel") == await event(line, CallEnded)
+
+
+async def test_an_answered_caller_hangs_up_with_bye(line: Line) -> None:
+    """Hanging up after the answer is `bye`."""
+    leg = await answered(line)
+
+    await line.hang_up()
+
+    assert CallEnded(leg=leg, by="caller", cause="bye") == await event(line, CallEnded)
+
+
+async def test_a_refused_call_ends_with_its_status(line: Line) -> None:
+    """A refusal ends the leg; the cause is the status."""
+    await line.dial()
+    leg = (await event(line, CallArrived)).leg
+
+    await line.provider.perform(RefuseCall(leg=leg, status=486))
+
+    assert CallEnded(leg=leg, by="platform", cause="486") == await event(line, CallEnded)
+
+
+async def test_the_platform_hangs_up(line: Line) -> None:
+    """`HangUp` ends the leg in the platform's name."""
+    leg = await answered(line)
+
+    await line.provider.perform(HangUp(leg=leg))
+
+    assert CallEnded(leg=leg, by="platform", cause="bye") == await event(line, CallEnded)
+
+
+async def test_a_prompt_plays_to_its_end(line: Line) -> None:
+    """`PromptFinished` tells that all of it was heard."""
+    leg = await answered(line)
+
+    await line.provider.perform(PlayPrompts(leg=leg, play=7, audio=(SHORT, SHORT)))
+
+    finished = await event(line, PromptFinished)
+    assert (finished.play, finished.completed) == (7, True)
+    assert finished.heard == pytest.approx(0.2, abs=0.045)
+
+
+async def test_a_key_cuts_a_prompt_with_barge_in(line: Line) -> None:
+    """With barge-in a key ends the prompt at once, and the key is reported after that."""
+    leg = await answered(line)
+    await line.provider.perform(PlayPrompts(leg=leg, play=1, audio=(LONG,)))
+
+    await line.press("1")
+
+    assert DigitsReceived(leg=leg, digits="1") == await event(line, DigitsReceived)
+    finished = await event(line, PromptFinished)
+    assert (finished.play, finished.completed) == (1, False)
+    assert finished.heard < 5.0
+
+
+async def test_without_barge_in_a_key_is_only_reported(line: Line) -> None:
+    """Without barge-in the prompt goes on; the key is reported all the same."""
+    leg = await answered(line)
+    await line.provider.perform(PlayPrompts(leg=leg, play=1, audio=(LONG,), barge_in=False))
+
+    await line.press("#")
+
+    assert DigitsReceived(leg=leg, digits="#") == await event(line, DigitsReceived)
+    assert not [each for each in line.events if isinstance(each, PromptFinished)]
+
+
+async def test_a_newer_play_cuts_the_older(line: Line) -> None:
+    """Each play is reported once: the older as cut, the newer as heard."""
+    leg = await answered(line)
+    await line.provider.perform(PlayPrompts(leg=leg, play=1, audio=(LONG,)))
+
+    await line.provider.perform(PlayPrompts(leg=leg, play=2, audio=(SHORT,)))
+
+    await event(line, PromptFinished, count=2)
+    assert [(each.play, each.completed) for each in line.events if isinstance(each, PromptFinished)] == [(1, False), (2, True)]
+
+
+@pytest.mark.parametrize("silencer", ["music", "stop"])
+async def test_music_and_stop_cut_a_prompt(line: Line, silencer: str) -> None:
+    """Music and silence take the place of a prompt, which is reported as cut."""
+    leg = await answered(line)
+    await line.provider.perform(PlayPrompts(leg=leg, play=1, audio=(LONG,)))
+
+    await line.provider.perform(PlayMusic(leg=leg, name="calm") if silencer == "music" else StopAudio(leg=leg))
+
+    assert not (await event(line, PromptFinished)).completed
+
+
+async def test_a_missing_recording_is_skipped(line: Line) -> None:
+    """A recording that is not there costs no call."""
+    leg = await answered(line)
+
+    await line.provider.perform(PlayPrompts(leg=leg, play=1, audio=("support/en/nowhere.wav", SHORT)))
+
+    assert (await event(line, PromptFinished)).completed
+
+
+async def test_an_agent_is_connected(line: Line) -> None:
+    """The agent's phone is picked up, what the caller heard is cut, then audio flows both ways."""
+    leg = await answered(line)
+    await line.provider.perform(PlayPrompts(leg=leg, play=1, audio=(LONG,)))
+
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=AGENT, address=line.agent_address("ready")))
+
+    assert AgentLegAnswered(leg=leg, agent_leg=AGENT) == await event(line, AgentLegAnswered)
+    assert AudioConnected(leg=leg, agent_leg=AGENT) == await event(line, AudioConnected)
+    assert not (await event(line, PromptFinished)).completed
+
+
+async def test_a_busy_agent_is_reported_and_the_caller_stays(line: Line) -> None:
+    """Busy is 486; the caller's leg is untouched."""
+    leg = await answered(line)
+
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=AGENT, address=line.agent_address("busy")))
+
+    assert (await event(line, AgentLegFailed)).status == 486
+    await line.press("1")
+    assert DigitsReceived(leg=leg, digits="1") == await event(line, DigitsReceived)
+
+
+async def test_an_agent_who_does_not_answer_is_408(line: Line) -> None:
+    """After the ring timeout nobody rings any more."""
+    leg = await answered(line)
+
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=AGENT, address=line.agent_address("away"), ring_timeout=0.2))
+
+    assert (await event(line, AgentLegFailed)).status == 408
+
+
+async def test_a_dropped_agent_leaves_the_caller(line: Line) -> None:
+    """`DropAgent` ends the agent leg only."""
+    leg = await answered(line)
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=AGENT, address=line.agent_address("ready")))
+    await event(line, AudioConnected)
+
+    await line.provider.perform(DropAgent(leg=leg, agent_leg=AGENT))
+
+    assert AgentLegEnded(leg=leg, agent_leg=AGENT, by="platform") == await event(line, AgentLegEnded)
+    await line.press("5")
+    await event(line, DigitsReceived)
+
+
+async def test_an_agent_who_hangs_up_leaves_the_caller(line: Line) -> None:
+    """The agent's phone going down ends the agent leg only."""
+    leg = await answered(line)
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=AGENT, address=line.agent_address("ready")))
+    await event(line, AudioConnected)
+
+    await line.agent_hangs_up()
+
+    assert AgentLegEnded(leg=leg, agent_leg=AGENT, by="agent") == await event(line, AgentLegEnded)
+    assert not [each for each in line.events if isinstance(each, CallEnded)]
+
+
+async def test_nothing_follows_the_end(line: Line) -> None:
+    """`CallEnded` is the last event of a leg, with an agent on the line and a prompt under way too; commands do nothing."""
+    leg = await answered(line)
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=AGENT, address=line.agent_address("ready")))
+    await event(line, AudioConnected)
+    await line.hang_up()
+    await event(line, CallEnded)
+
+    await line.provider.perform(PlayPrompts(leg=leg, play=9, audio=(SHORT,)))
+    await line.provider.perform(HangUp(leg=leg))
+    await asyncio.sleep(0.2)
+
+    assert CallEnded(leg=leg, by="caller", cause="bye") == line.events[-1]
+    assert len([each for each in line.events if isinstance(each, CallEnded)]) == 1
+
+
+async def test_a_draining_provider_takes_no_new_call(line: Line) -> None:
+    """After `drain` nobody is told of a new call, and the one in progress goes on."""
+    leg = await answered(line)
+
+    await line.provider.drain()
+    await line.provider.perform(PlayPrompts(leg=leg, play=1, audio=(SHORT,)))
+
+    assert (await event(line, PromptFinished)).completed
