@@ -1,0 +1,58 @@
+"""What a provider's error code means: whose fault, whether to try again, what to do. The table is `errors.yaml`."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from ruamel.yaml import YAML
+
+from sms.provider import ErrorClass
+
+Retry: TypeAlias = Literal["never", "once", "later"]
+"""`once`: at most one more try, much later, and only while somebody still waits for it."""
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """What an error code means."""
+
+    error_class: ErrorClass
+    retry: Retry
+    action: str
+    """What to do, for the operations guide and the supervisor."""
+    explanation: str
+    known: bool
+    """False when the code is not in the table and its range decided."""
+
+
+def diagnose(provider: str, code: str | int | None) -> Diagnosis:
+    """What *code* of *provider* means; an unlisted code is taken for what its range mostly is."""
+    rules = _table()["providers"].get(provider, {"codes": {}, "ranges": []})
+    number = int(code) if code is not None and str(code).isdecimal() else None
+    for group, codes in rules["codes"].items():
+        if number in codes:
+            return _diagnosis(group, codes[number], known=True)
+    for span in rules["ranges"]:
+        if number is not None and span["from"] <= number <= span["to"]:
+            return _diagnosis(span["group"], f"Code {number} is not in the table.", known=False)
+    return Diagnosis(
+        error_class="unknown",
+        retry="never",
+        action="Look the code up and add it to the table.",
+        explanation=f"Code {code} is not in the table.",
+        known=False,
+    )
+
+
+def _diagnosis(group: str, explanation: str, *, known: bool) -> Diagnosis:
+    rule = _table()["classes"][group]
+    return Diagnosis(
+        error_class=rule.get("class", group), retry=rule["retry"], action=rule["action"], explanation=explanation, known=known
+    )
+
+
+@cache
+def _table() -> Mapping[str, Any]:
+    table: Mapping[str, Any] = YAML(typ="safe", pure=True).load(files("sms").joinpath("errors.yaml").read_text("utf-8"))
+    return table
