@@ -1,0 +1,127 @@
+"""How the two databases differ: addresses, connections, upserts, migrations. Nothing else in the journal asks which one it is."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Table, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from bridge.journal.rows import JournalError, SchemaTooNewError
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process that writes to the same SQLite file (a backup, a migration)."""
+READERS = 4
+"""Connections for reading. SQLite reads a snapshot beside the writer, so they never wait for it."""
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+
+def address(url: str) -> URL:
+    """The address with our driver in it: `sqlite:///var/sidetone.db` or `postgresql://user@host/name`.
+
+    Raises:
+        JournalError: not one of the two, or SQLite in memory, which cannot keep anything.
+    """
+    parsed = make_url(url)
+    driver = DRIVERS.get(parsed.get_backend_name())
+    if driver is None:
+        raise JournalError(f"a journal is kept in sqlite or postgresql, not in {parsed.get_backend_name()}")
+    if driver == DRIVERS["sqlite"] and (parsed.database or ":memory:") == ":memory:":
+        raise JournalError("a journal needs a file: sqlite:///path/to/sidetone.db")
+    return parsed.set(drivername=driver)
+
+
+def make_engine(url: URL, *, writer: bool) -> AsyncEngine:
+    """Connections to the journal; none is opened yet. A writer has one, so that SQLite never sees two of ours."""
+    size = 1 if writer else READERS
+    # What people wrote and their numbers must not end up in the text of an error.
+    engine = create_async_engine(url, pool_size=size, max_overflow=0, hide_parameters=True)
+    if engine.dialect.name == "sqlite":
+        _create_file(url)
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def _connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+            _set_up_sqlite(connection, writer=writer)
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def _begun(connection: Connection) -> None:
+            # A writer takes the write lock at once: a lock upgraded half-way can fail without waiting.
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    return engine
+
+
+def _create_file(url: URL) -> None:
+    """Make the file, readable by its owner only: it holds phone numbers and what people wrote."""
+    assert url.database is not None
+    path = Path(url.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _set_up_sqlite(connection: Any, *, writer: bool) -> None:
+    # Transactions are begun by us: the driver's own way begins them late and not for reads.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000)}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # in WAL mode NORMAL may lose the last commits with the power
+    cursor.execute("PRAGMA foreign_keys = ON")
+    if not writer:
+        cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
+
+
+def insert(table: Table, dialect: str) -> Any:
+    """An INSERT that knows ON CONFLICT, which both databases write alike and SQLAlchemy keeps in two places."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def upsert(table: Table, dialect: str) -> Any:
+    """An INSERT that replaces the row with the same primary key."""
+    statement = insert(table, dialect)
+    keys = [column.name for column in table.primary_key]
+    rest = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+
+
+async def upgrade(url: str) -> str:
+    """Bring the schema to the newest revision, in one transaction, and return that revision.
+
+    Raises:
+        SchemaTooNewError: the database has a revision this version does not know. Nothing has changed.
+    """
+    engine = make_engine(address(url), writer=True)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade)
+    finally:
+        await asyncio.shield(engine.dispose())
+
+
+def _upgrade(connection: Connection) -> str:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    newest = scripts.get_current_head()
+    assert newest is not None
+    present = MigrationContext.configure(connection).get_current_revision()
+    if present == newest:
+        return newest
+    if present is not None and present not in {script.revision for script in scripts.walk_revisions()}:
+        raise SchemaTooNewError(
+            f"the journal has schema {present} and this version knows schemas up to {newest}: "
+            "run the version that wrote it, or a newer one"
+        )
+    command.upgrade(config, "head")
+    return newest

@@ -1,0 +1,294 @@
+"""What goes into the journal and comes out of it. Times are seconds since the Unix epoch."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from bridge.events import AgentId, Media, MessageId, ProviderRef, Purpose, QueueId, SessionId, TextState
+
+MessageState: TypeAlias = TextState | Literal["received"]
+"""`received` is the one state of an inbound text."""
+
+
+class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be asked of sessions without opening their snapshots."""
+
+    state: str
+    customer: str | None
+    """E.164, or None when withheld."""
+    our_number: str
+    language: str
+    queue: QueueId | None = None
+    agent: AgentId | None = None
+    opened_at: float
+    closed_at: float | None = None
+    """None while the session is open."""
+    text_state: str = "none"
+    call_state: str = "none"
+
+
+class TimelineLine(msgspec.Struct, frozen=True):
+    """One line of a session's timeline."""
+
+    at: float
+    kind: str
+    data: Mapping[str, Any]
+    n: int = 0
+    """Counts from 1 within the session. Given by the journal; what the caller puts here is ignored."""
+
+
+class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One text, inbound or outbound."""
+
+    id: MessageId
+    session: SessionId | None
+    """None for a text that belongs to no session."""
+    direction: Literal["in", "out"]
+    provider: str
+    provider_ref: ProviderRef | None = None
+    """None until the provider took the text. One (provider, ref) belongs to one text only."""
+    sender: str
+    recipient: str
+    body: str
+    media: tuple[Media, ...] = ()
+    state: MessageState
+    segments: int | None = None
+    error_code: str | None = None
+    purpose: Purpose | None = None
+    author: str
+    """`customer`, `agent:<id>`, `flow`, `system` or `api:<key name>`."""
+    created_at: float
+    updated_at: float | None = None
+    """None until the first update. Given by the journal."""
+
+
+class MessageUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """A step in a text's life. None leaves a column as it is.
+
+    Each step is also appended to the text's own ledger. That states only rise is the caller's rule, not checked here.
+    """
+
+    id: MessageId
+    state: MessageState
+    at: float
+    provider_ref: ProviderRef | None = None
+    segments: int | None = None
+    error_code: str | None = None
+
+
+class MessageStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a text's ledger."""
+
+    state: MessageState
+    at: float
+    provider_ref: ProviderRef | None
+    segments: int | None
+    error_code: str | None
+
+
+OutboxState: TypeAlias = Literal["pending", "attempting", "done"]
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A text that has to be handed to its provider, at most once."""
+
+    message: MessageId
+    priority: int
+    """0 is most urgent."""
+    created_at: float
+    due_at: float
+    """Not before this time."""
+    expires_at: float | None = None
+    """After this time it is worth nothing; None for never. The sender settles it as expired."""
+    state: OutboxState = "pending"
+    attempts: int = 0
+    attempted_at: float | None = None
+    outcome: str | None = None
+
+
+class OutboxDone(msgspec.Struct, frozen=True):
+    """The end of an outbox row: `accepted`, `rejected`, `expired`, `canceled`, or `given_up` for an outcome nobody knows."""
+
+    message: MessageId
+    outcome: str
+    at: float
+
+
+class OutboxText(msgspec.Struct, frozen=True):
+    """An outbox row together with its text."""
+
+    outbox: OutboxRow
+    message: MessageRow
+
+
+class ConsentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the consent ledger: who agreed to what, in which words, and how we know."""
+
+    number: str
+    purpose: Purpose
+    granted: bool
+    """False for a refusal or a withdrawal."""
+    words: str
+    language: str
+    evidence: str
+    actor: str = "customer"
+    at: float
+    session: SessionId | None = None
+
+
+class Suppression(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the suppression ledger: a number opted out of, or in again to, one of our senders."""
+
+    number: str
+    sender: str
+    """One of our numbers, or `*` for all of them."""
+    evidence: str
+    at: float
+
+
+class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision with everything it was made of, for `explain`."""
+
+    kind: str
+    """`offer.hold`, `offer.deflect`, `correlation`, `routing`."""
+    outcome: str
+    reason: str
+    inputs: Mapping[str, Any]
+    at: float
+
+
+class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What we know about a number."""
+
+    number: str
+    name: str | None = None
+    language: str | None = None
+    data: Mapping[str, Any] = {}
+    updated_at: float
+
+
+class AgentStateRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent is doing, as last heard."""
+
+    agent: AgentId
+    state: str
+    reason: str | None = None
+    since: float
+    data: Mapping[str, Any] = {}
+
+
+class InboundRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An inbound text as the provider gave it, kept before anybody has looked whose it is."""
+
+    provider: str
+    ref: ProviderRef
+    raw: bytes
+    """JSON."""
+    received_at: float
+    message: MessageId
+    """Our own id, given on arrival."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An HTTP response that is given again when the same request comes again."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be saved together or not at all."""
+
+    session: SessionId | None = None
+    """None for a unit outside any session; then `events`, `snapshot`, `row` and `timeline` must be empty."""
+    expected_seq: int | None = None
+    """The session's sequence number this unit was computed from (0: it does not exist yet). None: do not check."""
+    events: list[tuple[float, bytes]] = []
+    """(time, JSON). They get the session's next sequence numbers."""
+    snapshot: bytes | None = None
+    """JSON of the session's state after `events`. None keeps the one there is."""
+    row: SessionRow | None = None
+    """None keeps the one there is. A session's first unit needs both `row` and `snapshot`."""
+    timeline: list[TimelineLine] = []
+    messages: list[MessageRow] = []
+    message_updates: list[MessageUpdate] = []
+    outbox: list[OutboxRow] = []
+    outbox_done: list[OutboxDone] = []
+    consents: list[ConsentRow] = []
+    suppress: list[Suppression] = []
+    unsuppress: list[Suppression] = []
+    inbound_handled: list[MessageId] = []
+    decisions: list[DecisionRow] = []
+    contacts: list[ContactRow] = []
+    """Replace what was known of the number."""
+    agent_states: list[AgentStateRow] = []
+    """Replace what was known of the agent."""
+    kv: dict[str, bytes] = {}
+    """Replace the values of these keys."""
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """Where the session's ledgers end after a unit; zeros for a unit without a session."""
+
+    seq: int
+    """The number of the session's newest event."""
+    lines: int
+    """The number of the session's newest timeline line; the unit's own are the last ones up to it."""
+
+
+class StoredSession(msgspec.Struct, frozen=True):
+    """A session as last saved."""
+
+    id: SessionId
+    seq: int
+    lines: int
+    snapshot: bytes
+    row: SessionRow
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event as appended."""
+
+    seq: int
+    at: float
+    body: bytes
+    """JSON."""
+
+
+class StoredDecision(msgspec.Struct, frozen=True):
+    """A decision as appended, with the number of the session's newest event then."""
+
+    seq: int
+    decision: DecisionRow
+
+
+class JournalError(Exception):
+    """Something could not be saved. Nothing of it has been."""
+
+
+class StaleSessionError(JournalError):
+    """The session went on (or does not exist) since the unit was computed; compute it again from `actual_seq`."""
+
+    def __init__(self, session: SessionId, expected_seq: int, actual_seq: int) -> None:
+        super().__init__(f"session {session} is at event {actual_seq}, not {expected_seq}")
+        self.session = session
+        self.expected_seq = expected_seq
+        self.actual_seq = actual_seq
+
+
+class UnitRefusedError(JournalError):
+    """The unit contradicts itself or what is already saved; saving it again will fail again."""
+
+
+class JournalUnavailableError(JournalError):
+    """The database does not work just now (locked, full, gone); the same unit may be tried again later."""
+
+
+class JournalClosedError(JournalError):
+    """The journal has been closed."""
+
+
+class SchemaTooNewError(JournalError):
+    """The database was written by a newer version of this server."""

@@ -1,0 +1,183 @@
+"""How units become rows: many units in a dozen statements, whatever their number."""
+
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+from sqlalchemy import Update, bindparam, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.events import SessionId
+from bridge.journal import tables
+from bridge.journal.database import insert, upsert
+from bridge.journal.rows import Committed, JournalError, MessageRow, MessageUpdate, StaleSessionError, Unit, UnitRefusedError
+
+Rows = list[dict[str, Any]]
+
+
+async def apply_units(connection: AsyncConnection, units: list[Unit]) -> list[Committed | JournalError]:
+    """Write *units* in order, on a connection that is in a transaction.
+
+    Returns:
+        For each unit where its session ends now, or why it was declined; a declined unit has left nothing behind.
+
+    Raises:
+        Exception: the database objected to one of them; the transaction has to be rolled back.
+    """
+    batch = Batch(await _positions(connection, {unit.session for unit in units if unit.session is not None}))
+    results = [batch.add(unit) for unit in units]
+    await batch.write(connection)
+    return results
+
+
+async def _positions(connection: AsyncConnection, ids: set[SessionId]) -> dict[SessionId, Committed]:
+    """Where these sessions stand, locked against other nodes' writers (SQLite has only one writer and ignores that)."""
+    if not ids:
+        return {}
+    table = tables.session
+    query = (
+        select(table.c.id, table.c.seq, table.c.lines).where(table.c.id.in_(sorted(ids))).order_by(table.c.id).with_for_update()
+    )
+    return {row.id: Committed(seq=row.seq, lines=row.lines) for row in await connection.execute(query)}
+
+
+class Batch:
+    """The rows of several units, table by table."""
+
+    def __init__(self, positions: dict[SessionId, Committed]) -> None:
+        self._positions = positions
+        self._new_sessions: dict[SessionId, dict[str, Any]] = {}
+        self._session_updates: dict[SessionId, dict[str, Any]] = defaultdict(dict)
+        self._inserts: dict[str, Rows] = defaultdict(list)
+        self._upserts: dict[str, Rows] = defaultdict(list)
+        self._message_updates: Rows = []
+        self._outbox_done: Rows = []
+        self._inbound_handled: Rows = []
+
+    def add(self, unit: Unit) -> Committed | JournalError:
+        """Take the rows of *unit*, or say why not and take none."""
+        if unit.session is None:
+            if unit.events or unit.snapshot is not None or unit.row is not None or unit.timeline:
+                return UnitRefusedError("a unit without a session has no events, snapshot, row or timeline")
+            end = Committed(seq=0, lines=0)
+        else:
+            start = self._positions.get(unit.session)
+            if unit.expected_seq is not None and unit.expected_seq != (actual := start.seq if start else 0):
+                return StaleSessionError(unit.session, unit.expected_seq, actual)
+            if start is None and (unit.row is None or unit.snapshot is None):
+                return UnitRefusedError(
+                    f"session {unit.session} is not in the journal; its first unit needs a row and a snapshot"
+                )
+            end = self._add_session(unit.session, unit, start)
+        self._add_texts(unit)
+        self._add_people(unit)
+        self._inserts["decision"] += (
+            {"session": unit.session, "seq": end.seq, **msgspec.structs.asdict(decision)} for decision in unit.decisions
+        )
+        self._upserts["kv"] += ({"key": key, "value": value} for key, value in unit.kv.items())
+        return end
+
+    def _add_session(self, session: SessionId, unit: Unit, start: Committed | None) -> Committed:
+        seq, lines = (start.seq, start.lines) if start else (0, 0)
+        end = Committed(seq=seq + len(unit.events), lines=lines + len(unit.timeline))
+        values: dict[str, Any] = {"seq": end.seq, "lines": end.lines}
+        if unit.snapshot is not None:
+            values["snapshot"] = unit.snapshot
+        if unit.row is not None:
+            values |= msgspec.structs.asdict(unit.row)
+        if start is None:
+            self._new_sessions[session] = {"id": session, **values}
+        else:  # a session's several units add up to one update
+            self._session_updates[session].update(values)
+        self._inserts["event"] += (
+            {"session": session, "seq": n, "at": at, "body": body} for n, (at, body) in enumerate(unit.events, seq + 1)
+        )
+        self._inserts["timeline"] += (
+            {"session": session, "n": n, "at": line.at, "kind": line.kind, "data": line.data}
+            for n, line in enumerate(unit.timeline, lines + 1)
+        )
+        self._positions[session] = end
+        return end
+
+    def _add_texts(self, unit: Unit) -> None:
+        self._inserts["message"] += (msgspec.structs.asdict(message) for message in unit.messages)
+        self._inserts["message_event"] += (_step(message, message.created_at) for message in unit.messages)
+        self._inserts["message_event"] += (_step(change, change.at) for change in unit.message_updates)
+        self._message_updates += (
+            {"key": change.id} | {f"new_{name}": value for name, value in _step(change, change.at).items() if name != "message"}
+            for change in unit.message_updates
+        )
+        self._inserts["outbox"] += (msgspec.structs.asdict(row) for row in unit.outbox)
+        self._outbox_done += ({"key": done.message, "new_outcome": done.outcome, "new_at": done.at} for done in unit.outbox_done)
+        self._inbound_handled += ({"key": message} for message in unit.inbound_handled)
+
+    def _add_people(self, unit: Unit) -> None:
+        self._inserts["consent"] += (
+            msgspec.structs.asdict(row) | {"session": row.session if row.session is not None else unit.session}
+            for row in unit.consents
+        )
+        for entries, suppressed in ((unit.suppress, True), (unit.unsuppress, False)):
+            self._inserts["suppression"] += (msgspec.structs.asdict(entry) | {"suppressed": suppressed} for entry in entries)
+        self._upserts["contact"] += (msgspec.structs.asdict(row) for row in unit.contacts)
+        self._upserts["agent_state"] += (msgspec.structs.asdict(row) for row in unit.agent_states)
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """Send everything taken, what is referred to before what refers to it."""
+        dialect = connection.dialect.name
+        if self._new_sessions:
+            await connection.execute(insert(tables.session, dialect), list(self._new_sessions.values()))
+        alike: dict[tuple[str, ...], Rows] = defaultdict(list)
+        for session, values in self._session_updates.items():
+            alike[tuple(values)].append({"key": session} | {f"new_{name}": value for name, value in values.items()})
+        for names, rows in alike.items():
+            await connection.execute(_update_session(names), rows)
+        for name in ("event", "timeline", "message", "message_event", "outbox", "consent", "suppression", "decision"):
+            if rows := self._inserts[name]:
+                await connection.execute(insert(tables.metadata.tables[name], dialect), rows)
+        for name, rows in self._upserts.items():
+            if rows:
+                await connection.execute(upsert(tables.metadata.tables[name], dialect), rows)
+        for statement, rows in (
+            (_UPDATE_MESSAGE, self._message_updates),
+            (_FINISH, self._outbox_done),
+            (_HANDLE, self._inbound_handled),
+        ):
+            if rows:
+                await connection.execute(statement, rows)
+
+
+def _step(source: MessageRow | MessageUpdate, at: float) -> dict[str, Any]:
+    """An entry of a text's own ledger."""
+    return {
+        "message": source.id,
+        "state": source.state,
+        "at": at,
+        "provider_ref": source.provider_ref,
+        "segments": source.segments,
+        "error_code": source.error_code,
+    }
+
+
+def _update_session(names: tuple[str, ...]) -> Update:
+    changes: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+    return update(tables.session).where(tables.session.c.id == bindparam("key")).values(changes)
+
+
+_message, _outbox, _inbound = tables.message, tables.outbox, tables.inbound
+_UPDATE_MESSAGE = (
+    update(_message)
+    .where(_message.c.id == bindparam("key"))
+    .values(
+        state=bindparam("new_state"),
+        updated_at=bindparam("new_at"),
+        provider_ref=func.coalesce(bindparam("new_provider_ref"), _message.c.provider_ref),
+        segments=func.coalesce(bindparam("new_segments"), _message.c.segments),
+        error_code=func.coalesce(bindparam("new_error_code"), _message.c.error_code),
+    )
+)
+_FINISH = (
+    update(_outbox)
+    .where(_outbox.c.message == bindparam("key"))
+    .values(state="done", outcome=bindparam("new_outcome"), done_at=bindparam("new_at"))
+)
+_HANDLE = update(_inbound).where(_inbound.c.message == bindparam("key")).values(handled=True)

@@ -1,0 +1,1 @@
+"""Alembic migrations of the journal. Run by `bridge.journal.upgrade`; they import nothing of ours."""

@@ -1,0 +1,6 @@
+"""How alembic runs the migrations: on the connection and in the transaction that `bridge.journal` hands over."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+context.run_migrations()
