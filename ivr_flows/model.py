@@ -372,7 +372,7 @@ class Texts(Part, frozen=True, kw_only=True):
     """Goes before the first text an agent sends during a call."""
 
 
-# --- prompts -------------------------------------------------------------------------------------------------------------
+# --- prompts ------------------------------------------------------------------------------------------
 
 PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)(?::([a-z]+))?\}", re.ASCII)
 """`{name}` in a text, `{name:number}` or `{name:minutes}` where it is spoken as well."""
@@ -461,7 +461,7 @@ class Preset(Struct, frozen=True):
     text: Mapping[str, str]
 
 
-# --- the flow ------------------------------------------------------------------------------------------------------------
+# --- the flow ------------------------------------------------------------------------------------------
 
 
 class Flow(Struct, frozen=True):
