@@ -91,7 +91,7 @@ class GroupWriter(Generic[Request, Result]):
         try:
             results = await self._together(requests)
         except (OperationalError, InterfaceError) as error:
-            log.exception("journal.unavailable", requests=len(requests))
+            log.warning("journal.unavailable", requests=len(requests), error=str(error.orig))
             results = [_unavailable(error) for _ in requests]
         except Exception as error:
             log.exception("journal.failed", requests=len(requests))
