@@ -1,0 +1,279 @@
+"""When to offer texting to a caller, and the reason in words.
+
+Two offers: `deflect` (leave the line for a chat) and `hold` (keep the place and answer questions by text meanwhile). Both
+ask whether P(wait >= T) >= pi. A deflection also asks whether texting is the better place to be: staffed, answered within
+`sms_max` nine times out of ten, and sooner than the call would be. Without that second question most of those deflected to
+a small team wait longer than they would have on the phone.
+
+Every decision carries what it was made of. Nothing here reads a clock.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from bridge.events import OfferKind
+from ewt.forecast import Forecast
+
+Reason: TypeAlias = Literal[
+    # offered
+    "offer", "always", "overcapacity", "no_agents",
+    # not offered
+    "disabled", "refused_before", "asked_before", "number_withheld", "opted_out", "cannot_text", "agent_coming", "agent_free",
+    "below_threshold", "almost_there", "wait_unknown", "no_desk", "sms_unstaffed", "sms_over_capacity", "sms_not_faster",
+]  # fmt: skip
+
+PRIOR_PROBABILITY = 0.5
+"""pi while a forecast rests on guesses: be surer."""
+OVERCAPACITY_PROBABILITY = 0.8
+ALMOST_THERE = 45.0
+"""Seconds: whoever has less than that to wait is not disturbed."""
+ACCEPTANCE = 0.4
+"""Of offers, before any was answered."""
+ACCEPTANCE_WEIGHT = 8.0
+ACCEPTANCE_MEMORY = 50.0
+"""Answers."""
+
+
+class QueueRules(msgspec.Struct, frozen=True):
+    """What one voice queue wants offered."""
+
+    mode: Literal["above_threshold", "always", "never"] = "above_threshold"
+    """`always` does not look at the wait of the call, only at the number and at the SMS side."""
+    threshold: float = 120.0
+    """T, seconds: the wait that is worth an offer."""
+    probability: float = 0.4
+    """pi: offer when P(wait >= T) >= pi. 0.65 where an offer disturbs, 0.25 for T of 300 s and more."""
+    margin: float = 30.0
+    """Seconds by which texting must be faster."""
+    sms_max: float = 600.0
+    """Seconds: no deflection when one in ten texters would wait longer."""
+    desk: str | None = None
+    """The SMS queue; queues with the same desk count each other's open offers. None counts all."""
+    overcapacity: float = 600.0
+    """Seconds: when a wait is very probably that long, offer without waiting for the dwell."""
+    stay: float = 0.8
+    """Once offering, go on while P(wait >= stay * T) >= pi."""
+    dwell: float = 30.0
+    """Seconds to stay offering or not offering, at least."""
+    reserve: float = 30.0
+    """Seconds an offer counts as somebody on the way to the SMS queue, unless it is refused."""
+
+
+class Circumstances(msgspec.Struct, frozen=True):
+    """Everything about this caller and the SMS side, except the two forecasts."""
+
+    number: str | None
+    """None when withheld."""
+    can_text: bool
+    why_not: str | None = None
+    opted_out: bool = False
+    asked_before: bool = False
+    """This kind of offer was made in this session."""
+    refused_before: bool = False
+    """Any offer was refused in this session."""
+    sms_staffed: bool = False
+    sms_open_slots: int = 0
+    waited: float = 0.0
+    """Seconds in line so far; 0 for a newcomer."""
+    agent_offered: bool = False
+    """An agent is being rung for this caller."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Whether to offer, why, and what that was made of."""
+
+    offer: bool
+    reason: Reason
+    inputs: dict[str, Any]
+
+
+class _Open(msgspec.Struct):
+    """An offer that has not shown in the SMS queue yet."""
+
+    at: float
+    queue: str
+    until: float
+    accepted: bool = False
+
+
+class OfferPolicy:
+    """Decides offers, queue by queue. No I/O.
+
+    Args:
+        rules: By voice queue; a queue that is not there offers nothing.
+    """
+
+    def __init__(self, rules: Mapping[str, QueueRules]) -> None:
+        self._rules = dict(rules)
+        self._offering: dict[str, bool] = {}
+        self._since: dict[str, float] = {}
+        self._open: deque[_Open] = deque()
+        self._accepted = ACCEPTANCE * ACCEPTANCE_WEIGHT
+        self._answers = ACCEPTANCE_WEIGHT
+        self.switches = 0
+        """How often a queue went from offering to not offering or back."""
+
+    @property
+    def acceptance(self) -> float:
+        """The share of offers that is accepted."""
+        return self._accepted / self._answers
+
+    def reserved(self, now: float, desk: str | None = None) -> float:
+        """How many who were offered lately will still come to *desk* (None: to any); give it to the SMS forecast as `extra`."""
+        self._open = deque(open_offer for open_offer in self._open if open_offer.until > now)
+        coming = [offer for offer in self._open if desk is None or self._rules[offer.queue].desk in {None, desk}]
+        return sum(1.0 if offer.accepted else self.acceptance for offer in coming)
+
+    def answered(self, queue: str, accepted: bool) -> None:
+        """An offer of *queue* was accepted or refused (or not answered at all, which is a refusal)."""
+        keep = 1.0 - 1.0 / ACCEPTANCE_MEMORY
+        self._accepted = self._accepted * keep + accepted
+        self._answers = self._answers * keep + 1.0
+        offer = next((offer for offer in self._open if offer.queue == queue and not offer.accepted), None)
+        if offer is None:
+            return
+        if accepted:
+            offer.accepted = True
+        else:
+            self._open.remove(offer)
+
+    def decide(
+        self,
+        kind: OfferKind,
+        now: float,
+        queue: str,
+        voice: Forecast,
+        sms: Forecast | None,
+        circumstances: Circumstances,
+    ) -> Decision:
+        """Decide one offer to one caller; an offer of a deflection is counted as somebody on the way.
+
+        Args:
+            kind: `deflect` or `hold`.
+            now: Seconds.
+            queue: The voice queue.
+            voice: The wait of a newcomer, or what is left of it for one in line.
+            sms: The wait of one more texter, made with `reserved` as `extra`; None without a desk.
+            circumstances: Everything else.
+        """
+        rules = self._rules.get(queue, _NOTHING)
+        inputs: dict[str, Any] = {
+            "kind": kind,
+            "queue": queue,
+            "mode": rules.mode,
+            "voice": _numbers(voice),
+            "sms": None if sms is None else _numbers(sms),
+            "sms_staffed": circumstances.sms_staffed,
+            "open_slots": circumstances.sms_open_slots,
+            "reserved": self.reserved(now, rules.desk),
+            "acceptance": self.acceptance,
+            "waited": circumstances.waited,
+            "can_text": circumstances.can_text,
+            "why_not": circumstances.why_not,
+        }
+        worth = self._worth(kind, now, queue, rules, voice, circumstances, inputs)
+        reason = _barred(rules, circumstances) or worth
+        if reason in _OFFERED and kind == "deflect":
+            reason = _sms_side(rules, voice, sms, circumstances, reason) or reason
+        offer = reason in _OFFERED
+        if offer and kind == "deflect":
+            self._open.append(_Open(now, queue, now + rules.reserve))
+        return Decision(offer, reason, inputs)
+
+    def _worth(
+        self,
+        kind: OfferKind,
+        now: float,
+        queue: str,
+        rules: QueueRules,
+        voice: Forecast,
+        circumstances: Circumstances,
+        inputs: dict[str, Any],
+    ) -> Reason:
+        """Whether the wait of the call is worth an offer."""
+        # Only newcomers say how the queue is doing; what is left for one in line is that one's own.
+        newcomer = kind == "deflect" and circumstances.waited <= 0
+        offering = newcomer and self._offering.get(queue, False)
+        limit = rules.threshold * (rules.stay if offering else 1.0)
+        pi = max(rules.probability, PRIOR_PROBABILITY) if voice.basis == "prior" else rules.probability
+        p = voice.prob(limit)
+        inputs |= {"p": p, "threshold": limit, "pi": pi, "offering": offering}
+        if kind == "hold" and voice.p50 is not None and voice.p50 < ALMOST_THERE:
+            return "almost_there"
+        if rules.mode == "always":
+            return "always"
+        if voice.status == "no_agents":
+            return "no_agents"
+        if p is None:
+            return "wait_unknown"
+        want = p >= pi
+        if newcomer:
+            want = self._dwell(queue, want, now, rules)
+        if voice.status == "free_agent":
+            return "agent_free"
+        if want:
+            return "offer"
+        if (voice.prob(rules.overcapacity) or 0.0) >= OVERCAPACITY_PROBABILITY:
+            return "overcapacity"
+        return "below_threshold"
+
+    def _dwell(self, queue: str, want: bool, now: float, rules: QueueRules) -> bool:
+        """Whether the queue is offering now; it changes its mind after the dwell only."""
+        offering = self._offering.get(queue, False)
+        if want == offering or now - self._since.get(queue, -math.inf) < rules.dwell:
+            return offering
+        self._offering[queue], self._since[queue] = want, now
+        self.switches += 1
+        return want
+
+
+_NOTHING = QueueRules(mode="never")
+_OFFERED: frozenset[Reason] = frozenset({"offer", "always", "overcapacity", "no_agents"})
+
+
+def _barred(rules: QueueRules, circumstances: Circumstances) -> Reason | None:
+    """Why this caller gets no offer whatever the waits are; None when nothing bars it."""
+    bars: tuple[tuple[Reason, bool], ...] = (
+        ("disabled", rules.mode == "never"),
+        ("number_withheld", circumstances.number is None),
+        ("opted_out", circumstances.opted_out),
+        ("cannot_text", not circumstances.can_text),
+        ("refused_before", circumstances.refused_before),
+        ("asked_before", circumstances.asked_before),
+        ("agent_coming", circumstances.agent_offered),
+    )
+    return next((reason for reason, barred in bars if barred), None)
+
+
+def _sms_side(
+    rules: QueueRules, voice: Forecast, sms: Forecast | None, circumstances: Circumstances, reason: Reason
+) -> Reason | None:
+    """Why texting is not the better place to be; None when it is."""
+    if sms is None:
+        return "no_desk"
+    if not circumstances.sms_staffed or sms.status == "no_agents":
+        return "sms_unstaffed"
+    if sms.mean is None or sms.p90 is None:
+        return "wait_unknown"
+    if sms.p90 > rules.sms_max:
+        return "sms_over_capacity"
+    # `always` is the operator's wish, and without agents the wait of the call is a guess not worth comparing with.
+    if reason in {"offer", "overcapacity"} and voice.mean is not None and sms.mean + rules.margin > voice.mean:
+        return "sms_not_faster"
+    return None
+
+
+def _numbers(forecast: Forecast) -> dict[str, Any]:
+    return {
+        "status": forecast.status,
+        "basis": forecast.basis,
+        "mean": forecast.mean,
+        "p50": forecast.p50,
+        "p90": forecast.p90,
+        "ahead": forecast.ahead,
+        "capacity": forecast.capacity,
+    }
