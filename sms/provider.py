@@ -82,6 +82,24 @@ ReportSink: TypeAlias = Callable[[DeliveryReport], Awaitable[None]]
 """Where a provider without webhooks brings a delivery report."""
 
 
+def unsendable(text: OutboundText, capabilities: Capabilities, *, now: float) -> Rejected | None:
+    """Why no provider with *capabilities* can send *text*; None when one may try."""
+    if text.expires_at is not None and text.expires_at <= now:
+        return Rejected(error_class="too_late", code="expired", explanation="The text would have arrived too late.")
+    digits = text.recipient[1:]
+    # ITU-T E.164 section 6: at most 15 digits, none of the country codes begins with 0.
+    if text.recipient[:1] != "+" or not (digits.isascii() and digits.isdecimal() and 7 <= len(digits) <= 15) or digits[0] == "0":
+        return Rejected(error_class="bad_address", code="invalid_number", explanation="The recipient is not an E.164 number.")
+    if not text.body and not text.media_urls:
+        return Rejected(error_class="content", code="empty", explanation="Neither words nor a picture.")
+    if len(text.body) > capabilities.max_characters:
+        explanation = f"More than {capabilities.max_characters} characters."
+        return Rejected(error_class="content", code="too_long", explanation=explanation)
+    if len(text.media_urls) > (capabilities.max_media if capabilities.media else 0):
+        return Rejected(error_class="content", code="too_many_pictures", explanation="More pictures than the provider takes.")
+    return None
+
+
 class SmsProvider(Protocol):
     """Carries texts. Contract suite: `tests/contract/test_sms_providers.py`.
 

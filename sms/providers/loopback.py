@@ -28,6 +28,7 @@ from sms.provider import (
     ReportSink,
     TextSink,
     Unknown,
+    unsendable,
 )
 from sms.segments import segment
 
@@ -234,7 +235,7 @@ class LoopbackSms:
 
     async def send(self, text: OutboundText) -> Accepted | Rejected | Unknown:
         """Hand *text* to the network; the reports follow."""
-        refusal = self._refusal(text)
+        refusal = unsendable(text, self.capabilities, now=self._network.clock())
         if refusal is not None:
             return refusal
         ref = f"LB{uuid4().hex}"
@@ -262,18 +263,6 @@ class LoopbackSms:
         if len(data) > max_bytes:
             raise MediaUnavailable(f"larger than {max_bytes} bytes", retriable=False)
         return data
-
-    def _refusal(self, text: OutboundText) -> Rejected | None:
-        """Why the network does not take *text*; None when it does."""
-        if text.expires_at is not None and text.expires_at <= self._network.clock():
-            return Rejected(error_class="too_late", code="expired", explanation="The text would have arrived too late.")
-        if not (text.recipient.startswith("+") and text.recipient[1:].isdecimal() and text.recipient.isascii()):
-            return Rejected(error_class="bad_address", code="invalid_number", explanation="The recipient is not an E.164 number.")
-        if not text.body and not text.media_urls:
-            return Rejected(error_class="content", code="empty", explanation="Neither words nor a picture.")
-        if len(text.body) > self.capabilities.max_characters:
-            return Rejected(error_class="content", code="too_long", explanation="More than 1600 characters.")
-        return None
 
     async def _deliver(self, ref: str, text: OutboundText) -> None:
         """Let *text* fare as its recipient's handset behaves."""

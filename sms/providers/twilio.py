@@ -22,7 +22,7 @@ from yarl import URL
 
 from sms.errors import diagnose
 from sms.message import DeliveryReport, InboundText, Keyword, OutboundText, RemoteMedia, TextState, as_state
-from sms.provider import Accepted, Capabilities, MediaUnavailable, NotSent, Rejected, Unknown
+from sms.provider import Accepted, Capabilities, MediaUnavailable, NotSent, Rejected, Unknown, unsendable
 from sms.segments import segment
 
 if TYPE_CHECKING:
@@ -280,19 +280,11 @@ class TwilioSms:
             TwilioServiceException,
         )
 
-        fields: dict[str, Any] = {"to": text.recipient, "body": text.body}
-        fields["messaging_service_sid" if _is_service(text.sender) else "from_"] = text.sender
-        if text.media_urls:
-            fields["media_url"] = list(text.media_urls)
-        if self._status_url is not None:
-            fields["status_callback"] = webhook_url(self._status_url, {MESSAGE_PARAMETER: text.message})
-        if text.expires_at is not None:
-            left = int(text.expires_at - self._clock())
-            if left < 1:
-                return Rejected(error_class="too_late", code="expired", explanation="The text would have arrived too late.")
-            fields["validity_period"] = min(left, MAX_VALIDITY)
+        refusal = unsendable(text, self.capabilities, now=self._clock())
+        if refusal is not None:
+            return refusal
         try:
-            message = await self._opened().messages.create_async(**fields)
+            message = await self._opened().messages.create_async(**self._fields(text))
             return Accepted(
                 ref=str(message.sid or _unreadable()),
                 # A pool of senders counts only once it has chosen one.
@@ -315,6 +307,20 @@ class TwilioSms:
             return _rejected(error.code, str(error.detail or error.title))
         except (ValueError, TypeError, AttributeError) as error:
             return Unknown(f"the answer makes no sense: {error!r}")
+
+    def _fields(self, text: OutboundText) -> dict[str, Any]:
+        """*text* as arguments of the client."""
+        fields: dict[str, Any] = {"to": text.recipient}
+        if text.body:
+            fields["body"] = text.body
+        fields["messaging_service_sid" if _is_service(text.sender) else "from_"] = text.sender
+        if text.media_urls:
+            fields["media_url"] = list(text.media_urls)
+        if self._status_url is not None:
+            fields["status_callback"] = webhook_url(self._status_url, {MESSAGE_PARAMETER: text.message})
+        if text.expires_at is not None:
+            fields["validity_period"] = min(max(1, int(text.expires_at - self._clock())), MAX_VALIDITY)
+        return fields
 
     async def reconcile(
         self, text: OutboundText, *, attempted_at: float, known_refs: Collection[str]
