@@ -1,17 +1,16 @@
 """The journal itself: `commit` and the few writes beside it, and everything that can be read."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import msgspec
-from sqlalchemy import RowMapping, Select, Table, delete, desc, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, desc, select, update
 
 from bridge.events import AgentId, MessageId, ProviderRef, SessionId
 from bridge.journal import tables
-from bridge.journal.database import address, insert, make_engine, upgrade
+from bridge.journal.database import READERS, Threads, insert, upgrade
 from bridge.journal.rows import (
     AgentStateRow,
     Committed,
@@ -37,7 +36,7 @@ from bridge.journal.writer import GroupWriter
 
 T = TypeVar("T")
 AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
-SmallWrite = Callable[[AsyncConnection], Awaitable[bool]]
+SmallWrite = Callable[[Connection], bool]
 """A write that is not a unit; it shares transactions with units all the same."""
 
 EVERY_SENDER = "*"
@@ -50,7 +49,7 @@ class Journal:
     Reading sees everything whose `commit` has returned, and never waits for a writer.
     """
 
-    def __init__(self, readers: AsyncEngine, writer: GroupWriter[Unit | SmallWrite, Committed | bool]) -> None:
+    def __init__(self, readers: Threads, writer: GroupWriter[Unit | SmallWrite, Committed | bool]) -> None:
         self._readers = readers
         self._writer = writer
 
@@ -69,17 +68,14 @@ class Journal:
             JournalError: *url* is not an address of a journal.
         """
         await upgrade(url)
-        readers, writers = make_engine(address(url), writer=False), make_engine(address(url), writer=True)
-        writer: GroupWriter[Unit | SmallWrite, Committed | bool] = GroupWriter(writers, _apply)
-        task = asyncio.create_task(writer.run(), name="journal-writer")
-        try:
-            yield cls(readers, writer)
-        finally:
-            writer.close()
+        with Threads(url, count=READERS, writer=False) as readers, Threads(url, count=1, writer=True) as writing:
+            writer: GroupWriter[Unit | SmallWrite, Committed | bool] = GroupWriter(writing, _apply)
+            task = asyncio.create_task(writer.run(), name="journal-writer")
             try:
-                await task
+                yield cls(readers, writer)
             finally:
-                await asyncio.shield(asyncio.gather(readers.dispose(), writers.dispose()))
+                writer.close()
+                await task
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -104,19 +100,19 @@ class Journal:
     async def spool_inbound(self, row: InboundRow) -> bool:
         """Keep an inbound text until a unit names it in `inbound_handled`. False: that (provider, ref) was kept before."""
 
-        async def write(connection: AsyncConnection) -> bool:
+        def write(connection: Connection) -> bool:
             statement = insert(tables.inbound, connection.dialect.name).values(**msgspec.structs.asdict(row), handled=False)
-            result = await connection.execute(statement.on_conflict_do_nothing(index_elements=["provider", "ref"]))
-            return result.rowcount == 1
+            statement = statement.on_conflict_do_nothing(index_elements=["provider", "ref"]).returning(tables.inbound.c.n)
+            return connection.execute(statement).first() is not None
 
         return await self._write(write)
 
     async def claim_outbox(self, message: MessageId, now: float) -> bool:
         """Take a pending text for one attempt. False: it is not pending (any more), so hands off."""
 
-        async def write(connection: AsyncConnection) -> bool:
+        def write(connection: Connection) -> bool:
             changes = {"state": "attempting", "attempts": _outbox.c.attempts + 1, "attempted_at": now}
-            result = await connection.execute(
+            result = connection.execute(
                 update(_outbox).where(_outbox.c.message == message, _outbox.c.state == "pending").values(changes)
             )
             return result.rowcount == 1
@@ -126,8 +122,8 @@ class Journal:
     async def outbox_retry(self, message: MessageId, due_at: float) -> bool:
         """Put a claimed text that was certainly not sent back in line. False: it was not claimed."""
 
-        async def write(connection: AsyncConnection) -> bool:
-            result = await connection.execute(
+        def write(connection: Connection) -> bool:
+            result = connection.execute(
                 update(_outbox)
                 .where(_outbox.c.message == message, _outbox.c.state == "attempting")
                 .values(state="pending", due_at=due_at)
@@ -139,20 +135,20 @@ class Journal:
     async def remember(self, key: str, reply: Reply, *, now: float, until: float) -> bool:
         """Keep the response to the request *key* until then. False: there is one already, and it stays."""
 
-        async def write(connection: AsyncConnection) -> bool:
-            await connection.execute(delete(_replay).where(_replay.c.key == key, _replay.c.until <= now))
+        def write(connection: Connection) -> bool:
+            connection.execute(delete(_replay).where(_replay.c.key == key, _replay.c.until <= now))
             values = {"key": key, "until": until, **msgspec.structs.asdict(reply)}
             statement = insert(_replay, connection.dialect.name).values(values)
-            result = await connection.execute(statement.on_conflict_do_nothing(index_elements=["key"]))
-            return result.rowcount == 1
+            statement = statement.on_conflict_do_nothing(index_elements=["key"]).returning(_replay.c.key)
+            return connection.execute(statement).first() is not None
 
         return await self._write(write)
 
     async def forget_replies(self, now: float) -> None:
         """Drop remembered responses whose time is over."""
 
-        async def write(connection: AsyncConnection) -> bool:
-            await connection.execute(delete(_replay).where(_replay.c.until <= now))
+        def write(connection: Connection) -> bool:
+            connection.execute(delete(_replay).where(_replay.c.until <= now))
             return True
 
         await self._write(write)
@@ -301,8 +297,7 @@ class Journal:
     # --- reading, in general ---------------------------------------------------------------------------------------
 
     async def _read(self, query: Select[Any], make: Callable[[RowMapping], T]) -> list[T]:
-        async with self._readers.connect() as connection:
-            return [make(row) for row in (await connection.execute(query)).mappings()]
+        return await self._readers.run(lambda connection: [make(row) for row in connection.execute(query).mappings()])
 
     async def _first(self, query: Select[Any], make: Callable[[RowMapping], T]) -> T | None:
         return next(iter(await self._read(query, make)), None)
@@ -325,11 +320,11 @@ _session, _event, _timeline, _decision = tables.session, tables.event, tables.ti
 _message, _outbox, _replay = tables.message, tables.outbox, tables.replay
 
 
-async def _apply(connection: AsyncConnection, requests: list[Unit | SmallWrite]) -> list[Committed | bool | JournalError]:
+def _apply(connection: Connection, requests: list[Unit | SmallWrite]) -> list[Committed | bool | JournalError]:
     """Units first and together, then the small writes."""
     units = [request for request in requests if isinstance(request, Unit)]
-    done = iter(await apply_units(connection, units) if units else [])
-    return [next(done) if isinstance(request, Unit) else await request(connection) for request in requests]
+    done = iter(apply_units(connection, units) if units else [])
+    return [next(done) if isinstance(request, Unit) else request(connection) for request in requests]
 
 
 def _as(kind: type[AnyStruct], row: RowMapping, table: Table | None = None) -> AnyStruct:

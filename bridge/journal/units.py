@@ -1,11 +1,11 @@
 """How units become rows: many units in a dozen statements, whatever their number."""
 
 from collections import defaultdict
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Update, bindparam, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Update, bindparam, func, select, update
 
 from bridge.events import SessionId
 from bridge.journal import tables
@@ -15,7 +15,7 @@ from bridge.journal.rows import Committed, JournalError, MessageRow, MessageUpda
 Rows = list[dict[str, Any]]
 
 
-async def apply_units(connection: AsyncConnection, units: list[Unit]) -> list[Committed | JournalError]:
+def apply_units(connection: Connection, units: list[Unit]) -> list[Committed | JournalError]:
     """Write *units* in order, on a connection that is in a transaction.
 
     Returns:
@@ -24,13 +24,13 @@ async def apply_units(connection: AsyncConnection, units: list[Unit]) -> list[Co
     Raises:
         Exception: the database objected to one of them; the transaction has to be rolled back.
     """
-    batch = Batch(await _positions(connection, {unit.session for unit in units if unit.session is not None}))
+    batch = Batch(_positions(connection, {unit.session for unit in units if unit.session is not None}))
     results = [batch.add(unit) for unit in units]
-    await batch.write(connection)
+    batch.write(connection)
     return results
 
 
-async def _positions(connection: AsyncConnection, ids: set[SessionId]) -> dict[SessionId, Committed]:
+def _positions(connection: Connection, ids: set[SessionId]) -> dict[SessionId, Committed]:
     """Where these sessions stand, locked against other nodes' writers (SQLite has only one writer and ignores that)."""
     if not ids:
         return {}
@@ -38,7 +38,7 @@ async def _positions(connection: AsyncConnection, ids: set[SessionId]) -> dict[S
     query = (
         select(table.c.id, table.c.seq, table.c.lines).where(table.c.id.in_(sorted(ids))).order_by(table.c.id).with_for_update()
     )
-    return {row.id: Committed(seq=row.seq, lines=row.lines) for row in await connection.execute(query)}
+    return {row.id: Committed(seq=row.seq, lines=row.lines) for row in connection.execute(query)}
 
 
 class Batch:
@@ -121,29 +121,29 @@ class Batch:
         self._upserts["contact"] += (msgspec.structs.asdict(row) for row in unit.contacts)
         self._upserts["agent_state"] += (msgspec.structs.asdict(row) for row in unit.agent_states)
 
-    async def write(self, connection: AsyncConnection) -> None:
+    def write(self, connection: Connection) -> None:
         """Send everything taken, what is referred to before what refers to it."""
         dialect = connection.dialect.name
         if self._new_sessions:
-            await connection.execute(insert(tables.session, dialect), list(self._new_sessions.values()))
+            connection.execute(insert(tables.session, dialect), list(self._new_sessions.values()))
         alike: dict[tuple[str, ...], Rows] = defaultdict(list)
         for session, values in self._session_updates.items():
             alike[tuple(values)].append({"key": session} | {f"new_{name}": value for name, value in values.items()})
         for names, rows in alike.items():
-            await connection.execute(_update_session(names), rows)
+            connection.execute(_update_session(names), rows)
         for name in ("event", "timeline", "message", "message_event", "outbox", "consent", "suppression", "decision"):
             if rows := self._inserts[name]:
-                await connection.execute(insert(tables.metadata.tables[name], dialect), rows)
+                connection.execute(insert(tables.metadata.tables[name], dialect), rows)
         for name, rows in self._upserts.items():
             if rows:
-                await connection.execute(upsert(tables.metadata.tables[name], dialect), rows)
+                connection.execute(upsert(tables.metadata.tables[name], dialect), rows)
         for statement, rows in (
             (_UPDATE_MESSAGE, self._message_updates),
             (_FINISH, self._outbox_done),
             (_HANDLE, self._inbound_handled),
         ):
             if rows:
-                await connection.execute(statement, rows)
+                connection.execute(statement, rows)
 
 
 def _step(source: MessageRow | MessageUpdate, at: float) -> dict[str, Any]:
@@ -158,6 +158,7 @@ def _step(source: MessageRow | MessageUpdate, at: float) -> dict[str, Any]:
     }
 
 
+@cache
 def _update_session(names: tuple[str, ...]) -> Update:
     changes: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     return update(tables.session).where(tables.session.c.id == bindparam("key")).values(changes)

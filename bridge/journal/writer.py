@@ -5,18 +5,19 @@ waits on purpose: a lone request is written immediately, a crowd shares.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bridge.journal.database import Threads
 from bridge.journal.rows import JournalClosedError, JournalError, JournalUnavailableError, UnitRefusedError
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
-Apply = Callable[[AsyncConnection, list[Request]], Awaitable[list[Result | JournalError]]]
+Apply = Callable[[Connection, list[Request]], list[Result | JournalError]]
 """Writes several requests in one transaction that it neither begins nor ends. A request it declines gets an error as its
 result and leaves nothing behind; anything raised means that the whole transaction has to be given up."""
 
@@ -29,8 +30,8 @@ log = structlog.get_logger(__name__)
 class GroupWriter(Generic[Request, Result]):
     """The one writer of a journal. `run` is its task; `submit` is what everybody else calls."""
 
-    def __init__(self, engine: AsyncEngine, apply: Apply[Request, Result]) -> None:
-        self._engine = engine
+    def __init__(self, database: Threads, apply: Apply[Request, Result]) -> None:
+        self._database = database
         self._apply = apply
         self._queue: asyncio.Queue[tuple[Request, asyncio.Future[Result]] | None] = asyncio.Queue()
         self._closing = False
@@ -84,7 +85,7 @@ class GroupWriter(Generic[Request, Result]):
                 waiting.append(item)
         for _, future in waiting:
             if not future.done():
-                future.set_exception(JournalClosedError("the journal was closed before this was saved"))
+                future.set_exception(JournalClosedError("the journal was cut off while this was being saved"))
 
     async def _save(self, group: list[tuple[Request, asyncio.Future[Result]]]) -> None:
         requests = [request for request, _ in group]
@@ -109,20 +110,18 @@ class GroupWriter(Generic[Request, Result]):
     async def _together(self, requests: list[Request]) -> list[Result | JournalError]:
         """All in one go; if the database objects to anything, once more with each behind its own savepoint."""
         try:
-            async with self._engine.begin() as connection:
-                return await self._apply(connection, requests)
+            return await self._database.run(lambda connection: self._apply(connection, requests))
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to the callers it concerns
             if len(requests) == 1:
                 return [_refused(error)]
-        async with self._engine.begin() as connection:
-            return [await self._alone(connection, request) for request in requests]
+        return await self._database.run(lambda connection: [self._alone(connection, request) for request in requests])
 
-    async def _alone(self, connection: AsyncConnection, request: Request) -> Result | JournalError:
+    def _alone(self, connection: Connection, request: Request) -> Result | JournalError:
         try:
-            async with connection.begin_nested():
-                (result,) = await self._apply(connection, [request])
+            with connection.begin_nested():
+                (result,) = self._apply(connection, [request])
                 return result
         except (OperationalError, InterfaceError):
             raise

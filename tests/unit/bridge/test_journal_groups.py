@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,8 +10,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from bridge.events import MessageId, SessionId
 from bridge.journal import (
@@ -24,6 +25,7 @@ from bridge.journal import (
     Unit,
     UnitRefusedError,
 )
+from bridge.journal.database import Threads
 from bridge.journal.rows import JournalError
 from bridge.journal.writer import GROUP_LIMIT, GroupWriter
 
@@ -198,8 +200,7 @@ async def test_closing_saves_what_still_waits(tmp_path: Path) -> None:
 async def test_a_locked_database_is_a_passing_trouble(tmp_path: Path) -> None:
     """While another process holds the write lock a unit is unavailable, not refused; afterwards it is saved."""
     async with Journal.open(url(tmp_path)) as journal:
-        async with journal._writer._engine.connect() as connection:
-            await connection.exec_driver_sql("PRAGMA busy_timeout = 10")
+        await journal._writer._database.run(lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 10").close())
         other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalUnavailableError):
@@ -213,44 +214,43 @@ async def test_a_locked_database_is_a_passing_trouble(tmp_path: Path) -> None:
 
 async def test_a_writer_cut_off_tells_everybody_who_waits(tmp_path: Path) -> None:
     """When the writer's task is cancelled, those in its hands and those in line get an error instead of silence."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/other.db")
-    started = asyncio.Event()
+    started, go_on = threading.Event(), threading.Event()
 
-    async def apply(_connection: AsyncConnection, _requests: list[int]) -> list[int | JournalError]:
+    def apply(_connection: Connection, requests: list[int]) -> list[int | JournalError]:
         started.set()
-        await asyncio.Event().wait()
-        raise AssertionError
+        go_on.wait()
+        return [*requests]
 
-    writer = GroupWriter(engine, apply)
-    run = asyncio.create_task(writer.run())
-    first = asyncio.create_task(writer.submit(1))
-    await started.wait()
-    second = asyncio.create_task(writer.submit(2))
-    await asyncio.sleep(0)
-    run.cancel()
+    with Threads(url(tmp_path), count=1, writer=True) as database:
+        writer = GroupWriter(database, apply)
+        run = asyncio.create_task(writer.run())
+        first = asyncio.create_task(writer.submit(1))
+        await asyncio.to_thread(started.wait)
+        second = asyncio.create_task(writer.submit(2))
+        await asyncio.sleep(0)
+        run.cancel()
 
-    results = await asyncio.gather(run, first, second, return_exceptions=True)
+        results = await asyncio.gather(run, first, second, return_exceptions=True)
+        go_on.set()
 
     assert [type(result) for result in results] == [asyncio.CancelledError, JournalClosedError, JournalClosedError]
     with pytest.raises(JournalClosedError):
         await writer.submit(3)
-    await engine.dispose()
 
 
-async def test_a_database_that_fails_half_way_through_the_second_try_fails_everybody(tmp_path: Path) -> None:
+async def test_a_database_that_fails_during_the_second_try_fails_everybody(tmp_path: Path) -> None:
     """A crowd whose bad unit is being told apart when the disk goes away is unavailable as a whole."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/other.db")
 
-    async def apply(_connection: AsyncConnection, requests: list[int]) -> list[int | JournalError]:
+    def apply(_connection: Connection, requests: list[int]) -> list[int | JournalError]:
         if len(requests) > 1:
             raise ValueError("bad unit")
         raise OperationalError("INSERT", {}, Exception("disk full"))
 
-    writer = GroupWriter(engine, apply)
-    both = asyncio.gather(writer.submit(1), writer.submit(2), return_exceptions=True)
-    await asyncio.sleep(0)
-    writer.close()
-    await writer.run()
+    with Threads(url(tmp_path), count=1, writer=True) as database:
+        writer = GroupWriter(database, apply)
+        both = asyncio.gather(writer.submit(1), writer.submit(2), return_exceptions=True)
+        await asyncio.sleep(0)
+        writer.close()
+        await writer.run()
 
-    assert [type(result) for result in await both] == [JournalUnavailableError, JournalUnavailableError]
-    await engine.dispose()
+        assert [type(result) for result in await both] == [JournalUnavailableError, JournalUnavailableError]

@@ -79,11 +79,12 @@ async def test_the_file_is_safe_and_private(tmp_path: Path) -> None:
 
     async with Journal.open(f"sqlite:///{path}") as journal:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        for engine in (journal._readers, journal._writer._engine):
-            async with engine.connect() as connection:
-                settings = [
-                    (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
+        for threads in (journal._readers, journal._writer._database):
+            settings = await threads.run(
+                lambda connection: [
+                    connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
                     for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
                 ]
+            )
 
             assert settings == ["wal", 2, 1, 5000]
