@@ -21,6 +21,8 @@ class Rate:
     weight: float
     events: float = 0.0
     exposure: float = 0.0
+    base: float | None = None
+    """A rate learned long ago; stands in for the prior."""
 
     def hit(self) -> None:
         """One event more; old ones fade."""
@@ -30,13 +32,12 @@ class Rate:
 
     def value(self, prior: float, live: float = 0.0) -> float:
         """The rate, given its *prior* and the exposure since the last update."""
-        return (self.events + self.weight) / (self.exposure + live + self.weight / prior)
+        return (self.events + self.weight) / (self.exposure + live + self.weight / (self.base or prior))
 
-    def fade(self) -> None:
+    def fade(self, prior: float) -> None:
         """Keep the rate but trust it no more than a prior: what is left of it after a long silence."""
-        if self.events > self.weight:
-            self.exposure *= self.weight / self.events
-            self.events = self.weight
+        self.base = self.value(prior)
+        self.events = self.exposure = 0.0
 
 
 @dataclass(slots=True)

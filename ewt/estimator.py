@@ -13,6 +13,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 from ewt.calibration import SHIFT, Offsets, Promise
@@ -105,6 +106,21 @@ class _Queue:
     @property
     def aht_guess(self) -> float:
         return self.spec.aht_guess or AHT_GUESS[self.spec.channel]
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        return {"own": self.own, "pool": self.pool, "hangups": self.hangups, "service": self.service}
+
+    def service_rate(self, live: float = 0.0) -> float:
+        """Contacts one busy agent ends per second; also what a line drains by for each agent until it was seen draining."""
+        return self.service.value(1.0 / self.aht_guess, live * self.busy)
+
+    def fade(self) -> None:
+        drain = self.service_rate()
+        self.own.fade(drain)
+        self.pool.fade(drain)
+        self.hangups.fade(1.0 / self.spec.patience_guess)
+        self.service.fade(1.0 / self.aht_guess)
 
     def tick(self, now: float) -> None:
         """Count exposures up to *now*; to be called before any counter changes. Earlier than before counts nothing."""
@@ -315,7 +331,7 @@ class Estimator:
             "at": self._now,
             "queues": {
                 name: {
-                    "rates": {kind: [rate.events, rate.exposure] for kind, rate in _rates(queue)},
+                    "rates": {kind: [rate.events, rate.exposure, rate.base] for kind, rate in queue.rates.items()},
                     "queued_starts": queue.queued_starts,
                     "starts": {str(priority): [flow.rate, flow.at] for priority, flow in queue.starts.items()},
                     "offsets": {str(priority): [*offsets.values, offsets.seen] for priority, offsets in queue.offsets.items()},
@@ -338,10 +354,10 @@ class Estimator:
             queue = self._queues.get(name)
             if queue is None:
                 continue
-            for kind, rate in _rates(queue):
-                rate.events, rate.exposure = learned["rates"][kind]
-                if now - saved["at"] > STALE:
-                    rate.fade()
+            for kind, rate in queue.rates.items():
+                rate.events, rate.exposure, rate.base = learned["rates"][kind]
+            if now - saved["at"] > STALE:
+                queue.fade()
             queue.queued_starts = learned["queued_starts"]
             queue.starts = {int(priority): Flow(*flow) for priority, flow in learned["starts"].items()}
             queue.offsets = {int(priority): Offsets(values, seen) for priority, (*values, seen) in learned["offsets"].items()}
@@ -385,12 +401,12 @@ class Estimator:
     def _promise(self, now: float, queue: _Queue, priority: int, ahead: float, place: _Place | None) -> Promise:
         """What the structure of the line says; *place* is that of one in line, None for a newcomer."""
         live = queue.live(now)
-        busy_rate = queue.service.value(1.0 / queue.aht_guess, live * queue.busy)
+        drain = queue.service_rate(live)
         hangups = queue.hangups.value(1.0 / queue.spec.patience_guess, live * queue.waiting)
         capacity = queue.capacity or queue.last_capacity
         backlog_seconds = live * queue.capacity if queue.backlog else 0.0
-        own = queue.own.value(busy_rate, backlog_seconds)
-        pool = queue.pool.value(busy_rate, backlog_seconds)
+        own = queue.own.value(drain, backlog_seconds)
+        pool = queue.pool.value(drain, backlog_seconds)
         # Who is more urgent and comes later goes first all the same.
         overtaking = sum(flow.value(now) for other, flow in queue.starts.items() if other < priority)
         competing = sum(other.ahead(priority, place) * common / max(1, other.agents) for other, common in self._neighbours(queue))
@@ -410,9 +426,8 @@ class Estimator:
     def _spans(now: float, queue: _Queue) -> list[tuple[float, int]]:
         """The plan from *now* on, as (seconds, capacity); until its first step the capacity there is."""
         ahead = [step for step in queue.plan if step[0] > now]
-        times = [now, *(time for time, _ in ahead), math.inf]
-        capacities = [queue.capacity, *(capacity for _, capacity in ahead)]
-        return [(end - begin, capacity) for begin, end, capacity in zip(times, times[1:], capacities, strict=True)]
+        steps = [(now, queue.capacity), *ahead, (math.inf, 0)]
+        return [(end - begin, capacity) for (begin, capacity), (end, _) in pairwise(steps)]
 
     @staticmethod
     def _basis(queue: _Queue) -> Basis:
@@ -442,10 +457,6 @@ class Estimator:
             capacity=queue.capacity,
             outcomes=offsets.seen if offsets is not None else 0,
         )
-
-
-def _rates(queue: _Queue) -> tuple[tuple[str, Rate], ...]:
-    return ("own", queue.own), ("pool", queue.pool), ("hangups", queue.hangups), ("service", queue.service)
 
 
 def _net(rate: float, overtaking: float) -> float:
