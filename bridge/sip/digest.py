@@ -1,0 +1,139 @@
+"""Digest authentication (RFC 7616, RFC 8760): challenges, answers and their check, with MD5 and SHA-256."""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from bridge.sip.message import BadMessageError, parse_params, split_commas
+
+Algorithm = Literal["MD5", "SHA-256"]
+_HASHES: dict[str, Callable[[bytes], "hashlib._Hash"]] = {
+    "MD5": lambda data: hashlib.md5(data, usedforsecurity=False),  # old phones know nothing else
+    "SHA-256": hashlib.sha256,
+}
+NONCE_LIFETIME = 300.0
+"""Seconds; afterwards a right answer is told that its nonce is stale and the phone tries again without asking anybody."""
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Who we are, when somebody challenges us."""
+
+    user: str
+    password: str
+
+
+def challenge(realm: str, nonce: str, algorithm: Algorithm, *, stale: bool = False) -> str:
+    """The value of a WWW-Authenticate header."""
+    return f'Digest realm="{realm}", nonce="{nonce}", algorithm={algorithm}, qop="auth"' + (", stale=true" if stale else "")
+
+
+def parse_digest(value: str) -> dict[str, str] | None:
+    """The parameters of a Digest challenge or answer; None for another scheme."""
+    scheme, _, rest = value.strip().partition(" ")
+    if scheme.lower() != "digest":
+        return None
+    params: dict[str, str] = {}
+    for part in split_commas(rest):
+        for name, text in parse_params(part).items():
+            params[name] = text or ""
+    return params
+
+
+def answer(value: str, credentials: Credentials, *, method: str, uri: str, cnonce: str) -> str | None:
+    """The Authorization value for a challenge, or None when its scheme, algorithm or qop is beyond us.
+
+    Args:
+        value: Of the WWW-Authenticate or Proxy-Authenticate header.
+        credentials: Name and password.
+        method: Of the request that will carry it.
+        uri: Request-URI of that request.
+        cnonce: Random, ours.
+    """
+    params = parse_digest(value)
+    if params is None:
+        return None
+    algorithm = params.get("algorithm", "MD5").upper()
+    offered = {word.strip() for word in params.get("qop", "").split(",") if word.strip()}
+    if algorithm not in _HASHES or (offered and "auth" not in offered):
+        return None
+    fields = {
+        "username": credentials.user,
+        "realm": params.get("realm", ""),
+        "nonce": params.get("nonce", ""),
+        "uri": uri,
+    }
+    extra = {"qop": "auth", "nc": "00000001", "cnonce": cnonce} if offered else {}
+    response = _response(algorithm, {**fields, **extra}, credentials.password, method)
+    opaque = f', opaque="{params["opaque"]}"' if "opaque" in params else ""
+    quoted = ", ".join(f'{name}="{text}"' for name, text in fields.items())
+    qop = f', qop=auth, nc=00000001, cnonce="{cnonce}"' if offered else ""
+    return f'Digest {quoted}, response="{response}", algorithm={algorithm}{qop}{opaque}'
+
+
+def _response(algorithm: str, fields: dict[str, str], password: str, method: str) -> str:
+    def digest(text: str) -> str:
+        return _HASHES[algorithm](text.encode("utf-8", "surrogateescape")).hexdigest()
+
+    secret = digest(f"{fields.get('username', '')}:{fields.get('realm', '')}:{password}")
+    what = digest(f"{method}:{fields.get('uri', '')}")
+    if "qop" not in fields:  # RFC 2617 section 3.2.2.1, for phones of 1999
+        return digest(f"{secret}:{fields.get('nonce', '')}:{what}")
+    middle = f"{fields.get('nonce', '')}:{fields.get('nc', '')}:{fields.get('cnonce', '')}:{fields['qop']}"
+    return digest(f"{secret}:{middle}:{what}")
+
+
+class DigestGuard:
+    """Challenges strangers and checks their answers.
+
+    Args:
+        realm: Shown to the user of a phone.
+        make_nonce: Returns unguessable text, new every time.
+        algorithms: Offered in this order (RFC 8760 section 2.3); phones that know one only take the one they know.
+    """
+
+    def __init__(
+        self,
+        realm: str,
+        make_nonce: Callable[[], str],
+        algorithms: tuple[Algorithm, ...] = ("SHA-256", "MD5"),
+    ) -> None:
+        self._realm = realm
+        self._make_nonce = make_nonce
+        self._algorithms = algorithms
+        self._nonces: dict[str, tuple[float, int]] = {}
+
+    def challenges(self, now: float, *, stale: bool = False) -> list[str]:
+        """One WWW-Authenticate value for each algorithm, all with the same new nonce."""
+        self._nonces = {nonce: made for nonce, made in self._nonces.items() if made[0] > now}
+        nonce = self._make_nonce()
+        self._nonces[nonce] = (now + NONCE_LIFETIME, 0)
+        return [challenge(self._realm, nonce, algorithm, stale=stale) for algorithm in self._algorithms]
+
+    def check(self, value: str, *, user: str, password: str, method: str, now: float) -> Literal["ok", "stale", "wrong"]:
+        """Whether an Authorization value proves *password*; a nonce count may not come twice (RFC 7616 section 3.4)."""
+        try:
+            fields = parse_digest(value)
+        except BadMessageError:
+            return "wrong"
+        if fields is None or fields.get("username") != user or fields.get("realm") != self._realm:
+            return "wrong"
+        algorithm = fields.get("algorithm", "MD5").upper()
+        if algorithm not in self._algorithms or fields.get("qop", "auth") != "auth":
+            return "wrong"
+        expected = _response(algorithm, fields, password, method)
+        if not hmac.compare_digest(expected.encode(), fields.get("response", "").lower().encode("utf-8", "replace")):
+            return "wrong"
+        until, used = self._nonces.get(fields.get("nonce", ""), (now, 0))
+        if until <= now:
+            return "stale"
+        try:
+            count = int(fields.get("nc", ""), 16) if "qop" in fields else used + 1
+        except ValueError:
+            return "wrong"
+        if count <= used:
+            return "stale"
+        self._nonces[fields["nonce"]] = (until, count)
+        return "ok"

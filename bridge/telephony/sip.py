@@ -1,0 +1,678 @@
+"""Calls over SIP and RTP: sockets and the clock around `bridge.sip` and `bridge.media`.
+
+Trunks call without registration from allowed networks; agents' phones are called by URI or by the name they registered.
+"""
+
+import asyncio
+import re
+import secrets
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from ipaddress import ip_network
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+
+from bridge.events import (
+    AgentLegAnswered,
+    AgentLegEnded,
+    AgentLegFailed,
+    AnswerCall,
+    AudioConnected,
+    CallArrived,
+    CallCommand,
+    CallEnded,
+    CallEvent,
+    ConnectAgent,
+    DigitsReceived,
+    DropAgent,
+    EndedBy,
+    HangUp,
+    LegId,
+    PlayMusic,
+    PlayPrompts,
+    PromptFinished,
+    RefuseCall,
+    StopAudio,
+)
+from bridge.media.g711 import CODECS, Codec
+from bridge.media.player import PlayEnded
+from bridge.sip import endpoint as sip
+from bridge.sip import sdp
+from bridge.sip.message import BadMessageError, NameAddr, Request, SipUri
+from bridge.telephony.clips import ClipLibrary
+from bridge.telephony.provider import CallSink
+from bridge.telephony.rtp import AudioLeg, Beat, Counters, PortPool
+
+log = structlog.get_logger()
+Address = tuple[str, int]
+_INFO_KEY = re.compile(r"(?:Signal\s*=\s*)?([0-9*#A-D])\s*(?:$|[\r\n])", re.IGNORECASE)
+
+
+class SipConfig(msgspec.Struct, frozen=True):
+    """Settings of the SIP side."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on, signalling and sound."""
+    port: int = 5060
+    """UDP; 0 takes any free one."""
+    advertised_host: str | None = None
+    """Our address as trunks and phones see it; None when it is `host`."""
+    rtp_ports: tuple[int, int] = (10000, 20000)
+    """First and last; each leg takes an even one."""
+    networks: tuple[str, ...] = ("127.0.0.0/8",)
+    """Who may call and register; anybody else hears nothing."""
+    users: dict[str, str | None] = msgspec.field(default_factory=dict)
+    """Phones that may register: name to password, None for one that needs none."""
+    music: str | None = None
+    """Folder of the music; None when it lies among the prompts."""
+    codecs: tuple[str, ...] = ("PCMU", "PCMA")
+    """In order of liking, for calls we make."""
+    realm: str = "sidetone"
+    media_timeout: float = 300.0
+    """Seconds without a packet from a caller that is not on hold, after which the call is ended; 0 never does."""
+    max_calls: int = 1000
+    """Calls at one time; one more is refused with 503."""
+    retry_after: int = 10
+    """Seconds told to whoever is refused with 503."""
+
+
+class SipStats(msgspec.Struct, frozen=True):
+    """Figures since the start, except `calls` and `agent_legs`, which are now."""
+
+    calls: int
+    agent_legs: int
+    calls_total: int
+    packets_sent: int
+    packets_received: int
+    packets_dropped: int
+    late_beats: int
+    datagrams_refused: int
+    """Signalling that was no SIP or came from strangers."""
+
+
+class _Leg:
+    """A caller, or an agent called for one."""
+
+    def __init__(self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg) -> None:
+        self.id = leg_id
+        self.ref = ref
+        self.audio = audio
+        self.version = 1
+        """Of our session description."""
+
+
+class _AgentLeg(_Leg):
+    def __init__(self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg, caller: "_CallerLeg") -> None:
+        super().__init__(leg_id, ref, audio)
+        self.caller = caller
+        self.connected = False
+        self.ring_timer: asyncio.TimerHandle | None = None
+
+
+class _CallerLeg(_Leg):
+    def __init__(self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg, invite: sip.InviteReceived) -> None:
+        super().__init__(leg_id, ref, audio)
+        self.invite = invite
+        self.answered = False
+        self.confirmed = False
+        self.agent: _AgentLeg | None = None
+        self.keys_by: str | None = None
+        """`rtp` or `info`: whichever brought the first key is the only one listened to."""
+        self.reports: deque[CallEvent] = deque()
+        self.reporter: asyncio.Task[None] | None = None
+
+
+class SipCallProvider:
+    """Carries calls over SIP (see `CallProvider`).
+
+    Args:
+        config: Addresses, ports, who may call.
+        sink: Where events go; one at a time for one call, calls independently of each other.
+        prompts: Folder of the recordings, or several searched in order.
+    """
+
+    name = "sip"
+
+    def __init__(self, config: SipConfig, sink: CallSink, prompts: Path | str | Sequence[Path | str]) -> None:
+        folders = [prompts] if isinstance(prompts, Path | str) else list(prompts)
+        music = [config.music] if config.music else folders
+        self.config = config
+        self._sink = sink
+        self._clips = ClipLibrary(map(Path, folders))
+        self._music = ClipLibrary(map(Path, music))
+        self._codecs: tuple[Codec, ...] = tuple(CODECS[name] for name in config.codecs)
+        self._beat = Beat()
+        self._counters = Counters()
+        self._pool = PortPool(config.host, *config.rtp_ports)
+        self._sip = SipSocket(config, self._handle)
+        self._boot = secrets.token_hex(4)
+        self._count = 0
+        self._callers: dict[LegId, _CallerLeg] = {}
+        self._legs: dict[sip.CallRef, _Leg] = {}
+        self._reporters: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._preload)
+        await self._sip.open()
+        self._watch = asyncio.get_running_loop().call_later(1.0, self._look_for_silence)
+        return self
+
+    def _preload(self) -> None:
+        count = self._clips.preload(self._codecs) + self._music.preload(self._codecs)
+        log.info("prompts.loaded", count=count)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        for leg in list(self._callers.values()):
+            self._hang_up(leg, "restart")
+        if self._reporters:
+            await asyncio.wait(self._reporters, timeout=1.0)
+        for task in list(self._reporters):
+            task.cancel()
+        await asyncio.gather(*self._reporters, return_exceptions=True)
+        self._beat.stop()
+        self._sip.close()
+
+    @property
+    def address(self) -> Address:
+        """Where to dial: advertised host and real port. Only after opening."""
+        return self._sip.address
+
+    @property
+    def stats(self) -> SipStats:
+        """How much there is to do."""
+        endpoint = self._sip.endpoint
+        return SipStats(
+            calls=len(self._callers),
+            agent_legs=len(self._legs) - len(self._callers),
+            calls_total=self._count,
+            packets_sent=self._counters.sent,
+            packets_received=self._counters.received,
+            packets_dropped=self._counters.dropped,
+            late_beats=self._beat.late,
+            datagrams_refused=endpoint.silent_drops if endpoint else 0,
+        )
+
+    async def drain(self) -> None:
+        """Refuse new calls with 503 from now on."""
+        self._sip.core.retry_after = self.config.retry_after
+
+    # --- commands ----------------------------------------------------------------------------------------------------
+
+    async def perform(self, command: CallCommand) -> None:
+        """Do *command*; nothing happens when its leg is gone."""
+        leg = self._callers.get(command.leg)
+        if leg is None:
+            return
+        if isinstance(command, ConnectAgent):
+            await self._connect(leg, command)
+        else:
+            self._perform(leg, command)
+        self._sip.settle()
+
+    def _perform(self, leg: _CallerLeg, command: CallCommand) -> None:
+        match command:
+            case AnswerCall():
+                self._answer(leg)
+            case RefuseCall(status=status):
+                if not leg.answered:
+                    self._sip.core.refuse(leg.ref, status, self._sip.now)
+                    self._finish(leg, "platform", str(status))
+            case PlayPrompts() | PlayMusic() | StopAudio():
+                self._played(leg, self._play(leg, command))
+            case DropAgent(agent_leg=agent_leg):
+                if leg.agent is not None and leg.agent.id == agent_leg:
+                    self._drop_agent(leg.agent)
+            case HangUp():
+                self._hang_up(leg, "bye")
+            case ConnectAgent():  # done by the caller of this
+                pass
+
+    def _play(self, leg: _CallerLeg, command: PlayPrompts | PlayMusic | StopAudio) -> PlayEnded | None:
+        """Change what the caller hears; returns the end of the play that was cut."""
+        player = leg.audio.player
+        if leg.agent is not None and leg.agent.connected:  # nobody listens: the two are talking
+            return PlayEnded(command.play, completed=False, heard=0.0) if isinstance(command, PlayPrompts) else None
+        if isinstance(command, PlayPrompts):
+            return player.play(command.play, self._clips.get_all(command.audio), barge_in=command.barge_in)
+        if isinstance(command, PlayMusic) and (clip := self._music.get(command.name)) is not None:
+            return player.play_music(command.name, clip)
+        return player.stop()
+
+    def _answer(self, leg: _CallerLeg) -> None:
+        if leg.answered:
+            return
+        leg.answered = True
+        local = self._local(leg)
+        offer = leg.invite.offer
+        negotiated = leg.audio.negotiated
+        body = sdp.offer(local) if offer is None or negotiated is None else sdp.answer(offer, negotiated, local)
+        self._sip.core.answer(leg.ref, body, self._sip.now)
+
+    async def _connect(self, leg: _CallerLeg, command: ConnectAgent) -> None:
+        if leg.agent is not None:
+            self._report(leg, AgentLegFailed(leg.id, command.agent_leg, 486, "another agent's phone is in use for this call"))
+            return
+        try:
+            target, destination = await self._find(command.address)
+            audio = AudioLeg(self._pool, self._beat, self._counters)
+        except LookupError as error:
+            self._report(leg, AgentLegFailed(leg.id, command.agent_leg, 480, str(error)))
+            return
+        except OSError as error:
+            self._report(leg, AgentLegFailed(leg.id, command.agent_leg, 503, str(error)))
+            return
+        if leg.id not in self._callers or leg.agent is not None:  # gone while a name was looked up
+            audio.close()
+            return
+        liking = leg.audio.negotiated.codec if leg.audio.negotiated else self._codecs[0]
+        codecs = tuple(sorted(self._codecs, key=lambda codec: codec is not liking))
+        local = sdp.LocalAudio(self._sip.address[0], audio.port, codecs, session_id=self._count)
+        caller = caller_number(leg.invite.request) or "anonymous"
+        sender = f'"{caller}" <sip:{caller}@{self._sip.address[0]}>'
+        ref = self._sip.core.invite(target, sdp.offer(local), self._sip.now, sender=sender, destination=destination)
+        agent = _AgentLeg(command.agent_leg, ref, audio, leg)
+        agent.ring_timer = asyncio.get_running_loop().call_later(command.ring_timeout, self._ring_timeout, agent)
+        leg.agent = agent
+        self._legs[ref] = agent
+
+    async def _find(self, address: str) -> tuple[str, Address]:
+        """Request-URI and place of an agent's phone.
+
+        Raises:
+            LookupError: not registered, not a SIP address, or the host has no address.
+        """
+        host, port = self._sip.address
+        try:
+            uri = SipUri.parse(address if ":" in address else f"sip:{address}@{host}:{port}")
+        except BadMessageError as error:
+            raise LookupError(str(error)) from error
+        ours = uri.host in {host, self.config.host, self.config.realm} and (uri.port or 5060) == port
+        if ours:
+            binding = self._sip.core.locate(uri.user or "", self._sip.now)
+            if binding is None:
+                raise LookupError(f"{uri.user} is not registered")
+            return binding.contact, binding.source
+        numeric = sip.numeric_address(str(uri))
+        if numeric is not None:
+            return str(uri), numeric
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(uri.host, uri.port or 5060, family=socket.AF_INET, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise LookupError(f"{uri.host} has no address") from error
+        return str(uri), (str(found[0][4][0]), int(found[0][4][1]))
+
+    def _local(self, leg: _Leg) -> sdp.LocalAudio:
+        number = int(leg.id.rpartition("-")[2]) if isinstance(leg, _CallerLeg) else self._count
+        return sdp.LocalAudio(self._sip.address[0], leg.audio.port, self._codecs, session_id=number, version=leg.version)
+
+    # --- what SIP reports --------------------------------------------------------------------------------------------
+
+    def _handle(self, event: sip.SipEvent) -> None:
+        if isinstance(event, sip.InviteReceived):
+            self._arrive(event)
+            return
+        leg = self._legs.get(getattr(event, "call", -1))
+        match leg, event:
+            case _CallerLeg(), sip.CallConfirmed(answer=answer):
+                self._confirmed(leg, answer)
+            case _CallerLeg(), sip.CallEnded(cause=cause):
+                by: EndedBy = "caller" if cause in {"bye", "cancel"} else "network"
+                self._finish(leg, by, cause)
+            case _CallerLeg(), sip.InfoReceived(content_type=kind, body=body):
+                key = _key_of_info(kind, body)
+                if key is not None:
+                    self._key(leg, "info", key)
+            case _AgentLeg(), sip.CallAnswered(answer=answer):
+                self._join(leg, answer)
+            case _AgentLeg(), sip.CallEnded(status=status, reason=reason):
+                self._agent_gone(leg, status, reason, "agent")
+            case _Leg(), sip.OfferReceived(offer=offer):
+                self._renegotiate(leg, offer)
+            case _Leg(), sip.OfferAnswered(answer=answer) if answer is not None:
+                self._adopt(leg, answer)
+            case _:
+                pass
+
+    def _arrive(self, event: sip.InviteReceived) -> None:
+        core, now = self._sip.core, self._sip.now
+        busy = [("retry-after", str(self.config.retry_after))]
+        try:
+            negotiated = None if event.offer is None else sdp.choose(event.offer, self._codecs)
+            called = called_number(event.request)
+            if len(self._callers) >= self.config.max_calls:
+                core.refuse(event.call, 503, now, headers=busy)
+                return
+            audio = AudioLeg(self._pool, self._beat, self._counters)
+        except sdp.NotAcceptableError as error:
+            warning = f'{error.warning} {self._sip.address[0]} "{error}"'
+            core.refuse(event.call, 488, now, headers=[("warning", warning)])
+            return
+        except BadMessageError:
+            core.refuse(event.call, 404, now)
+            return
+        except OSError as error:
+            log.warning("call.no_port", reason=str(error))
+            core.refuse(event.call, 503, now, headers=busy)
+            return
+        self._count += 1
+        leg = _CallerLeg(LegId(f"sip-{self._boot}-{self._count}"), event.call, audio, event)
+        if negotiated is not None:
+            audio.negotiate(negotiated)
+        audio.on_key = partial(self._key, leg, "rtp")
+        audio.on_played = partial(self._played, leg)
+        self._callers[leg.id] = leg
+        self._legs[event.call] = leg
+        self._report(leg, CallArrived(leg.id, self.name, caller_number(event.request), called))
+
+    def _confirmed(self, leg: _CallerLeg, answer: sdp.SessionDescription | None) -> None:
+        leg.confirmed = True
+        if leg.invite.offer is None and (answer is None or not self._adopt(leg, answer)):
+            self._sip.core.bye(leg.ref, self._sip.now)
+            self._finish(leg, "platform", "488")
+            return
+        if leg.agent is None or not leg.agent.connected:
+            leg.audio.start()
+
+    def _adopt(self, leg: _Leg, answer: sdp.SessionDescription) -> bool:
+        """Obey the answer to an offer of ours. False when there is nothing in it for us."""
+        try:
+            leg.audio.negotiate(sdp.choose(answer, self._codecs))
+        except sdp.NotAcceptableError:
+            return False
+        return True
+
+    def _renegotiate(self, leg: _Leg, offer: sdp.SessionDescription | None) -> None:
+        core, now = self._sip.core, self._sip.now
+        leg.version += 1
+        local = self._local(leg)
+        if offer is None:
+            core.accept_offer(leg.ref, sdp.offer(local), now)
+            return
+        try:
+            negotiated = sdp.choose(offer, self._codecs)
+        except sdp.NotAcceptableError:
+            core.refuse_offer(leg.ref, 488, now)
+            return
+        leg.audio.negotiate(negotiated)
+        core.accept_offer(leg.ref, sdp.answer(offer, negotiated, local), now)
+
+    # --- agents ------------------------------------------------------------------------------------------------------
+
+    def _join(self, agent: _AgentLeg, answer: sdp.SessionDescription | None) -> None:
+        """The agent picked up: cut what the caller hears, this instant, and join the two."""
+        leg = agent.caller
+        if answer is None or not self._adopt(agent, answer):
+            self._sip.core.bye(agent.ref, self._sip.now)
+            self._agent_gone(agent, 488, "Not Acceptable Here", "platform")
+            return
+        if agent.ring_timer is not None:
+            agent.ring_timer.cancel()
+        agent.connected = True
+        self._played(leg, leg.audio.player.stop())
+        relayed: set[str] = set()
+        leg.audio.on_relayed = partial(self._relayed, agent, relayed, "caller")
+        agent.audio.on_relayed = partial(self._relayed, agent, relayed, "agent")
+        leg.audio.join(agent.audio)
+        agent.audio.join(leg.audio)
+        self._report(leg, AgentLegAnswered(leg.id, agent.id))
+
+    def _relayed(self, agent: _AgentLeg, relayed: set[str], side: str) -> None:
+        relayed.add(side)
+        if len(relayed) == 2:
+            self._report(agent.caller, AudioConnected(agent.caller.id, agent.id))
+
+    def _ring_timeout(self, agent: _AgentLeg) -> None:
+        self._sip.core.cancel(agent.ref, self._sip.now)
+        self._agent_gone(agent, 408, "No answer", "agent")
+        self._sip.settle()
+
+    def _drop_agent(self, agent: _AgentLeg) -> None:
+        self._release(agent)
+        self._agent_gone(agent, 487, "Dropped", "platform")
+
+    def _release(self, agent: _AgentLeg) -> None:
+        """Tell an agent's phone that it is over, ringing or not."""
+        if agent.connected:
+            self._sip.core.bye(agent.ref, self._sip.now)
+        else:
+            self._sip.core.cancel(agent.ref, self._sip.now)
+
+    def _agent_gone(self, agent: _AgentLeg, status: int, reason: str, by: EndedBy) -> None:
+        leg = agent.caller
+        self._forget_agent(agent)
+        if agent.connected:
+            leg.audio.start()
+            self._report(leg, AgentLegEnded(leg.id, agent.id, by if status in {200, 487} else "network"))
+        else:
+            self._report(leg, AgentLegFailed(leg.id, agent.id, status, reason))
+
+    def _forget_agent(self, agent: _AgentLeg) -> None:
+        if agent.ring_timer is not None:
+            agent.ring_timer.cancel()
+        agent.caller.agent = None
+        agent.caller.audio.part()
+        agent.caller.audio.on_relayed = None
+        agent.audio.close()
+        self._legs.pop(agent.ref, None)
+
+    # --- the end of a call -------------------------------------------------------------------------------------------
+
+    def _hang_up(self, leg: _CallerLeg, cause: str, by: EndedBy = "platform") -> None:
+        if leg.answered:
+            self._sip.core.bye(leg.ref, self._sip.now)
+        else:
+            self._sip.core.refuse(leg.ref, 480, self._sip.now)
+        self._finish(leg, by, cause)
+        self._sip.settle()
+
+    def _finish(self, leg: _CallerLeg, by: EndedBy, cause: str) -> None:
+        """The caller's leg is over; the agent's goes with it."""
+        if leg.agent is not None:
+            self._release(leg.agent)
+            self._forget_agent(leg.agent)
+        cut = leg.audio.player.stop()
+        self._played(leg, cut)
+        leg.audio.close()
+        self._callers.pop(leg.id, None)
+        self._legs.pop(leg.ref, None)
+        self._report(leg, CallEnded(leg.id, by, cause))
+
+    def _look_for_silence(self) -> None:
+        """Once a second: end calls whose other end has stopped sending without saying so."""
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(1.0, self._look_for_silence)
+        limit = self.config.media_timeout
+        if limit <= 0:
+            return
+        for leg in list(self._callers.values()):
+            negotiated = leg.audio.negotiated
+            listening = leg.confirmed and negotiated is not None and negotiated.may_receive
+            if listening and loop.time() - leg.audio.heard_at > limit:
+                self._hang_up(leg, "media_timeout", "network")
+
+    # --- what the caller does and hears ------------------------------------------------------------------------------
+
+    def _key(self, leg: _CallerLeg, path: str, key: str) -> None:
+        leg.keys_by = leg.keys_by or path
+        if leg.keys_by != path:
+            return
+        if leg.audio.player.barge_in:
+            self._played(leg, leg.audio.player.stop())
+        self._report(leg, DigitsReceived(leg.id, key))
+
+    def _played(self, leg: _CallerLeg, ended: PlayEnded | None) -> None:
+        if ended is not None:
+            self._report(leg, PromptFinished(leg.id, ended.play, completed=ended.completed, heard=round(ended.heard, 2)))
+
+    def _report(self, leg: _CallerLeg, event: CallEvent) -> None:
+        """Queue an event of one call; they reach the sink in this order."""
+        leg.reports.append(event)
+        if leg.reporter is None:
+            leg.reporter = asyncio.get_running_loop().create_task(self._deliver(leg))
+            self._reporters.add(leg.reporter)
+            leg.reporter.add_done_callback(self._reporters.discard)
+
+    async def _deliver(self, leg: _CallerLeg) -> None:
+        try:
+            while leg.reports:
+                event = leg.reports.popleft()
+                try:
+                    await self._sink(event)
+                except Exception:
+                    log.exception("call.event_refused", leg=leg.id, event_kind=type(event).__name__)
+        finally:
+            leg.reporter = None
+
+
+class SipSocket(asyncio.DatagramProtocol):
+    """The signalling socket and its one timer around a `SipEndpoint`.
+
+    Args:
+        config: `host`, `port`, `advertised_host`, `networks`, `users` and `realm` are used.
+        handle: Gets every SIP event; may call the endpoint.
+        user: User part of our Contact.
+    """
+
+    def __init__(self, config: SipConfig, handle: Callable[[sip.SipEvent], None], user: str | None = None) -> None:
+        self._config = config
+        self._handle = handle
+        self._user = user
+        self._transport: asyncio.DatagramTransport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._settling = False
+        self.endpoint: sip.SipEndpoint | None = None
+
+    @property
+    def core(self) -> sip.SipEndpoint:
+        """The endpoint. Only after opening."""
+        assert self.endpoint is not None
+        return self.endpoint
+
+    @property
+    def now(self) -> float:
+        """Seconds on the loop's clock, which is the endpoint's."""
+        return asyncio.get_running_loop().time()
+
+    @property
+    def address(self) -> Address:
+        """Advertised host and real port."""
+        return self.core.config.host, self.core.config.port
+
+    async def open(self) -> None:
+        """Bind the socket. Raises OSError when the port is taken."""
+        config = self._config
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(config.host, config.port))
+        self._transport = transport
+        networks = tuple(ip_network(network) for network in config.networks)
+        port = transport.get_extra_info("sockname")[1]
+        told = sip.EndpointConfig(config.advertised_host or config.host, port, networks, user=self._user, realm=config.realm)
+        self.endpoint = sip.SipEndpoint(told, secrets.randbits, config.users)
+
+    def close(self) -> None:
+        """Close the socket at once; what was handed to it before goes out."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        """Part of asyncio's protocol."""
+        if self.endpoint is not None:
+            self.endpoint.receive_datagram(data, addr[:2], self.now)
+            self.settle()
+
+    def error_received(self, exc: Exception) -> None:
+        """Part of asyncio's protocol: a refused datagram (ICMP). The transaction's own timers decide."""
+        log.debug("sip.socket_error", reason=str(exc))
+
+    def settle(self) -> None:
+        """After every stimulus: hand out events, send what is to be sent, set the one timer."""
+        if self._settling:  # an event's handler came back here; the loop below goes on for it
+            return
+        self._settling = True
+        core = self.core
+        try:
+            while (event := core.next_event()) is not None:
+                self._handle(event)
+        finally:
+            self._settling = False
+        if self._transport is not None and not self._transport.is_closing():
+            for data, address in core.datagrams_to_send():
+                self._transport.sendto(data, address)
+        self._rearm(core.wake_at)
+
+    def _rearm(self, at: float | None) -> None:
+        if at == self._timer_at and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = None if at is None else asyncio.get_running_loop().call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.core.wake(self.now)
+        self.settle()
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def caller_number(request: Request) -> str | None:
+    """Who calls: the asserted identity if there is one (RFC 3325), else From; None when withheld (RFC 3323)."""
+    privacy = {word.strip().lower() for value in request.headers.all("privacy") for word in re.split("[;,]", value)}
+    if privacy & {"id", "user", "full"}:
+        return None
+    asserted = request.headers.all("p-asserted-identity")
+    for text in [*asserted, request.headers.first("from") or ""]:
+        try:
+            uri = SipUri.parse(NameAddr.parse(text).uri)
+        except BadMessageError:
+            continue
+        if uri.host == "anonymous.invalid" or (uri.user or "anonymous").lower() in {"anonymous", "restricted", "unavailable"}:
+            continue
+        return to_e164(uri.user or "")
+    return None
+
+
+def called_number(request: Request) -> str:
+    """Whom they dialled: the user of the Request-URI.
+
+    Raises:
+        BadMessageError: it cannot be read.
+    """
+    return to_e164(SipUri.parse(request.uri).user or "")
+
+
+def to_e164(user: str) -> str:
+    """A number in E.164 when it looks like an international one (`+`, `00`, or 11 to 15 digits); otherwise as it is."""
+    user = user.partition(";")[0]
+    digits = re.sub(r"[\s().-]", "", user)
+    if re.fullmatch(r"\+[1-9]\d{6,14}", digits):
+        return digits
+    if re.fullmatch(r"00[1-9]\d{6,14}", digits):
+        return "+" + digits[2:]
+    if re.fullmatch(r"[1-9]\d{10,14}", digits):
+        return "+" + digits
+    return user
+
+
+def _key_of_info(kind: str, body: bytes) -> str | None:
+    if kind not in {"application/dtmf-relay", "application/dtmf"}:
+        return None
+    match = _INFO_KEY.match(body.decode("ascii", "replace").strip())
+    return match[1].upper() if match else None
