@@ -517,3 +517,63 @@ class Flow(Struct, frozen=True):
                         yield node.function, text_of(node.argument.value)
             else:
                 yield kind, str(value)
+
+
+# --- the files -----------------------------------------------------------------------------------------------------------
+
+
+class FlowFile(Part, frozen=True, kw_only=True):
+    """A flow as it is written."""
+
+    flow: str
+    version: Literal["1"] = "1"
+    numbers: tuple[Number, ...] = ()
+    languages: Languages
+    prompts: str
+    """Folder below the prompts folder: one catalogue per language, `presets.yaml`."""
+    hours: HoursName | None = None
+    input: Input = Input()
+    texts: Texts | None = None
+    start: Target
+    states: Mapping[Target, tuple[AnyAction, ...]]
+
+
+class PromptEntry(Part, frozen=True, kw_only=True):
+    """A prompt as it is written."""
+
+    SHORT: ClassVar[str] = "say"
+    say: str | None = None
+    text: str | None = None
+    audio: tuple[str, ...] | None = None
+    """Own recordings below the prompts folder, with placeholders between; None: those made by `record`."""
+
+
+class CatalogueFile(Part, frozen=True, kw_only=True):
+    """The prompts of one language as they are written."""
+
+    language: Language
+    prompts: Mapping[str, PromptEntry]
+
+
+class WordsFile(Part, frozen=True, kw_only=True):
+    """Number words of one language: how a recording is spoken where the figure would be read wrongly."""
+
+    language: Language
+    minute: str
+    minutes: str
+    spoken: Mapping[str, str] = field(default_factory=dict)
+    """Words for a recording, by its name (`minutes_1`)."""
+
+
+class PresetEntry(Part, frozen=True, kw_only=True):
+    """An agent's ready-made text as it is written."""
+
+    id: str
+    title: Mapping[Language, str]
+    text: Mapping[Language, str]
+
+
+class PresetsFile(Part, frozen=True, kw_only=True):
+    """Ready-made texts as they are written."""
+
+    presets: tuple[PresetEntry, ...]
