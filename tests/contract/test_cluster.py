@@ -1,0 +1,163 @@
+"""What every cluster promises, seen from two of its nodes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from bridge.cluster import AgentPresence, Cluster, Delivery, NodeId
+from bridge.cluster.memory import BACKLOG, Hub, MemoryCluster
+from bridge.events import AgentId, AgentLost, SessionId
+
+ANA, KIM = SessionId("ana"), AgentId("kim")
+
+
+class Nodes:
+    """Two nodes and a way to let time pass."""
+
+    def __init__(
+        self, first: Cluster, second: Cluster, advance: Callable[[float], None], leave: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.first = first
+        self.second = second
+        self.advance = advance
+        self.leave = leave
+
+
+@pytest.fixture(params=["memory"])
+async def nodes() -> AsyncIterator[Nodes]:
+    now = 0.0
+
+    def advance(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    hub = Hub(clock=lambda: now)
+    second = MemoryCluster(NodeId("two"), hub)
+    async with MemoryCluster(NodeId("one"), hub) as first:
+        await second.__aenter__()
+        yield Nodes(first, second, advance, lambda: second.__aexit__(None, None, None))
+        if second.node in hub.mailboxes:
+            await second.__aexit__(None, None, None)
+
+
+async def test_a_session_has_one_owner(nodes: Nodes) -> None:
+    """While one node owns a session no other gets it, and everybody sees who has it."""
+    assert await nodes.first.owner(ANA) is None
+    lease = await nodes.first.acquire(ANA, ttl=10.0)
+
+    assert lease is not None
+    assert await nodes.second.acquire(ANA, ttl=10.0) is None
+    assert await nodes.second.owner(ANA) == NodeId("one")
+
+    await nodes.first.release(lease)
+    assert await nodes.first.owner(ANA) is None
+
+
+async def test_a_lease_ends_with_its_time_unless_renewed(nodes: Nodes) -> None:
+    """A renewed lease lives on; one that ran out goes to whoever asks, with a higher token, and is void for its old holder."""
+    old = await nodes.first.acquire(ANA, ttl=10.0)
+    assert old is not None
+    nodes.advance(9.0)
+    assert await nodes.first.renew(old, ttl=10.0)
+    nodes.advance(9.0)
+    assert await nodes.second.acquire(ANA, ttl=10.0) is None
+    nodes.advance(1.0)
+
+    new = await nodes.second.acquire(ANA, ttl=10.0)
+
+    assert new is not None
+    assert new.token > old.token
+    assert not await nodes.first.renew(old, ttl=10.0)
+    await nodes.first.release(old)
+    assert await nodes.first.owner(ANA) == NodeId("two")
+
+
+async def test_a_lease_that_ran_out_cannot_be_renewed(nodes: Nodes) -> None:
+    """Also when nobody else has taken it: somebody may have, in between."""
+    lease = await nodes.first.acquire(ANA, ttl=10.0)
+    assert lease is not None
+    nodes.advance(10.0)
+
+    assert not await nodes.first.renew(lease, ttl=10.0)
+
+
+async def test_an_owner_that_asks_again_gets_a_new_token(nodes: Nodes) -> None:
+    """A node that forgot it owned a session fences off its own past."""
+    old = await nodes.first.acquire(ANA, ttl=10.0)
+    new = await nodes.first.acquire(ANA, ttl=10.0)
+
+    assert old is not None
+    assert new is not None
+    assert new.token > old.token
+    assert not await nodes.first.renew(old, ttl=10.0)
+    assert await nodes.first.renew(new, ttl=10.0)
+
+
+async def test_events_go_to_the_owner_in_order(nodes: Nodes) -> None:
+    """Whoever delivers, the events land in the owner's mailbox; without an owner the sender is told."""
+    assert not await nodes.first.deliver(ANA, AgentLost(KIM))
+    await nodes.second.acquire(ANA, ttl=10.0)
+    events = [AgentLost(AgentId(name)) for name in ("a", "b", "c")]
+
+    for event in events:
+        assert await nodes.first.deliver(ANA, event)
+
+    mailbox = nodes.second.mailbox()
+    assert [await anext(mailbox) for _ in events] == [Delivery(ANA, event) for event in events]
+
+
+async def test_a_node_that_leaves_gives_everything_back(nodes: Nodes) -> None:
+    """Its leases are free, its agents gone, and the reader of its mailbox comes to an end."""
+    await nodes.second.acquire(ANA, ttl=10.0)
+    await nodes.second.present(KIM, {}, ttl=10.0)
+    reader = asyncio.create_task(_all(nodes.second.mailbox()))
+    await nodes.first.deliver(ANA, AgentLost(KIM))
+
+    await nodes.leave()
+
+    assert await reader == [Delivery(ANA, AgentLost(KIM))]
+    assert await nodes.first.presence() == {}
+    assert await nodes.first.acquire(ANA, ttl=10.0) is not None
+
+
+async def _all(mailbox: AsyncIterator[Delivery]) -> list[Delivery]:
+    return [delivery async for delivery in mailbox]
+
+
+async def test_agents_are_present_while_somebody_says_so(nodes: Nodes) -> None:
+    """The last word on an agent counts, for its time; only the node that said it can take it back."""
+    await nodes.first.present(KIM, {"chats": 1}, ttl=10.0)
+    await nodes.second.present(KIM, {"chats": 2}, ttl=10.0)
+    expected = {KIM: AgentPresence(KIM, NodeId("two"), {"chats": 2})}
+    assert await nodes.first.presence() == expected
+
+    await nodes.first.absent(KIM)
+    assert await nodes.first.presence() == expected
+    await nodes.second.absent(KIM)
+    assert await nodes.first.presence() == {}
+
+    await nodes.first.present(KIM, {}, ttl=10.0)
+    nodes.advance(10.0)
+    assert await nodes.second.presence() == {}
+
+
+async def test_updates_reach_everybody_who_listens(nodes: Nodes) -> None:
+    """All listeners of a topic hear it, on every node, from when they began; other topics stay silent."""
+    await nodes.first.publish("desk.kim", b"too early")
+    async with nodes.first.subscribe("desk.kim") as here, nodes.second.subscribe("desk.kim") as there:
+        await nodes.first.publish("desk.lee", b"not for us")
+        await nodes.second.publish("desk.kim", b"1")
+        await nodes.first.publish("desk.kim", b"2")
+
+        assert [await anext(here), await anext(here)] == [b"1", b"2"]
+        assert [await anext(there), await anext(there)] == [b"1", b"2"]
+
+
+async def test_a_slow_listener_loses_the_oldest(nodes: Nodes) -> None:
+    """Nobody waits for a desk that does not read; it misses what is oldest and goes on."""
+    async with nodes.first.subscribe("desk.kim") as slow:
+        for n in range(BACKLOG + 3):
+            await nodes.second.publish("desk.kim", b"%d" % n)
+
+        assert [await anext(slow) for _ in range(BACKLOG)] == [b"%d" % n for n in range(3, BACKLOG + 3)]
