@@ -619,6 +619,10 @@ class Acd:
         """Who has this session on this channel; None for nobody."""
         return self._served_by.get(_Work(session, channel))
 
+    def ringing(self, session: SessionId) -> AgentId | None:
+        """At whose desk this session rings now; None at nobody's."""
+        return next((line.ringing_at for line in self._lines(session) if line.ringing_at is not None), None)
+
     def agent_spec(self, agent: AgentId) -> AgentSpec:
         """The agent as configured.
 

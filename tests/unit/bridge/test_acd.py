@@ -25,6 +25,8 @@ from bridge.acd import (
     contact_id,
 )
 from bridge.events import AgentId, QueueId, SessionId
+from ewt.estimator import Estimator
+from ewt.estimator import QueueSpec as Line
 
 CALLS, TEXTS, SALES = QueueId("calls"), QueueId("texts"), QueueId("sales")
 ANN, BEN, CLO = AgentId("ann"), AgentId("ben"), AgentId("clo")
@@ -430,6 +432,36 @@ def test_the_estimator_is_told_in_the_order_it_needs() -> None:
         ("capacity", 7.0, ANN, 0, 0),
         ("logout", 7.0, ANN),
     ]
+
+
+def test_a_session_rings_somewhere_or_nowhere() -> None:
+    it = acd(agent(ANN))
+    assert it.ringing(S1) is None
+    it.join(S1, CALLS, "voice", 1.0, 1, (), 1.0)
+    assert it.ringing(S1) == ANN
+
+
+def test_the_wait_is_forecast_from_what_the_queues_see() -> None:
+    """Free, ringing, queued, on a break: the estimator follows without being asked to."""
+    estimator = Estimator([Line(CALLS), Line(TEXTS, "sms")])
+    it = Acd(QUEUES, [agent(ANN)], estimator)
+    assert estimator.forecast(0.0, CALLS).status == "no_agents"
+    it.set_state(ANN, "ready", None, 0.0)
+    assert estimator.forecast(0.0, CALLS).status == "free_agent"
+    it.join(S1, CALLS, "voice", 1.0, 1, (), 1.0)
+    assert estimator.forecast(1.0, CALLS).status == "ok"
+    it.accept(ANN, S1, "voice", 5.0)
+    it.join(S2, CALLS, "voice", 6.0, 1, (), 6.0)
+    it.join(S3, CALLS, "voice", 0.0, 1, (), 7.0)
+    ahead = [estimator.forecast_waiting(8.0, contact_id(session, "voice")).ahead for session in (S2, S3)]
+    assert (ahead, estimator.forecast(8.0, CALLS).ahead) == ([1, 0], 2)
+    it.release(ANN, S1, "voice", wrap_up=True, now=100.0)
+    assert estimator.forecast(100.0, CALLS).status == "ok"
+    it.wake(130.0)
+    it.accept(ANN, S3, "voice", 132.0)
+    assert estimator.forecast(132.0, CALLS).outcomes == 1
+    it.set_state(ANN, "not_ready", "lunch", 133.0)
+    assert estimator.forecast(133.0, CALLS).status == "no_agents"
 
 
 def test_every_state_can_be_left_and_every_choice_is_possible_in_every_state() -> None:

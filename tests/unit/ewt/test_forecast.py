@@ -23,6 +23,7 @@ def test_the_probability_at_a_quantile_is_its_level() -> None:
     quantiles = (10.0, 20.0, 30.0, 50.0, 90.0)
     assert [round(tail(quantiles, q), 6) for q in quantiles] == [0.9, 0.75, 0.5, 0.25, 0.1]
     assert tail(quantiles, 40.0) == pytest.approx(0.375)
+    assert Forecast("ok", "learned", 40.0, *quantiles).prob(40.0) == pytest.approx(0.375)
 
 
 def test_with_a_free_agent_nobody_waits() -> None:
