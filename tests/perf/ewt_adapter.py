@@ -1,14 +1,12 @@
-"""The estimator and the offer policy behind the interfaces of a benchmark.
+"""The estimator behind the interface of an estimator benchmark. Like the estimator it needs nothing but Python.
 
-An estimator benchmark makes `Candidate(state, public)` with `public.queues` (id, channel), `public.prior_aht`,
-`public.prior_patience` and `public.plan`, tells it events and asks for forecasts. A benchmark of offers makes
-`Policy(candidate, sms_queue, ...)` and asks `decide`.
+Such a benchmark makes `Candidate(state, public)` with `public.queues` (id, channel), `public.prior_aht`,
+`public.prior_patience` and `public.plan`, tells it events and asks for forecasts.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from bridge.offers import Circumstances, OfferPolicy, QueueRules
 from ewt.estimator import Estimator, QueueSpec
 from ewt.forecast import Forecast
 
@@ -59,45 +57,6 @@ class Candidate:
 
     def forecast_waiting(self, t: float, cid: object) -> dict[str, Any]:
         return _plain(self.estimator.forecast_waiting(t, str(cid)))
-
-
-class Policy:
-    """The offer policy under test, alone or with another's estimate of the call's wait (*voice*)."""
-
-    def __init__(
-        self,
-        est: Candidate,
-        sms: str,
-        *,
-        off: float = 0.8,
-        dwell: float = 30.0,
-        guard: bool = True,
-        lag: float = 30.0,
-        voice: Callable[[float, str, int], Any] | None = None,
-    ) -> None:
-        self._estimator, self._sms, self._voice = est.estimator, sms, voice
-        margin, sms_max = (30.0, 600.0) if guard else (-1e9, 1e9)
-        self._rules = QueueRules(stay=off, dwell=dwell, reserve=lag, margin=margin, sms_max=sms_max)
-        self._policy = OfferPolicy({"v": self._rules})
-
-    @property
-    def flips(self) -> int:
-        return self._policy.switches
-
-    def decide(self, t: float, q: str, prio: int) -> tuple[bool, str]:
-        sms = self._estimator.forecast(t, self._sms, 1, extra=self._policy.reserved(t))
-        voice = self._estimator.forecast(t, q, prio) if self._voice is None else _as_forecast(self._voice(t, q, prio))
-        decision = self._policy.decide(
-            "deflect", t, q, voice, sms, Circumstances("+15550100200", can_text=True, sms_staffed=True)
-        )
-        return decision.offer, decision.reason
-
-    def answered(self, accepted: bool) -> None:
-        self._policy.answered("v", accepted)
-
-
-def _as_forecast(wait: float) -> Forecast:
-    return Forecast("ok", "learned", wait, wait, wait, wait, wait, wait)
 
 
 def _plain(forecast: Forecast) -> dict[str, Any]:
