@@ -327,6 +327,8 @@ class SendText(Command, frozen=True):
     """`agent:<id>`, `flow` or `system`."""
     expires_at: float | None = None
     """A hold-time text that would be late is dropped, not delivered late."""
+    required: bool = False
+    """The one answer owed to STOP, START or HELP: sent even to a number that has opted out."""
 
 
 class DecideOffer(Command, frozen=True):
@@ -336,6 +338,13 @@ class DecideOffer(Command, frozen=True):
     kind: OfferKind
     queue: QueueId
     desk: QueueId | None
+
+
+class ReportOffer(Command, frozen=True):
+    """Tell the offer policy how an offer was answered; it learns the acceptance rate."""
+
+    queue: QueueId
+    accepted: bool
 
 
 class JoinQueue(Command, frozen=True):
@@ -410,7 +419,7 @@ class CloseSession(Command, frozen=True):
 
 AnyCommand: TypeAlias = (
     AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HangUp | SendText
-    | DecideOffer | JoinQueue | LeaveQueue | ReleaseAgent | Record | RecordConsent | OptOut | OptIn | CloseSession
+    | DecideOffer | ReportOffer | JoinQueue | LeaveQueue | ReleaseAgent | Record | RecordConsent | OptOut | OptIn | CloseSession
 )  # fmt: skip
 CallCommand: TypeAlias = AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HangUp
 """What a call provider must be able to do."""

@@ -28,6 +28,7 @@ def _from_file(value: Any) -> Any:
 
 
 Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_from_file)]
+Span: TypeAlias = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
 E164: TypeAlias = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Seconds: TypeAlias = Annotated[float, Field(ge=0)]
@@ -132,6 +133,7 @@ class AgentSettings(_Section):
     name: str
     password_hash: Secret | None = Field(default=None, description="argon2id, made by `sidetone password`")
     queues: tuple[Name, ...]
+    skills: tuple[str, ...] = Field(default=(), description="what flows may ask for: `lang:fr`, `billing`, ...")
     max_chats: Annotated[int, Field(ge=0, le=50)] = 3
     phone: str | None = Field(default=None, description="sip: URI, registered user, or loopback:NAME")
 
@@ -140,7 +142,7 @@ class HoursSettings(_Section):
     """Opening hours. An empty week means always open."""
 
     zone: str = "UTC"
-    week: Mapping[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], tuple[str, ...]] = Field(
+    week: Mapping[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], tuple[Span, ...]] = Field(
         default_factory=dict, description='spans like "09:00-17:30" for each day'
     )
     closed_days: tuple[str, ...] = Field(default=(), description="ISO dates of holidays and closures")

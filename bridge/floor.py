@@ -1,0 +1,168 @@
+"""The floor: lines and agents, how long waiting takes, and what a flow may know of both."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from bridge.acd import Acd, AgentSpec, QueueSpec, contact_id
+from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId
+from bridge.hours import hours_at
+from bridge.legs import LIVE, TextLeg
+from bridge.offers import Circumstances, OfferPolicy, QueueRules
+from bridge.session import State
+from bridge.settings import QueueSettings, Settings
+from ewt.estimator import Estimator
+from ewt.estimator import QueueSpec as EwtQueue
+from ewt.forecast import Forecast
+from ivr_flows.facts import Desk, Ewt, Facts
+from sms.numbers import Number
+
+
+class Customer(msgspec.Struct):
+    """What is known of the other side when a session begins, and what it decides meanwhile."""
+
+    number: Number
+    opted_out: bool = False
+    language: str | None = None
+    name: str | None = None
+    introduced: bool = False
+    """Has had a text from us that says who we are and how to stop us."""
+    consent: frozenset[str] = frozenset()
+
+
+class Floor:
+    """Everything sessions share. Pure but for reading its settings: no I/O, time is an argument."""
+
+    def __init__(self, settings: Settings, *, now: float) -> None:
+        self._settings = settings
+        self.queues: Mapping[str, QueueSettings] = {queue.id: queue for queue in settings.queues}
+        self.estimator = Estimator(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht) for queue in settings.queues)
+        self.acd = Acd(
+            [
+                QueueSpec(QueueId(queue.id), queue.channel, ring_timeout=queue.ring_timeout, wrap_up=queue.wrap_up)
+                for queue in settings.queues
+            ],
+            [
+                AgentSpec(
+                    AgentId(agent.id),
+                    agent.name,
+                    tuple(QueueId(queue) for queue in agent.queues),
+                    max_chats=agent.max_chats,
+                    address=agent.phone,
+                    skills=agent.skills,
+                )
+                for agent in settings.agents
+            ],
+            self.estimator,
+            now=now,
+        )
+        self.policy = OfferPolicy(
+            {
+                queue.id: QueueRules(
+                    mode=queue.offers.mode,
+                    threshold=queue.offers.threshold,
+                    probability=queue.offers.probability,
+                    margin=queue.offers.margin,
+                    sms_max=queue.offers.sms_max,
+                    desk=queue.desk,
+                )
+                for queue in settings.queues
+                if queue.channel == "voice"
+            }
+        )
+
+    def facts(self, state: State, customer: Customer, now: float) -> Facts:
+        """What the flow of this session may read now."""
+        live = state.call in LIVE
+        waiting = live and self.acd.position(state.id, "voice") is not None
+        return Facts(
+            called=state.our_number,
+            caller=state.customer,
+            can_text=self.why_not_text(state, customer) is None,
+            country=customer.number.country,
+            contact_language=customer.language,
+            contact_name=customer.name,
+            brand=self._settings.brand,
+            ewt={name: _ewt(self.estimator.forecast(now, name)) for name in self.queues} if live else {},
+            desks={name: self._desk(name, now) for name in self.queues} if live else {},
+            hours={name: hours_at(table, now) for name, table in self._settings.hours.items()} if live else {},
+            consent=customer.consent,
+            opted_out=state.text is TextLeg.OPTED_OUT,
+            position=self.acd.position(state.id, "voice") if waiting else None,
+            waited=0.0 if state.since is None else now - state.since,
+            remaining=_ewt(self.estimator.forecast_waiting(now, contact_id(state.id, "voice"))) if waiting else None,
+        )
+
+    def why_not_text(self, state: State, customer: Customer) -> str | None:
+        """Why this customer's number cannot be texted, in words; None when it can."""
+        if state.customer is None:
+            return "the number is withheld"
+        if state.text is TextLeg.OPTED_OUT:
+            return "the number has opted out"
+        if not customer.number.can_text:
+            return f"the number cannot take texts ({customer.number.kind.replace('_', ' ')})"
+        return state.why_not_text
+
+    def decide_offer(self, command: DecideOffer, state: State, customer: Customer, asked: bool, now: float) -> OfferDecided:
+        """Put an offer before the policy."""
+        desk = command.desk or self.queues[command.queue].desk
+        sms = None if desk is None else self.acd.queue_view(QueueId(desk), now)
+        waiting = self.acd.position(state.id, "voice") is not None
+        voice = (
+            self.estimator.forecast_waiting(now, contact_id(state.id, "voice"))
+            if waiting
+            else self.estimator.forecast(now, command.queue)
+        )
+        why_not = self.why_not_text(state, customer)
+        decision = self.policy.decide(
+            command.kind,
+            now,
+            command.queue,
+            voice,
+            None if desk is None else self.estimator.forecast(now, desk, extra=self.policy.reserved(now, desk)),
+            Circumstances(
+                number=state.customer,
+                can_text=why_not is None,
+                why_not=why_not,
+                opted_out=state.text is TextLeg.OPTED_OUT,
+                asked_before=asked,
+                refused_before=False,
+                sms_staffed=sms is not None and sms.staffed,
+                sms_open_slots=0 if sms is None else sms.open_slots,
+                waited=0.0 if state.since is None else now - state.since,
+                agent_offered=self.acd.ringing(state.id) is not None,
+            ),
+        )
+        return OfferDecided(command.request, command.kind, decision.offer, decision.reason, decision.inputs)
+
+    def forecast_json(self, queue: str, now: float) -> dict[str, Any] | None:
+        """The wait of a queue as the API shows it; None when there is no such queue."""
+        if queue not in self.queues:
+            return None
+        forecast = self.estimator.forecast(now, queue)
+        view = self.acd.queue_view(QueueId(queue), now)
+        band = forecast.band()
+        return {
+            "queue": queue,
+            "channel": self.queues[queue].channel,
+            "as_of": now,
+            "status": forecast.status,
+            "basis": forecast.basis,
+            **{name: getattr(forecast, name) for name in ("mean", "p10", "p25", "p50", "p75", "p90")},
+            "prob_ge": {str(seconds): forecast.prob(seconds) for seconds in (60, 120, 300)},
+            "waiting": view.waiting,
+            "longest_wait": view.longest_wait,
+            "agents_ready": view.agents_ready,
+            "agents_busy": view.agents_busy,
+            "open_slots": view.open_slots,
+            "announce": {"low_min": band.low_min, "high_min": band.high_min, "speak": band.speak, "silence": band.silence},
+        }
+
+    def _desk(self, name: str, now: float) -> Desk:
+        view = self.acd.queue_view(QueueId(name), now)
+        return Desk(view.staffed, view.unstaffed_since, view.waiting, view.open_slots)
+
+
+def _ewt(forecast: Forecast) -> Ewt:
+    return Ewt(forecast.status, forecast.basis, forecast.mean, forecast.p10, forecast.p50, forecast.p75, forecast.p90)

@@ -1,0 +1,60 @@
+"""Opening hours: whether we are open at an instant, and when we open again."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import holidays
+
+from bridge.settings import HoursSettings
+from ivr_flows.facts import Hours
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_LOOK_AHEAD = 60
+"""Days after which "never opens again" is said."""
+
+
+def hours_at(settings: HoursSettings, now: float) -> Hours:
+    """Read an opening-hours table at *now* (seconds since the epoch).
+
+    Spans are local to `settings.zone`; `24:00` is midnight, and a span that ends before it begins runs overnight.
+    Daylight saving is the zone's business.
+    """
+    if not settings.week:
+        return Hours("open")
+    zone = ZoneInfo(settings.zone)
+    today = datetime.fromtimestamp(now, zone).date()
+    spans = [
+        span
+        for day in range(-1, _LOOK_AHEAD)
+        if not _is_holiday(settings, today + timedelta(days=day))
+        for span in _spans(settings, today + timedelta(days=day), zone)
+    ]
+    if any(opens <= now < closes for opens, closes in spans):
+        return Hours("open")
+    reopens = min((opens for opens, _ in spans if opens > now), default=None)
+    return Hours("holiday" if _is_holiday(settings, today) else "closed", reopens)
+
+
+def _spans(settings: HoursSettings, day: date, zone: ZoneInfo) -> list[tuple[float, float]]:
+    spans = []
+    for text in settings.week.get(_DAYS[day.weekday()], ()):  # type: ignore[call-overload]  # a weekday's name by its number
+        begin, _, end = text.partition("-")
+        opens, closes = _instant(day, begin, zone), _instant(day, end, zone)
+        spans.append((opens, closes if closes > opens else _instant(day + timedelta(days=1), end, zone)))
+    return spans
+
+
+def _instant(day: date, clock: str, zone: ZoneInfo) -> float:
+    hour, minute = (int(part) for part in clock.strip().split(":"))
+    whole_days, hour = divmod(hour, 24)
+    return datetime.combine(day + timedelta(days=whole_days), time(hour, minute), zone).astimezone(UTC).timestamp()
+
+
+def _is_holiday(settings: HoursSettings, day: date) -> bool:
+    return day.isoformat() in settings.closed_days or (settings.country is not None and day in _calendar(settings.country))
+
+
+@lru_cache(maxsize=64)
+def _calendar(country: str) -> holidays.HolidayBase:
+    return holidays.country_holidays(country)

@@ -1,0 +1,816 @@
+"""One task per session: its inbox, its clock, and the hands that do what it asks.
+
+An event goes through a session in four steps, and the order is the promise of the product: the session decides, the
+journal has the event with everything that follows from it on disk, then commands are performed, then whoever sent the
+event is told. Nothing leaves the process for a state that was not saved.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from bridge import events as e
+from bridge.acd import AgentStateChanged, AnyAcdOutput, OfferLapsed, QueueChanged, WorkAssigned, WorkOffered
+from bridge.correlation import Match, OpenSession, correlate_text
+from bridge.floor import Customer, Floor
+from bridge.journal import (
+    AgentStateRow,
+    Committed,
+    ConsentRow,
+    DecisionRow,
+    InboundRow,
+    Journal,
+    JournalUnavailableError,
+    MessageRow,
+    MessageUpdate,
+    OutboxDone,
+    OutboxRow,
+    SessionRow,
+    StoredSession,
+    Suppression,
+    TimelineLine,
+    Unit,
+)
+from bridge.legs import LIVE, CallState, TextLeg
+from bridge.media_store import MediaRefused, MediaStore
+from bridge.metrics import Metrics
+from bridge.outbox import OWED, Outbox
+from bridge.session import Limits, Session, State, UnexpectedEvent, Words
+from bridge.settings import Settings
+from bridge.telephony.provider import CallProvider
+from ivr_flows.model import Flow
+from sms import keywords
+from sms.message import DeliveryReport, InboundText, RemoteMedia, TextState, advance
+from sms.numbers import look_up
+from sms.provider import MediaUnavailable, SmsProvider
+
+log = structlog.get_logger()
+
+_EVENTS = msgspec.json.Encoder()
+_TEXT_FROM_JSON = msgspec.json.Decoder(InboundText)
+_STATE_FROM_JSON = msgspec.json.Decoder(State)
+MEDIA_LIMIT = 20 * 1024 * 1024
+"""Bytes of one picture or video."""
+INTRODUCED_FOR = 180 * 86_400.0
+"""Seconds after our last text to a number during which we need not introduce ourselves again."""
+JOURNAL_PATIENCE = 30.0
+"""Seconds for which a commit is tried again while the database does not work."""
+
+
+class Listener(Protocol):
+    """Who wants to know what sessions and the floor do (the agents' desks)."""
+
+    def line_added(self, session: e.SessionId, line: TimelineLine) -> None:
+        """A new line in a session's timeline; it is on disk."""
+
+    def text_moved(self, session: e.SessionId, message: e.MessageId, state: TextState, code: str | None) -> None:
+        """A text of a session has got further."""
+
+    def session_changed(self, session: e.SessionId) -> None:
+        """Something about a session is not what it was."""
+
+    def desk_changed(self, agent: e.AgentId) -> None:
+        """An agent's state, offers or work are not what they were."""
+
+
+class LiveSession:
+    """A session, the task that owns it, and what the task has to remember beside it."""
+
+    def __init__(self, session: Session, customer: Customer, seq: int, saved: bytes | None) -> None:
+        self.session = session
+        self.customer = customer
+        self.seq = seq
+        self.saved = saved
+        """The state as the journal has it; None before the first commit."""
+        self.ticks: dict[e.MessageId, TextState] = {}
+        self.inbox: asyncio.Queue[tuple[e.AnyEvent, asyncio.Future[None] | None]] = asyncio.Queue()
+        self.touched_at = session.state.opened_at
+        self.asked: set[e.OfferKind] = set()
+        """Offers this customer has heard in this session."""
+        self.unread = 0
+        self.last = ""
+
+    @property
+    def state(self) -> State:
+        """The session's state."""
+        return self.session.state
+
+    def as_open(self) -> OpenSession:
+        """What correlation may know of it."""
+        state = self.state
+        return OpenSession(state.id, state.customer, state.our_number, state.call, state.text, state.asked, self.touched_at)
+
+
+class Runner:
+    """Owns every open session of this node.
+
+    Args:
+        flows: By name; at least one, whose texts serve numbers that have no flow.
+        call_providers: By name; a session keeps the name of the one that carries its call.
+        sms_provider: Who carries texts.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        journal: Journal,
+        floor: Floor,
+        flows: Mapping[str, Flow],
+        call_providers: Mapping[str, CallProvider],
+        sms_provider: SmsProvider,
+        media: MediaStore,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.journal = journal
+        self.floor = floor
+        self.media = media
+        self.metrics = metrics
+        self.clock = clock
+        self._flows = flows
+        self._call_providers = call_providers
+        self._sms = sms_provider
+        self._limits = Limits(
+            reply_window=settings.sms.reply_window,
+            open_window=settings.sms.open_window,
+            chat_idle=settings.sms.chat_idle_timeout,
+        )
+        self._live: dict[e.SessionId, LiveSession] = {}
+        self._by_leg: dict[e.LegId, e.SessionId] = {}
+        self._by_customer: dict[str, set[e.SessionId]] = {}
+        self._numbers = {number.number: number for number in settings.numbers}
+        self._intake_locks: dict[str, asyncio.Lock] = {}
+        self._listeners: list[Listener] = []
+        self._acd_moved = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self.outbox = Outbox(
+            journal,
+            {sms_provider.name: sms_provider},
+            self._text_settled,
+            clock=clock,
+            reconcile_after=settings.sms.reconcile_after,
+        )
+
+    # --- life
+
+    async def run(self, started: asyncio.Event) -> None:
+        """Bring back what was open, then work until cancelled. Sets *started* when traffic may come."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            await self._restore()
+            tasks.create_task(self.outbox.run())
+            tasks.create_task(self._run_acd())
+            tasks.create_task(self._save_estimates())
+            for row in await self.journal.unhandled_inbound():
+                tasks.create_task(self._route_text(_TEXT_FROM_JSON.decode(row.raw), row.message))
+            started.set()
+            await asyncio.get_running_loop().create_future()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell *listener* everything from now on."""
+        self._listeners.append(listener)
+
+    @property
+    def sms_name(self) -> str:
+        """The name of the provider that carries texts."""
+        return self._sms.name
+
+    @property
+    def calls(self) -> int:
+        """Calls in progress."""
+        return sum(1 for live in self._live.values() if live.state.call in LIVE or live.state.call is CallState.ENDING)
+
+    @property
+    def sessions(self) -> Mapping[e.SessionId, LiveSession]:
+        """Every open session."""
+        return self._live
+
+    async def save_estimates(self) -> None:
+        """Keep what the wait estimator has learned."""
+        await self.journal.commit(Unit(kv={"ewt": msgspec.json.encode(self.floor.estimator.save())}))
+
+    async def _save_estimates(self) -> None:
+        while True:
+            await asyncio.sleep(60.0)
+            await self.save_estimates()
+
+    async def _restore(self) -> None:
+        now = self.clock()
+        saved = await self.journal.value("ewt")
+        if saved is not None:
+            self.floor.estimator.restore(msgspec.json.decode(saved), now)
+        for agent, row in (await self.journal.agent_states()).items():
+            if agent in self.floor.acd.agents and row.state in {"ready", "wrap_up", "not_ready"}:
+                self.follow(
+                    self.floor.acd.set_state(agent, "not_ready" if row.state == "not_ready" else "ready", row.reason, now)
+                )
+        for stored in await self.journal.open_sessions():
+            live = await self._load(stored)
+            state = live.state
+            if state.text is TextLeg.CHATTING and state.chat_agent in self.floor.acd.agents and state.chat_queue:
+                self.follow(self.floor.acd.assign(state.chat_agent, state.id, "sms", state.chat_queue, now))
+            self._start(live)
+            self.post(state.id, e.ProcessRestarted())
+
+    async def _load(self, stored: StoredSession) -> LiveSession:
+        state = _STATE_FROM_JSON.decode(stored.snapshot)
+        flow = next((flow for flow in self._flows.values() if flow.revision == state.flow_revision), None)
+        if flow is None:
+            # The flow was edited while nobody was running it; the call it belonged to is gone, its texts are not.
+            state.run = None
+        live = LiveSession(
+            self._session(state, flow),
+            await self._customer(state.customer, state.our_number),
+            stored.seq,
+            stored.snapshot,
+        )
+        for message in await self.journal.messages(state.id):
+            if message.direction == "out" and message.state != "received":
+                live.ticks[message.id] = message.state
+        return live
+
+    # --- what comes in
+
+    async def call_event(self, event: e.CallEvent) -> None:
+        """Take an event of a call provider (its sink)."""
+        if isinstance(event, e.CallArrived):
+            await self._open_call(event)
+            return
+        session = self._by_leg.get(event.leg)
+        if session is None:
+            log.debug("call.event_of_nobody", call_event=type(event).__name__, leg=event.leg)
+            return
+        self.post(session, event)
+
+    async def _open_call(self, event: e.CallArrived) -> None:
+        number = self._numbers.get(event.called)
+        flow = self._flows.get(number.flow) if number is not None and number.flow is not None else None
+        customer = await self._customer(event.caller, event.called)
+        live = self._open(event.called, customer, flow=flow, prefix="c")
+        self._by_leg[event.leg] = live.state.id
+        self.metrics.calls.labels(event.provider).inc()
+        self.post(live.state.id, event)
+
+    async def text_arrived(self, text: InboundText) -> bool:
+        """Keep an inbound text; it is on disk when this returns. False when it was a repeat."""
+        message = e.MessageId(f"in-{uuid.uuid4().hex}")
+        row = InboundRow(
+            provider=text.provider,
+            ref=e.ProviderRef(text.ref),
+            raw=_EVENTS.encode(text),
+            received_at=text.received_at,
+            message=message,
+        )
+        if not await self.journal.spool_inbound(row):
+            self.metrics.texts.labels("in", "repeated").inc()
+            return False
+        self.metrics.texts.labels("in", "received").inc()
+        assert self._tasks is not None, "texts are taken only while running"
+        self._tasks.create_task(self._route_text(text, message))
+        return True
+
+    async def text_reported(self, report: DeliveryReport) -> None:
+        """Keep a delivery report; it is on disk when this returns."""
+        row = await self.journal.message(e.MessageId(report.message)) if report.message is not None else None
+        if row is None:
+            row = await self.journal.message_by_ref(report.provider, e.ProviderRef(report.ref))
+        if row is None or report.state is None:
+            log.warning("report.of_nobody", provider=report.provider, reported=report.reported)
+            return
+        self.metrics.texts.labels("out", report.state).inc()
+        if row.provider_ref is None:
+            # The report overtook the provider's own answer, or that answer was lost: now we know that it has the text.
+            await self._text_settled(row.session, e.TextAccepted(row.id, e.ProviderRef(report.ref), row.segments or 0))
+        await self._tell_or_save(row.session, e.TextReported(row.id, report.state, report.code), row)
+
+    def post(self, session: e.SessionId, event: e.AnyEvent) -> None:
+        """Put *event* into a session's inbox and go on."""
+        live = self._live.get(session)
+        if live is not None:
+            live.inbox.put_nowait((event, None))
+
+    async def tell(self, session: e.SessionId, event: e.AnyEvent) -> None:
+        """Put *event* into a session's inbox and wait until it is saved and performed.
+
+        Raises:
+            UnexpectedEvent: It cannot happen now (or the session is over). Nothing has changed.
+        """
+        live = self._live.get(session)
+        if live is None:
+            raise UnexpectedEvent("the session is over")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        live.inbox.put_nowait((event, done))
+        await done
+
+    # --- texts
+
+    async def _route_text(self, text: InboundText, message: e.MessageId) -> None:
+        """Give a text that is safely kept to the session it belongs to. Texts of one sender stay in order."""
+        lock = self._intake_locks.setdefault(text.sender, asyncio.Lock())
+        try:
+            async with lock:
+                media = [item for item in [await self._fetch(remote) for remote in text.media] if item is not None]
+                await self._correlate(text, message, tuple(media))
+        except Exception:
+            # It stays unhandled in the journal and is taken up again at the next start.
+            log.exception("text.not_routed", message=message)
+        finally:
+            if not lock.locked():
+                self._intake_locks.pop(text.sender, None)
+
+    async def _fetch(self, remote: RemoteMedia) -> e.Media | None:
+        for pause in (0.0, 0.5, 2.0):
+            await asyncio.sleep(pause)
+            try:
+                return await self.media.put(await self._sms.fetch_media(remote, max_bytes=MEDIA_LIMIT))
+            except MediaUnavailable as error:
+                log.warning("media.unavailable", reason=str(error), retriable=error.retriable)
+                if not error.retriable:
+                    return None
+            except MediaRefused as error:
+                log.warning("media.refused", reason=str(error))
+                return None
+        return None
+
+    async def _correlate(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> None:
+        match = correlate_text(
+            text.sender, text.recipient, [self._live[s].as_open() for s in self._by_customer.get(text.sender, ())]
+        )
+        live = self._live.get(match.session) if match.session is not None else None
+        if live is None and text.recipient not in self._numbers:
+            log.warning("text.to_unknown_number")
+            await self.journal.commit(Unit(inbound_handled=[message]))
+            return
+        if live is not None and not await self._give_text(live, text, message, media, match):
+            # It closed between the look and the event: the text opens a conversation of its own.
+            live = None
+        if live is None:
+            customer = await self._customer(text.sender, text.recipient)
+            opened = self._open(text.recipient, customer, flow=None, prefix="t")
+            await self._give_text(opened, text, message, media, match)
+
+    async def _give_text(
+        self, live: LiveSession, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...], match: Match
+    ) -> bool:
+        keyword = keywords.classify(text.body, answering=live.state.asked).keyword if not media else None
+        event = e.TextArrived(
+            message,
+            text.provider,
+            e.ProviderRef(text.ref),
+            text.sender,
+            text.recipient,
+            text.body,
+            media,
+            text.opt_out_handled or keyword,
+            text.opt_out_handled is not None,
+            match.confidence,
+            match.why,
+        )
+        try:
+            await self.tell(live.state.id, event)
+        except UnexpectedEvent:
+            return False
+        return True
+
+    async def _text_settled(self, session: e.SessionId | None, outcome: e.TextAccepted | e.TextRejected) -> None:
+        """Take the outcome of handing a text over; the outbox row is settled with it."""
+        state = "accepted" if isinstance(outcome, e.TextAccepted) else "failed"
+        self.metrics.texts.labels("out", state).inc()
+        row = await self.journal.message(outcome.message)
+        assert row is not None, "only texts in the journal are sent"
+        await self._tell_or_save(session, outcome, row)
+
+    async def _tell_or_save(
+        self, session: e.SessionId | None, event: e.TextAccepted | e.TextRejected | e.TextReported, row: MessageRow
+    ) -> None:
+        if session is not None and session in self._live:
+            try:
+                await self.tell(session, event)
+            except UnexpectedEvent:
+                log.debug("text.session_over", message=row.id)
+            else:
+                return
+        assert row.state != "received"
+        unit = Unit()
+        _text_rows(unit, event, row.state, self.clock())
+        await self.journal.commit(unit)
+
+    # --- sessions
+
+    async def _customer(self, number: str | None, ours: str) -> Customer:
+        known = look_up(number, region=self.settings.country)
+        customer = Customer(known)
+        if known.e164 is None:
+            return customer
+        contact = await self.journal.contact(known.e164)
+        if contact is not None:
+            customer.name, customer.language = contact.name, contact.language
+        customer.opted_out = await self.journal.suppressed(known.e164, ours)
+        since = self.clock() - INTRODUCED_FOR
+        customer.introduced = bool(await self.journal.known_refs(self._sms.name, known.e164, since))
+        granted = {row.purpose: row.granted for row in await self.journal.consents(known.e164)}
+        customer.consent = frozenset(purpose for purpose, yes in granted.items() if yes)
+        return customer
+
+    def _open(self, ours: str, customer: Customer, *, flow: Flow | None, prefix: str) -> LiveSession:
+        number = self._numbers.get(ours)
+        state = State(
+            id=e.SessionId(f"{prefix}{uuid.uuid4().hex[:12]}"),
+            opened_at=self.clock(),
+            customer=customer.number.e164,
+            our_number=ours,
+            desk=e.QueueId(number.desk) if number is not None and number.desk is not None else None,
+            language=customer.language or (flow.default_language if flow is not None else "en"),
+            introduced=customer.introduced,
+            text=TextLeg.OPTED_OUT if customer.opted_out else TextLeg.NONE,
+        )
+        live = LiveSession(self._session(state, flow), customer, 0, None)
+        live.state.why_not_text = (
+            None if customer.number.can_text or state.customer is None else ("This number cannot take texts.")
+        )
+        self._start(live)
+        return live
+
+    def _session(self, state: State, flow: Flow | None) -> Session:
+        return Session(state, flow=flow, words=self._words(state.our_number), limits=self._limits)
+
+    def _words(self, ours: str) -> Words:
+        """The own texts of one of our numbers."""
+        number = self._numbers.get(ours)
+        flow = self._flows.get(number.flow or "") if number is not None else None
+        if flow is None or flow.texts is None:
+            flow = next(flow for flow in self._flows.values() if flow.texts is not None)
+        texts, values = flow.texts, {"brand": self.settings.brand, "number": ours}
+        return lambda key, language: flow.text(getattr(texts, key), language, values)
+
+    def _start(self, live: LiveSession) -> None:
+        state = live.state
+        self._live[state.id] = live
+        if state.customer is not None:
+            self._by_customer.setdefault(state.customer, set()).add(state.id)
+        assert self._tasks is not None, "sessions begin only while running"
+        self._tasks.create_task(self._run_session(live), name=f"session {state.id}")
+
+    def _forget(self, live: LiveSession) -> None:
+        state = live.state
+        self._live.pop(state.id, None)
+        if state.leg is not None:
+            self._by_leg.pop(state.leg, None)
+        if state.customer is not None:
+            ours = self._by_customer.get(state.customer, set())
+            ours.discard(state.id)
+            if not ours:
+                self._by_customer.pop(state.customer, None)
+        while not live.inbox.empty():
+            _, done = live.inbox.get_nowait()
+            if done is not None and not done.done():
+                done.set_exception(UnexpectedEvent("the session is over"))
+
+    async def _run_session(self, live: LiveSession) -> None:
+        with structlog.contextvars.bound_contextvars(session=live.state.id):
+            while not live.session.closed:
+                event, done = await self._next(live)
+                try:
+                    await self._step(live, event)
+                except UnexpectedEvent as refusal:
+                    self._refused(live, event, refusal, done)
+                except Exception as error:
+                    log.exception("session.step_failed", what=type(event).__name__)
+                    self._roll_back(live)
+                    if done is not None and not done.done():
+                        done.set_exception(error)
+                else:
+                    if done is not None and not done.done():
+                        done.set_result(None)
+            self._forget(live)
+
+    async def _next(self, live: LiveSession) -> tuple[e.AnyEvent | None, asyncio.Future[None] | None]:
+        """The next event, or None when the session's own clock has something to do."""
+        wake_at = live.session.wake_at
+        if not live.inbox.empty() or wake_at is None:
+            return await live.inbox.get()
+        try:
+            return await asyncio.wait_for(live.inbox.get(), max(0.0, wake_at - self.clock()))
+        except TimeoutError:
+            return None, None
+
+    async def _step(self, live: LiveSession, event: e.AnyEvent | None) -> None:
+        now = self.clock()
+        facts = self.floor.facts(live.state, live.customer, now)
+        session = live.session
+        commands = session.wake(now=now, facts=facts) if event is None else session.handle(event, now=now, facts=facts)
+        if event is None and not commands:
+            return
+        unit, moved = self._unit(live, event, commands, now)
+        committed = await self._commit(unit)
+        live.seq, live.saved, live.touched_at = committed.seq, unit.snapshot, now
+        await self._perform(live, commands)
+        self._publish(live, unit, moved, committed)
+
+    async def _commit(self, unit: Unit) -> Committed:
+        """Commit, trying again while the database does not work: an event that happened is not to be forgotten."""
+        deadline = self.clock() + JOURNAL_PATIENCE
+        while True:
+            try:
+                return await self.journal.commit(unit)
+            except JournalUnavailableError:
+                if self.clock() >= deadline:
+                    raise
+                log.warning("journal.unavailable")
+                await asyncio.sleep(0.2)
+
+    def _roll_back(self, live: LiveSession) -> None:
+        """Something of ours broke: go on from the last state that is safe."""
+        if live.saved is None:
+            live.state.closed_at = self.clock()
+            return
+        state = _STATE_FROM_JSON.decode(live.saved)
+        flow = next((flow for flow in self._flows.values() if flow.revision == state.flow_revision), None)
+        live.session = self._session(state, flow)
+
+    def _refused(
+        self, live: LiveSession, event: e.AnyEvent | None, refusal: UnexpectedEvent, done: asyncio.Future[None] | None
+    ) -> None:
+        log.info("event.refused", what=type(event).__name__, why=str(refusal))
+        if isinstance(event, e.AgentAccepted):
+            # The caller hung up in the same moment: the agent is free again.
+            self.follow(self.floor.acd.release(event.agent, live.state.id, event.channel, False, self.clock()))
+        if done is not None and not done.done():
+            done.set_exception(refusal)
+
+    # --- what a step writes
+
+    def _unit(
+        self, live: LiveSession, event: e.AnyEvent | None, commands: list[e.AnyCommand], now: float
+    ) -> tuple[Unit, list[tuple[e.MessageId, TextState, str | None]]]:
+        state = live.state
+        unit = Unit(session=state.id, expected_seq=live.seq, snapshot=live.session.state_json(), row=_session_row(state))
+        moved: list[tuple[e.MessageId, TextState, str | None]] = []
+        if event is not None:
+            unit.events.append((now, _EVENTS.encode(event)))
+        match event:
+            case e.TextArrived():
+                unit.messages.append(_received(event, state.id, now))
+                unit.inbound_handled.append(event.message)
+            case e.TextAccepted() | e.TextRejected() | e.TextReported():
+                current = live.ticks.get(event.message, "pending")
+                live.ticks[event.message] = _text_rows(unit, event, current, now)
+                moved.append((event.message, live.ticks[event.message], getattr(event, "code", None)))
+            case e.OfferDecided():
+                unit.decisions.append(
+                    DecisionRow(
+                        kind=f"offer.{event.kind}",
+                        outcome="offer" if event.offer else "no_offer",
+                        reason=event.reason,
+                        inputs=event.inputs,
+                        at=now,
+                    )
+                )
+            case _:
+                pass
+        for command in commands:
+            self._write(unit, live, command, now)
+        return unit, moved
+
+    def _write(self, unit: Unit, live: LiveSession, command: e.AnyCommand, now: float) -> None:
+        state = live.state
+        match command:
+            case e.Record():
+                unit.timeline.append(TimelineLine(now, command.kind, dict(command.data)))
+            case e.SendText():
+                live.ticks[command.message] = "pending"
+                unit.messages.append(
+                    MessageRow(
+                        id=command.message,
+                        session=state.id,
+                        direction="out",
+                        provider=self._sms.name,
+                        sender=command.sender,
+                        recipient=command.recipient,
+                        body=command.body,
+                        state="pending",
+                        purpose=command.purpose,
+                        author=OWED if command.required else command.author,
+                        created_at=now,
+                    )
+                )
+                unit.outbox.append(
+                    OutboxRow(
+                        message=command.message,
+                        priority=command.priority,
+                        created_at=now,
+                        due_at=now,
+                        expires_at=command.expires_at,
+                    )
+                )
+            case e.RecordConsent():
+                unit.consents.append(
+                    ConsentRow(
+                        number=command.number,
+                        purpose=command.purpose,
+                        granted=command.granted,
+                        words=command.words,
+                        language=command.language,
+                        evidence=command.evidence,
+                        at=now,
+                    )
+                )
+                if command.granted:
+                    live.customer.consent |= {command.purpose}
+            case e.OptOut():
+                unit.suppress.append(Suppression(number=command.number, sender=command.sender, evidence=command.evidence, at=now))
+            case e.OptIn():
+                unit.unsuppress.append(
+                    Suppression(number=command.number, sender=command.sender, evidence=command.evidence, at=now)
+                )
+            case _:
+                pass
+
+    # --- what a step does
+
+    async def _perform(self, live: LiveSession, commands: list[e.AnyCommand]) -> None:
+        state, now = live.state, self.clock()
+        for command in commands:
+            match command:
+                case (
+                    e.AnswerCall()
+                    | e.RefuseCall()
+                    | e.PlayPrompts()
+                    | e.PlayMusic()
+                    | e.StopAudio()
+                    | e.ConnectAgent()
+                    | e.DropAgent()
+                    | e.HangUp()
+                ):
+                    await self._call_command(state, command)
+                case e.SendText():
+                    self.outbox.kick()
+                case e.DecideOffer():
+                    verdict = self.floor.decide_offer(command, state, live.customer, command.kind in live.asked, now)
+                    self.metrics.offers.labels(command.kind, verdict.reason).inc()
+                    if verdict.offer:
+                        live.asked.add(command.kind)
+                    self.post(state.id, verdict)
+                case e.ReportOffer():
+                    self.floor.policy.answered(command.queue, command.accepted)
+                case e.JoinQueue():
+                    self.follow(
+                        self.floor.acd.join(
+                            state.id, command.queue, command.channel, command.since, command.priority, command.skills, now
+                        )
+                    )
+                case e.LeaveQueue():
+                    self.follow(self.floor.acd.leave(state.id, command.channel, command.outcome, now))
+                case e.ReleaseAgent():
+                    self.follow(self.floor.acd.release(command.agent, state.id, command.channel, command.wrap_up, now))
+                case _:
+                    pass
+
+    async def _call_command(self, state: State, command: e.CallCommand) -> None:
+        provider = self._call_providers.get(state.provider or "")
+        if provider is None:
+            log.error("call.no_provider", provider=state.provider)
+            return
+        if isinstance(command, e.ConnectAgent):
+            self._by_leg[command.leg] = state.id
+        await provider.perform(command)
+
+    def _publish(
+        self,
+        live: LiveSession,
+        unit: Unit,
+        moved: list[tuple[e.MessageId, TextState, str | None]],
+        committed: Committed,
+    ) -> None:
+        session = live.state.id
+        first = committed.lines - len(unit.timeline) + 1
+        lines = [msgspec.structs.replace(line, n=n) for n, line in enumerate(unit.timeline, first)]
+        for line in lines:
+            if line.kind == "text.received":
+                live.unread += 1
+                live.last = str(line.data.get("body") or "photo")
+            elif line.kind == "text.sent":
+                live.last = str(line.data.get("body"))
+        for listener in self._listeners:
+            for line in lines:
+                listener.line_added(session, line)
+            for message, state, code in moved:
+                listener.text_moved(session, message, state, code)
+            listener.session_changed(session)
+
+    # --- the floor
+
+    def acd(self, act: Callable[[float], list[AnyAcdOutput]]) -> None:
+        """Do something to the floor and let everything follow that follows from it."""
+        self.follow(act(self.clock()))
+
+    def follow(self, outputs: list[AnyAcdOutput]) -> None:
+        """Let everything follow that follows from what the floor said."""
+        for output in outputs:
+            match output:
+                case WorkOffered():
+                    self.post(output.session, e.AgentOffered(output.agent, output.channel))
+                    self._desk_changed(output.agent)
+                case OfferLapsed():
+                    self.post(output.session, e.OfferLapsed(output.agent, output.channel, output.reason))
+                    self._desk_changed(output.agent)
+                case WorkAssigned():
+                    self._assigned(output)
+                case AgentStateChanged():
+                    self._save_agent(output)
+                    self._desk_changed(output.agent)
+                case QueueChanged():
+                    pass
+        self._acd_moved.set()
+
+    def _assigned(self, output: WorkAssigned) -> None:
+        live = self._live.get(output.session)
+        if live is None or (output.channel == "sms" and live.state.chat_agent == output.agent):
+            self._desk_changed(output.agent)
+            return
+        spec = self.floor.acd.agent_spec(output.agent)
+        self.metrics.waits.labels(output.queue).observe(output.waited)
+        self.post(output.session, e.AgentAccepted(output.agent, spec.name, output.channel, spec.address))
+        self._desk_changed(output.agent)
+
+    def _save_agent(self, output: AgentStateChanged) -> None:
+        row = AgentStateRow(agent=output.agent, state=output.state, reason=output.reason, since=output.since)
+        assert self._tasks is not None, "agents act only while running"
+        self._tasks.create_task(self._save(Unit(agent_states=[row])))
+
+    async def _save(self, unit: Unit) -> None:
+        try:
+            await self._commit(unit)
+        except JournalUnavailableError:
+            log.exception("journal.lost_agent_state")
+
+    def _desk_changed(self, agent: e.AgentId) -> None:
+        for listener in self._listeners:
+            listener.desk_changed(agent)
+
+    async def _run_acd(self) -> None:
+        """Wake the floor when its clock says so: ring timeouts, wrap-up."""
+        while True:
+            self._acd_moved.clear()
+            at = self.floor.acd.wake_at
+            try:
+                await asyncio.wait_for(self._acd_moved.wait(), None if at is None else max(0.0, at - self.clock()))
+            except TimeoutError:
+                self.follow(self.floor.acd.wake(self.clock()))
+
+
+def _session_row(state: State) -> SessionRow:
+    return SessionRow(
+        state="closed" if state.closed_at is not None else "open",
+        customer=state.customer,
+        our_number=state.our_number,
+        language=state.language,
+        queue=state.chat_queue or state.queue,
+        agent=state.agent or state.chat_agent,
+        opened_at=state.opened_at,
+        closed_at=state.closed_at,
+        text_state=state.text,
+        call_state=state.call,
+    )
+
+
+def _received(event: e.TextArrived, session: e.SessionId, now: float) -> MessageRow:
+    return MessageRow(
+        id=event.message,
+        session=session,
+        direction="in",
+        provider=event.provider,
+        provider_ref=event.ref,
+        sender=event.sender,
+        recipient=event.recipient,
+        body=event.body,
+        media=event.media,
+        state="received",
+        author="customer",
+        created_at=now,
+    )
+
+
+def _text_rows(unit: Unit, event: e.TextAccepted | e.TextRejected | e.TextReported, current: TextState, now: float) -> TextState:
+    """Add what a text's event changes to *unit*; returns the text's state after it (ranks only rise)."""
+    match event:
+        case e.TextAccepted():
+            state = advance(current, "accepted")
+            update = MessageUpdate(id=event.message, state=state, at=now, provider_ref=event.ref, segments=event.segments)
+            unit.message_updates.append(update)
+            unit.outbox_done.append(OutboxDone(event.message, "accepted", now))
+        case e.TextRejected():
+            state = advance(current, "canceled" if event.error_class == "too_late" else "failed")
+            unit.message_updates.append(MessageUpdate(id=event.message, state=state, at=now, error_code=event.code))
+            unit.outbox_done.append(OutboxDone(event.message, "rejected", now))
+        case e.TextReported():
+            state = advance(current, event.state)
+            unit.message_updates.append(MessageUpdate(id=event.message, state=state, at=now, error_code=event.code))
+    return state
