@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -503,15 +504,15 @@ async def test_a_misspelt_field_is_noticed() -> None:
         assert server.problems == ["unknown fields: StatusCallBack"]
 
 
-@pytest.mark.parametrize(("method", "requests"), [("GET", 2), ("DELETE", 2), ("POST", 1)])
-async def test_only_what_changes_nothing_is_repeated_after_a_5xx(method: str, requests: int) -> None:
-    """After a 5xx a GET or DELETE is made again; a POST is not, because it may have been carried out."""
-    answers = iter([500, 200, 200])
+@asynccontextmanager
+async def answering(*answers: tuple[int, str]) -> AsyncIterator[tuple[str, list[str]]]:
+    """A web server that gives *answers*, the last of them for ever: its address, and the methods it saw."""
     seen: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
         seen.append(request.method)
-        return web.json_response({}, status=next(answers))
+        status, body = answers[min(len(seen), len(answers)) - 1]
+        return web.Response(status=status, text=body)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -519,13 +520,76 @@ async def test_only_what_changes_nothing_is_repeated_after_a_5xx(method: str, re
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with ClientSession() as session:
-            transport = Transport(session, api_base_url=f"http://127.0.0.1:{runner.addresses[0][1]}", pause=0.0)
-            if method == "POST":
-                with pytest.raises(OutcomeUnknown):
-                    await transport.request(method, "https://api.twilio.com/x")
-            else:
-                assert (await transport.request(method, "https://api.twilio.com/x?a=1", params={"b": "2"})).ok
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", seen
     finally:
         await runner.cleanup()
+
+
+def twilio_at(url: str, session: ClientSession | None = None) -> TwilioSms:
+    return TwilioSms(
+        account_sid=ACCOUNT_SID,
+        auth_token=AUTH_TOKEN,
+        status_url=None,
+        api_base_url=url,
+        session=session,
+        request_timeout=0.5,
+        listed_within=0.0,
+        pause=0.0,
+    )
+
+
+@pytest.mark.parametrize(("method", "requests"), [("GET", 2), ("DELETE", 2), ("POST", 1)])
+async def test_only_what_changes_nothing_is_repeated_after_a_5xx(method: str, requests: int) -> None:
+    """After a 5xx a GET or DELETE is made again; a POST is not, because it may have been carried out."""
+    async with answering((500, ""), (200, "{}")) as (url, seen), ClientSession() as session:
+        transport = Transport(session, api_base_url=url, pause=0.0)
+        if method == "POST":
+            with pytest.raises(OutcomeUnknown):
+                await transport.request(method, "https://api.twilio.com/x")
+        else:
+            assert (await transport.request(method, "https://api.twilio.com/x?a=1", params={"b": "2"})).ok
     assert seen == [method] * requests
+
+
+@pytest.mark.parametrize("nonsense", [(200, "<html>login</html>"), (200, "{}"), (200, "[]"), (200, ""), (200, '{"sid": null}')])
+async def test_an_answer_without_sense_is_an_unknown_outcome(nonsense: tuple[int, str]) -> None:
+    """An answer that is not Twilio's proves nothing: neither sent nor listed nor absent."""
+    async with answering(nonsense) as (url, _), twilio_at(url) as provider:
+        assert isinstance(await provider.send(text()), Unknown)
+        assert isinstance(await provider.reconcile(text(), attempted_at=0.0, known_refs=()), Unknown)
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+async def test_a_list_that_is_refused_proves_nothing(status: int) -> None:
+    """A text is called not sent only after a list that could be read."""
+    async with answering((status, '{"code": 20403, "message": "no"}')) as (url, _), twilio_at(url) as provider:
+        assert isinstance(await provider.reconcile(text(), attempted_at=0.0, known_refs=()), Unknown)
+    async with twilio_at("http://127.0.0.1:9") as provider:
+        assert isinstance(await provider.reconcile(text(), attempted_at=0.0, known_refs=()), Unknown)
+
+
+async def test_problem_details_are_read_too() -> None:
+    """An error in the form of RFC 9457 has its code and detail read like the older form."""
+    problem = {"type": "x", "title": "Bad", "status": 400, "code": 21610, "detail": "opted out"}
+    async with answering((400, json.dumps(problem))) as (url, _), twilio_at(url) as provider:
+        assert await provider.send(text()) == Rejected(error_class="opted_out", code="21610", explanation="opted out")
+
+
+async def test_a_picture_may_come_a_moment_later() -> None:
+    """A picture that is not there yet is asked for again; one that never comes, or a dead server, is unavailable for now."""
+    async with answering((404, ""), (200, "picture")) as (url, _), twilio_at(url) as provider:
+        assert await provider.fetch_media(RemoteMedia(url=f"{url}/x", content_type=""), max_bytes=10) == b"picture"
+    dead = "http://127.0.0.1:9"
+    async with twilio_at(dead) as provider:
+        with pytest.raises(MediaUnavailable) as caught:
+            await provider.fetch_media(RemoteMedia(url=f"{dead}/x", content_type=""), max_bytes=10)
+    assert caught.value.retriable
+
+
+async def test_a_shared_session_stays_open() -> None:
+    """A session that was handed over is not ours to close."""
+    async with answering((429, "")) as (url, seen), ClientSession() as session:
+        async with twilio_at(url, session) as provider:
+            assert isinstance(await provider.send(text()), Rejected)
+        assert not session.closed
+    assert len(seen) == 3
