@@ -49,6 +49,8 @@ from ivr_flows.sprint import (
 
 STEPS = 200
 """Actions of one sprint; more than that is a flow that goes round in circles."""
+ENTERED = "entered"
+"""Detail of the `Trace` that tells that the run has come to a state."""
 UNREACHABLE = frozenset({"cannot_text", "opted_out", "no_number", "landline", "unreachable"})
 """Reasons of a verdict that say the caller cannot be texted at all."""
 
@@ -366,6 +368,8 @@ def _waits(sprint: Sprint) -> bool:
 
 def _perform(sprint: Sprint) -> None:
     action, memory = sprint.action, sprint.memory
+    if memory.index == 0:
+        sprint.trace(ENTERED)
     if action.LEG == "voice" and not memory.voice:
         if isinstance(action, HangUp):
             memory.reason = action.reason
