@@ -283,7 +283,10 @@ class UnitRefusedError(JournalError):
 
 
 class JournalUnavailableError(JournalError):
-    """The database does not work just now (locked, full, gone); the same unit may be tried again later."""
+    """The database does not work just now (locked, full, gone); the same unit may be tried again later.
+
+    Give it an `expected_seq` for that: a unit that a lost connection saved after all then comes back as stale.
+    """
 
 
 class JournalClosedError(JournalError):

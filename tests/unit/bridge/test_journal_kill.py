@@ -10,7 +10,7 @@ from pathlib import Path
 from bridge.events import MessageId, SessionId
 from bridge.journal import Journal, MessageRow, OutboxRow, SessionRow, TimelineLine, Unit
 
-ROUNDS = 6
+ROUNDS = 4
 WORKERS = 8
 
 
