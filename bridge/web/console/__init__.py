@@ -1,0 +1,1 @@
+"""The pages: the agent's desk and the engineer's phone."""

@@ -1,0 +1,451 @@
+"""The agent's desk: one page, fragments for what an agent does, and two websockets for what happens meanwhile.
+
+The page's own socket (`/desk/ws`) carries presence, offers and the list of work; the socket of the open session
+(`/desk/{session}/ws`) carries its timeline. Both send HTML that replaces elements by id. Each sends a fragment only when
+it differs from the one sent before, so that a menu an agent has just opened is not pulled away.
+"""
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import structlog
+from aiohttp import WSCloseCode, web
+
+from bridge.events import AgentId, Channel, MessageId, SessionId
+from bridge.web.console.agents import same
+from bridge.web.console.signin import CSRF_HEADER, SignInPages
+from bridge.web.console.timeline import Shown, show
+from bridge.web.console.views import page, render
+from bridge.web.http import STORED_MEDIA_HEADERS, same_origin
+from bridge.web.metrics import WebMetrics
+from bridge.web.ports import (
+    Agent,
+    Desk,
+    DeskChanged,
+    DeskRefusedError,
+    DeskUpdate,
+    LineAdded,
+    Records,
+    SessionChanged,
+    SessionView,
+    Ticks,
+    TicksChanged,
+)
+from sms.segments import segment
+
+log = structlog.get_logger(__name__)
+
+LONGEST_TEXT = 1600
+"""Characters; the most any provider takes in one text."""
+SIGNED_OUT = 4401
+"""Close code: nobody is signed in; the page goes to the sign-in form instead of trying again."""
+NOT_YOURS = 4404
+"""Close code: this session is not for this agent (any more)."""
+
+_Action = Callable[[web.Request, Agent], Awaitable[web.Response]]
+
+
+class DeskPages:
+    """Everything under `/` and `/desk/`, and the pictures under `/media/`."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        records: Records,
+        sign_in: SignInPages,
+        metrics: WebMetrics,
+        *,
+        public_url: str | None,
+        now: Callable[[], float],
+    ) -> None:
+        self._desk = desk
+        self._records = records
+        self._sign_in = sign_in
+        self._metrics = metrics
+        self._public_url = public_url
+        self._now = now
+        self._sockets: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes of the desk."""
+        return [
+            web.get("/", self._page),
+            web.get("/desk/ws", self._desk_socket),
+            web.post("/desk/state", self._action(self._set_state)),
+            web.get("/desk/{session}", self._page),
+            web.get("/desk/{session}/ws", self._session_socket),
+            web.post("/desk/{session}/accept", self._action(self._accept)),
+            web.post("/desk/{session}/decline", self._action(self._decline)),
+            web.post("/desk/{session}/say", self._action(self._say)),
+            web.post("/desk/{session}/segments", self._action(self._segments)),
+            web.post("/desk/{session}/hang-up", self._action(self._hang_up)),
+            web.post("/desk/{session}/end-chat", self._action(self._end_chat)),
+            web.post("/desk/{session}/wrap-up", self._action(self._wrap_up)),
+            web.get("/media/{digest}", self._media),
+            web.get("/media/{digest}/thumbnail", self._media),
+        ]
+
+    async def close_sockets(self, _app: web.Application) -> None:
+        """Tell every page to come back in a moment (RFC 6455 registry: 1012, service restart)."""
+        for socket in set(self._sockets):
+            await socket.close(code=WSCloseCode.SERVICE_RESTART)
+
+    # --- pages -------------------------------------------------------------------------------------------------------
+
+    async def _page(self, request: web.Request) -> web.Response:
+        who = self._sign_in.who(request)
+        fragment = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+        if who is None:
+            return _to_sign_in(request, fragment=fragment)
+        agent, signed_in = who
+        view, problem = None, ""
+        session = request.match_info.get("session")
+        if session is not None:
+            try:
+                view = await self._desk.session(agent.id, SessionId(session))
+            except DeskRefusedError as error:
+                problem = str(error)
+        if fragment:
+            return self._session_fragment(request, agent, view, problem)
+        return page(
+            "desk.html",
+            request,
+            agent=agent,
+            csrf=signed_in.csrf,
+            problem=problem,
+            now=self._now(),
+            **await self._lists(agent.id),
+            **self._session_context(agent.id, view),
+        )
+
+    def _session_fragment(self, request: web.Request, agent: Agent, view: SessionView | None, problem: str) -> web.Response:
+        response = page("session.html", request, problem=problem, **self._session_context(agent.id, view))
+        if view is not None:
+            response.headers["HX-Push-Url"] = f"/desk/{view.id}"
+        return response
+
+    async def _lists(self, agent: AgentId) -> dict[str, Any]:
+        return {
+            "presence": self._desk.presence(agent),
+            "reasons": self._desk.reasons(),
+            "offers": self._desk.offers(agent),
+            "work": await self._desk.work(agent),
+        }
+
+    def _session_context(self, agent: AgentId, view: SessionView | None) -> dict[str, Any]:
+        if view is None:
+            return {"view": None}
+        return {
+            "view": view,
+            "lines": self._shown(view),
+            "last": view.timeline[-1].n if view.timeline else 0,
+            "mine": view.agent == agent,
+            "presets": self._desk.presets(view.language),
+            "dispositions": self._desk.dispositions(),
+            "count": segment(""),
+            "too_long": False,
+        }
+
+    def _shown(self, view: SessionView) -> list[Shown]:
+        return [shown for line in view.timeline if (shown := show(line, self._name_of)) is not None]
+
+    def _name_of(self, agent: str) -> str | None:
+        known = self._desk.agent(AgentId(agent))
+        return None if known is None else known.name
+
+    # --- what an agent does ------------------------------------------------------------------------------------------
+
+    def _action(self, act: _Action) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Only for who is signed in and sent the token of that session; a refusal by the desk becomes a message."""
+
+        async def handler(request: web.Request) -> web.Response:
+            who = self._sign_in.who(request)
+            if who is None:
+                return _to_sign_in(request, fragment=True)
+            agent, signed_in = who
+            if not same(signed_in.csrf, request.headers.get(CSRF_HEADER, "")):
+                log.warning("desk.csrf_refused", agent=agent.id)
+                return web.Response(status=403)
+            try:
+                return await act(request, agent)
+            except DeskRefusedError as error:
+                return _message(request, str(error))
+
+        return handler
+
+    async def _set_state(self, request: web.Request, agent: Agent) -> web.Response:
+        form = await request.post()
+        reason = str(form.get("reason", "")) or None
+        match form.get("state"):
+            case "ready":
+                await self._desk.set_state(agent.id, "ready")
+            case "not_ready" if reason is None or reason in self._desk.reasons():
+                await self._desk.set_state(agent.id, "not_ready", reason)
+            case _:
+                return web.Response(status=400)
+        return _fragment(render("presence.html", request, oob=False, **await self._lists(agent.id)))
+
+    async def _accept(self, request: web.Request, agent: Agent) -> web.Response:
+        session, channel = _session_of(request), await _channel_of(request)
+        await self._desk.accept(agent.id, session, channel)
+        response = self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
+        response.headers["HX-Retarget"] = "#session"
+        response.headers["HX-Reswap"] = "outerHTML"
+        return response
+
+    async def _decline(self, request: web.Request, agent: Agent) -> web.Response:
+        await self._desk.decline(agent.id, _session_of(request), await _channel_of(request))
+        return _done()
+
+    async def _say(self, request: web.Request, agent: Agent) -> web.Response:
+        form = await request.post()
+        body = str(form.get("body", "")).replace("\r\n", "\n").strip()
+        if not body:
+            return _message(request, "There is nothing to send yet.")
+        if len(body) > LONGEST_TEXT:
+            return _message(request, f"A text has at most {LONGEST_TEXT} characters; this one has {len(body)}.")
+        await self._desk.say(agent.id, _session_of(request), body, str(form.get("preset", "")) or None)
+        return _done(trigger="text-kept")
+
+    async def _segments(self, request: web.Request, _agent: Agent) -> web.Response:
+        form = await request.post()
+        body = str(form.get("body", "")).replace("\r\n", "\n").strip()
+        return _fragment(
+            render("segments.html", request, count=segment(body[: 2 * LONGEST_TEXT]), too_long=len(body) > LONGEST_TEXT)
+        )
+
+    async def _hang_up(self, request: web.Request, agent: Agent) -> web.Response:
+        await self._desk.hang_up(agent.id, _session_of(request))
+        return _done()
+
+    async def _end_chat(self, request: web.Request, agent: Agent) -> web.Response:
+        await self._desk.end_chat(agent.id, _session_of(request))
+        return _done()
+
+    async def _wrap_up(self, request: web.Request, agent: Agent) -> web.Response:
+        form = await request.post()
+        disposition = str(form.get("disposition", "")) or None
+        if disposition is not None and disposition not in self._desk.dispositions():
+            return web.Response(status=400)
+        await self._desk.wrap_up(agent.id, _session_of(request), str(form.get("note", "")).strip(), disposition)
+        return _done(trigger="note-kept")
+
+    # --- what happens meanwhile --------------------------------------------------------------------------------------
+
+    async def _desk_socket(self, request: web.Request) -> web.WebSocketResponse:
+        async with self._socket(request, "desk") as (socket, agent):
+            if agent is None:
+                return socket
+            sent: dict[str, str] = {}
+            async with self._desk.subscribe(agent.id) as updates:
+                await self._send_lists(request, socket, agent, sent)
+                async for update in _while_open(socket, updates):
+                    if isinstance(update, DeskChanged | SessionChanged | LineAdded):
+                        await self._send_lists(request, socket, agent, sent)
+        return socket
+
+    async def _send_lists(self, request: web.Request, socket: web.WebSocketResponse, agent: Agent, sent: dict[str, str]) -> None:
+        if self._sign_in.who(request) is None:  # signed out elsewhere, or too long ago
+            await socket.close(code=SIGNED_OUT)
+            return
+        context = await self._lists(agent.id)
+        html = {name: render(f"{name}.html", request, oob=True, **context) for name in ("presence", "offers", "work")}
+        await _send_changed(socket, html, sent)
+
+    async def _session_socket(self, request: web.Request) -> web.WebSocketResponse:
+        async with self._socket(request, "session") as (socket, agent):
+            if agent is None:
+                return socket
+            session = _session_of(request)
+            feed = _SessionFeed(self, request, socket, agent, session)
+            async with self._desk.subscribe(agent.id) as updates:
+                try:
+                    await feed.catch_up(shown_until=request.query.get("after", ""))
+                    async for update in _while_open(socket, updates):
+                        await feed.pass_on(update)
+                except DeskRefusedError:
+                    await socket.close(code=NOT_YOURS)
+        return socket
+
+    @contextlib.asynccontextmanager
+    async def _socket(self, request: web.Request, name: str) -> AsyncIterator[tuple[web.WebSocketResponse, Agent | None]]:
+        """An open websocket and whose it is; a stranger's or foreign page's is already closed again."""
+        if not same_origin(request, self._public_url):
+            raise web.HTTPForbidden
+        socket = web.WebSocketResponse(heartbeat=20.0, compress=False, max_msg_size=4096)
+        await socket.prepare(request)
+        who = self._sign_in.who(request)
+        if who is None:
+            await socket.close(code=SIGNED_OUT)
+            yield socket, None
+            return
+        self._sockets.add(socket)
+        gauge = self._metrics.websockets.labels(name)
+        gauge.inc()
+        try:
+            yield socket, who[0]
+        except ConnectionError:
+            pass  # the page has gone; it comes back with a socket of its own
+        finally:
+            gauge.dec()
+            self._sockets.discard(socket)
+            await socket.close()
+
+    # --- pictures ----------------------------------------------------------------------------------------------------
+
+    async def _media(self, request: web.Request) -> web.StreamResponse:
+        if self._sign_in.who(request) is None:
+            return web.Response(status=403)
+        path = self._records.media_path(request.match_info["digest"], thumbnail=request.path.endswith("/thumbnail"))
+        if path is None:
+            return web.Response(status=404)
+        return web.FileResponse(path, headers=STORED_MEDIA_HEADERS)
+
+    # --- for the feed ------------------------------------------------------------------------------------------------
+
+    async def session_html(self, request: web.Request, agent: Agent, view: SessionView) -> dict[str, str]:
+        """The parts of a session that are replaced as a whole, by the id of their element."""
+        context = self._session_context(agent.id, view)
+        return {
+            name: render(f"{name.replace('-', '_')}.html", request, oob=True, **context)
+            for name in ("session-head", "session-card", "composer-state", "wrap-up")
+        }
+
+    async def view(self, agent: Agent, session: SessionId) -> SessionView:
+        """The session as *agent* may see it."""
+        return await self._desk.session(agent.id, session)
+
+    def lines_html(self, request: web.Request, view: SessionView) -> str:
+        """The whole timeline, to replace the one on the page."""
+        return render("lines.html", request, lines=self._shown(view), view=view, oob="innerHTML:#lines")
+
+    def line_html(self, request: web.Request, update: LineAdded) -> str:
+        """One line, to be put at the end; empty for a line that agents are not shown."""
+        shown = show(update.line, self._name_of)
+        if shown is None:
+            return ""
+        return render("lines.html", request, lines=[shown], view=None, oob="beforeend:#lines")
+
+
+class _SessionFeed:
+    """What one session's page is sent."""
+
+    def __init__(
+        self, pages: DeskPages, request: web.Request, socket: web.WebSocketResponse, agent: Agent, session: SessionId
+    ) -> None:
+        self._pages = pages
+        self._request = request
+        self._socket = socket
+        self._agent = agent
+        self._session = session
+        self._sent: dict[str, str] = {}
+        self._last = 0
+        self._messages: set[str] = set()
+
+    async def catch_up(self, shown_until: str) -> None:
+        """Bring the page up to date. A page that came back may have seen more than it says, so it gets all lines anew."""
+        view = await self._pages.view(self._agent, self._session)
+        await _send_changed(self._socket, await self._pages.session_html(self._request, self._agent, view), self._sent)
+        last = view.timeline[-1].n if view.timeline else 0
+        self._last = last
+        self._messages = {str(line.data.get("message")) for line in view.timeline if line.kind == "text.sent"}
+        if shown_until != str(last):
+            await self._socket.send_str(self._pages.lines_html(self._request, view))
+            return
+        for message, ticks in view.ticks.items():
+            await self._send_ticks(message, ticks)
+
+    async def pass_on(self, update: DeskUpdate) -> None:
+        """Send what *update* changes on the page, if it is about this session."""
+        match update:
+            case LineAdded(session=self._session, line=line):
+                if line.n > self._last:
+                    self._last = line.n
+                    if line.kind == "text.sent":
+                        self._messages.add(str(line.data.get("message")))
+                    html = self._pages.line_html(self._request, update)
+                    if html:
+                        await self._socket.send_str(html)
+                if line.kind == "text.received":
+                    # Read on arrival: the agent looks at it. Asking for the session is what marks it so.
+                    await self._refresh()
+            case TicksChanged(session=self._session, message=message, ticks=ticks):
+                await self._send_ticks(message, ticks)
+            case SessionChanged(session=self._session):
+                await self._refresh()
+
+    async def _send_ticks(self, message: MessageId, ticks: Ticks) -> None:
+        if message in self._messages:  # a mark without its line would have nowhere to go
+            await self._socket.send_str(render("ticks.html", self._request, message=message, ticks=ticks, oob=True))
+
+    async def _refresh(self) -> None:
+        view = await self._pages.view(self._agent, self._session)
+        await _send_changed(self._socket, await self._pages.session_html(self._request, self._agent, view), self._sent)
+
+
+async def _send_changed(socket: web.WebSocketResponse, html: dict[str, str], sent: dict[str, str]) -> None:
+    for name, text in html.items():
+        if sent.get(name) != text:
+            sent[name] = text
+            await socket.send_str(text)
+
+
+async def _while_open(socket: web.WebSocketResponse, updates: AsyncIterator[DeskUpdate]) -> AsyncIterator[DeskUpdate]:
+    """The updates until the page closes the socket. What a page might send is read and not looked at."""
+
+    async def until_closed() -> None:
+        async for _ in socket:
+            pass
+
+    closed = asyncio.create_task(until_closed(), name="desk socket reader")
+    try:
+        while True:
+            update = asyncio.ensure_future(anext(updates))
+            await asyncio.wait({closed, update}, return_when=asyncio.FIRST_COMPLETED)
+            if not update.done():
+                update.cancel()
+                await asyncio.wait({update})
+                return
+            try:
+                yield update.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        closed.cancel()
+        await asyncio.wait({closed})
+
+
+def _session_of(request: web.Request) -> SessionId:
+    return SessionId(request.match_info["session"])
+
+
+async def _channel_of(request: web.Request) -> Channel:
+    form = await request.post()
+    return "sms" if form.get("channel") == "sms" else "voice"
+
+
+def _to_sign_in(request: web.Request, *, fragment: bool) -> web.Response:
+    following = request.path if request.method == "GET" else "/"
+    where = f"/sign-in?next={following}" if following.startswith("/desk/") else "/sign-in"
+    if fragment:
+        return web.Response(headers={"HX-Redirect": where})
+    return web.Response(status=303, headers={"Location": where})
+
+
+def _fragment(html: str) -> web.Response:
+    return web.Response(text=html, content_type="text/html", headers={"Cache-Control": "no-store"})
+
+
+def _done(trigger: str | None = None) -> web.Response:
+    """Nothing to replace: what changed comes over the websocket."""
+    return web.Response(status=204, headers={"HX-Trigger": trigger} if trigger else {})
+
+
+def _message(request: web.Request, words: str) -> web.Response:
+    """Words for the agent, without touching anything else on the page."""
+    response = _fragment(render("message.html", request, words=words))
+    response.headers["HX-Reswap"] = "none"
+    return response

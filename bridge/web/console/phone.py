@@ -1,0 +1,276 @@
+"""The engineer's phone: a handset in a page, on the loopback providers. One websocket carries its keys, ears and texts.
+
+Closing the page is leaving the network: its call ends.
+"""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import weakref
+from collections.abc import Coroutine
+from typing import Any, TypeAlias
+
+import msgspec
+import structlog
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from bridge.events import LegId
+from bridge.telephony.loopback import Connected, Ended, Hears, LoopbackCallProvider, Music, Playing, UnknownCallError
+from bridge.web.console.views import page
+from bridge.web.http import STORED_MEDIA_HEADERS, same_origin
+from bridge.web.metrics import WebMetrics
+from sms.providers.loopback import HandsetText, LoopbackNetwork
+
+log = structlog.get_logger(__name__)
+
+LARGEST_PICTURE = 5 * 1024 * 1024
+"""Bytes, before base64."""
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
+
+
+class PhoneLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What the phone page is plugged into."""
+
+    calls: LoopbackCallProvider
+    texts: LoopbackNetwork | None
+    """None: texts go through another provider, and the page says so."""
+    sms_provider: str
+    """Its name, for that sentence."""
+    my_number: str
+    """The handset's number at first, E.164."""
+    our_numbers: tuple[str, ...]
+    """Numbers that can be dialled; the first stands on the display."""
+
+
+class Dial(msgspec.Struct, frozen=True, tag_field="do", tag="dial"):
+    """Place a call."""
+
+    caller: str | None
+    called: str
+
+
+class Press(msgspec.Struct, frozen=True, tag_field="do", tag="press"):
+    """Press a key."""
+
+    digit: str
+
+
+class HangUpCall(msgspec.Struct, frozen=True, tag_field="do", tag="hang_up"):
+    """End the call."""
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A picture, in base64."""
+
+    name: str
+    type: str
+    data: str
+
+
+class WriteText(msgspec.Struct, frozen=True, tag_field="do", tag="text"):
+    """Send a text."""
+
+    sender: str
+    to: str
+    body: str
+    picture: Attachment | None = None
+
+
+class ShowThread(msgspec.Struct, frozen=True, tag_field="do", tag="thread"):
+    """Show the texts of this number from now on."""
+
+    number: str
+
+
+FromPage: TypeAlias = Dial | Press | HangUpCall | WriteText | ShowThread
+
+
+class PhonePages:
+    """`/phone`, its websocket and the pictures in its thread."""
+
+    def __init__(self, line: PhoneLine, metrics: WebMetrics, *, public_url: str | None) -> None:
+        self._line = line
+        self._metrics = metrics
+        self._public_url = public_url
+        self._sockets: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes of the phone."""
+        return [
+            web.get("/phone", self._page),
+            web.get("/phone/ws", self._socket),
+            web.get("/phone/media/{name:.+}", self._media),
+        ]
+
+    async def close_sockets(self, _app: web.Application) -> None:
+        """End every phone's connection; pages try again by themselves."""
+        for socket in set(self._sockets):
+            await socket.close(code=WSCloseCode.SERVICE_RESTART)
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return page("phone.html", request, line=self._line)
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        if not same_origin(request, self._public_url):
+            raise web.HTTPForbidden
+        socket = web.WebSocketResponse(heartbeat=20.0, compress=False, max_msg_size=2 * LARGEST_PICTURE)
+        await socket.prepare(request)
+        self._sockets.add(socket)
+        gauge = self._metrics.websockets.labels("phone")
+        gauge.inc()
+        handset = _Handset(self._line, socket)
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    await handset.obey(message.data)
+        finally:
+            gauge.dec()
+            self._sockets.discard(socket)
+            await handset.leave()
+        return socket
+
+    async def _media(self, request: web.Request) -> web.Response:
+        data = self._line.texts.media(f"loopback:{request.match_info['name']}") if self._line.texts is not None else None
+        if data is None:
+            return web.Response(status=404)
+        kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), "application/octet-stream")
+        return web.Response(body=data, content_type=kind, headers=STORED_MEDIA_HEADERS)
+
+
+class _Handset:
+    """The far end of one page's websocket."""
+
+    def __init__(self, line: PhoneLine, socket: web.WebSocketResponse) -> None:
+        self._line = line
+        self._socket = socket
+        self._leg: LegId | None = None
+        self._ears: asyncio.Task[None] | None = None
+        self._thread: asyncio.Task[None] | None = None
+
+    async def obey(self, raw: str) -> None:
+        """Do what the page asks; what cannot be done comes back as words."""
+        try:
+            asked: FromPage = msgspec.json.decode(raw, type=FromPage)
+        except msgspec.MsgspecError as error:
+            await self._say("problem", words=f"The page sent something unreadable: {error}")
+            return
+        try:
+            match asked:
+                case Dial():
+                    await self._dial(asked)
+                case Press() if self._leg is not None:
+                    await self._line.calls.press(self._leg, asked.digit)
+                case HangUpCall() if self._leg is not None:
+                    await self._line.calls.hang_up(self._leg)
+                case ShowThread():
+                    await self._show_thread(asked.number)
+                case WriteText():
+                    await self._write(asked)
+                case Press() | HangUpCall():
+                    pass  # the call ended while the finger was on its way
+        except UnknownCallError:
+            pass  # as above
+        except (ValueError, ConnectionError) as error:
+            await self._say("problem", words=str(error))
+
+    async def leave(self) -> None:
+        """The page has gone: hang up and stop listening."""
+        if self._leg is not None:
+            await self._line.calls.hang_up(self._leg)
+        await _stop(self._ears)
+        await _stop(self._thread)
+
+    async def _dial(self, asked: Dial) -> None:
+        if self._leg is not None:
+            await self._line.calls.hang_up(self._leg)
+        await _stop(self._ears)
+        self._leg = await self._line.calls.dial(asked.caller, asked.called)
+        self._ears = _background(self._listen(self._leg), "ears of the phone page")
+
+    async def _listen(self, leg: LegId) -> None:
+        async with self._line.calls.listen(leg) as hears:
+            async for each in hears:
+                await self._say("hears", **_audible(each))
+
+    async def _show_thread(self, number: str) -> None:
+        await _stop(self._thread)
+        if self._line.texts is not None:
+            self._thread = _background(self._follow(self._line.texts, number), "thread of the phone page")
+
+    async def _follow(self, network: LoopbackNetwork, number: str) -> None:
+        async for text in network.handset(number).watch():
+            await self._say("text", **_bubble(text))
+
+    async def _write(self, asked: WriteText) -> None:
+        if self._line.texts is None:
+            raise ConnectionError(f"Texts go through {self._line.sms_provider}, not through this page.")
+        pictures = []
+        if asked.picture is not None:
+            try:
+                data = base64.b64decode(asked.picture.data, validate=True)
+            except binascii.Error as error:
+                raise ValueError("The picture did not arrive whole.") from error
+            if len(data) > LARGEST_PICTURE:
+                raise ValueError(f"A picture has at most {LARGEST_PICTURE // 1024 // 1024} MB.")
+            pictures = [(asked.picture.name.replace("/", "_"), data, asked.picture.type)]
+        if not asked.body.strip() and not pictures:
+            raise ValueError("There is nothing to send yet.")
+        await self._line.texts.handset(asked.sender).text(asked.to, asked.body, pictures)
+
+    async def _say(self, kind: str, **fields: Any) -> None:
+        with contextlib.suppress(ConnectionError):  # the page has just gone; `leave` follows
+            await self._socket.send_json({"kind": kind, **fields})
+
+
+def _audible(hears: Hears) -> dict[str, Any]:
+    """What the page is told, with addresses it can play."""
+    told: dict[str, Any] = {"what": type(hears).__name__.lower()}
+    match hears:
+        case Playing():
+            told |= {"audio": [f"/prompts/{path}" for path in hears.audio], "words": hears.words}
+        case Music():
+            told |= {"audio": [f"/prompts/{hears.audio}"], "offset": hears.offset}
+        case Connected():
+            told |= {"agent": hears.agent.rpartition(":")[2], "audio": [f"/prompts/{hears.greeting}"] if hears.greeting else []}
+        case Ended():
+            told |= {"by": hears.by, "cause": hears.cause}
+        case _:
+            pass
+    return told
+
+
+def _bubble(text: HandsetText) -> dict[str, Any]:
+    """A text as the page shows it. Pictures of other networks cannot be shown here; they are counted."""
+    pictures = [f"/phone/media/{each.url.removeprefix('loopback:')}" for each in text.media if each.url.startswith("loopback:")]
+    return {
+        "direction": text.direction,
+        "other": text.sender if text.direction == "received" else text.recipient,
+        "body": text.body,
+        "at": text.at,
+        "pictures": pictures,
+        "elsewhere": len(text.media) - len(pictures),
+    }
+
+
+def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_log_failure)
+    return task
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("phone.failed", task=task.get_name(), exc_info=error)
+
+
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.wait({task})

@@ -1,0 +1,127 @@
+"""Signing in and out, and who is asking."""
+
+import secrets
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from bridge.web.console.agents import Brake, SignedIn, SignIns, same
+from bridge.web.console.views import page
+from bridge.web.http import same_origin
+from bridge.web.ports import Agent, Desk
+
+log = structlog.get_logger(__name__)
+
+COOKIE = "sidetone_desk"
+FORM_COOKIE = "sidetone_form"
+"""Proves that the sign-in form was ours: its value is in the form too (a session that could hold a token comes later)."""
+CSRF_HEADER = "X-CSRF-Token"
+
+
+class SignInPages:
+    """`/sign-in` and `/sign-out`, and the check every other page of the desk begins with.
+
+    Args:
+        desk: Knows agents and passwords.
+        public_url: Where the desk is reached, when a proxy stands in front.
+        secure_cookies: Cookies only travel over HTTPS.
+        session_lifetime: Seconds until an agent has to sign in again.
+        now: Seconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        public_url: str | None,
+        secure_cookies: bool,
+        session_lifetime: float,
+        now: Callable[[], float],
+    ) -> None:
+        self._desk = desk
+        self._public_url = public_url
+        self._secure = secure_cookies
+        self._lifetime = session_lifetime
+        self._now = now
+        self._sign_ins = SignIns(session_lifetime, lambda: secrets.token_urlsafe(32))
+        self._by_login = Brake(most=8, seconds=300.0)
+        self._by_address = Brake(most=40, seconds=300.0)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The form, its answer, and the way out."""
+        return [
+            web.get("/sign-in", self._form),
+            web.post("/sign-in", self._sign_in),
+            web.post("/sign-out", self._sign_out),
+        ]
+
+    def who(self, request: web.Request) -> tuple[Agent, SignedIn] | None:
+        """The agent behind *request*; None when nobody is signed in, or the agent no longer exists."""
+        signed_in = self._sign_ins.find(request.cookies.get(COOKIE), now=self._now())
+        if signed_in is None:
+            return None
+        agent = self._desk.agent(signed_in.agent)
+        return None if agent is None else (agent, signed_in)
+
+    async def _form(self, request: web.Request) -> web.Response:
+        if self.who(request) is not None:
+            raise web.HTTPSeeOther(_safe_next(request.query.get("next")))
+        return self._show_form(request, "", "", request.query.get("next"))
+
+    def _show_form(self, request: web.Request, login: str, error: str, following: str | None, status: int = 200) -> web.Response:
+        token = secrets.token_urlsafe(24)
+        response = page("sign_in.html", request, status=status, token=token, login=login, error=error, next=_safe_next(following))
+        self._set_cookie(response, FORM_COOKIE, token, 3600)
+        return response
+
+    async def _sign_in(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        login, password = str(form.get("login", "")).strip(), str(form.get("password", ""))
+        following = str(form.get("next", "/"))
+        if not self._form_is_ours(request, str(form.get("token", ""))):
+            return self._show_form(request, login, "That form had grown old. Please try once more.", following, 403)
+        now, address = self._now(), request.remote or ""
+        if self._by_login.holds(login, now=now) or self._by_address.holds(address, now=now):
+            log.warning("desk.sign_in_held")
+            return self._show_form(request, login, "Too many tries. Please wait five minutes.", following, 429)
+        agent = await self._desk.sign_in(login, password)
+        if agent is None:
+            self._by_login.failed(login, now=now)
+            self._by_address.failed(address, now=now)
+            log.warning("desk.sign_in_refused")
+            return self._show_form(request, login, "Login or password is not right.", following, 403)
+        self._sign_ins.close(request.cookies.get(COOKIE))
+        cookie, _ = self._sign_ins.open(agent.id, now=now)  # a fresh one at every sign-in: no fixation
+        log.info("desk.signed_in", agent=agent.id)
+        response = web.Response(status=303, headers={"Location": _safe_next(following)})
+        self._set_cookie(response, COOKIE, cookie, int(self._lifetime))
+        response.del_cookie(FORM_COOKIE, path="/sign-in")
+        return response
+
+    def _form_is_ours(self, request: web.Request, token: str) -> bool:
+        cookie = request.cookies.get(FORM_COOKIE, "")
+        foreign = "Origin" in request.headers and not same_origin(request, self._public_url)
+        return bool(cookie) and same(cookie, token) and not foreign
+
+    async def _sign_out(self, request: web.Request) -> web.Response:
+        who = self.who(request)
+        form = await request.post()
+        if who is not None and same(who[1].csrf, str(form.get("csrf", ""))):
+            self._sign_ins.close(request.cookies.get(COOKIE))
+            await self._desk.set_state(who[0].id, "offline")
+            log.info("desk.signed_out", agent=who[0].id)
+        response = web.Response(status=303, headers={"Location": "/sign-in"})
+        response.del_cookie(COOKIE)
+        return response
+
+    def _set_cookie(self, response: web.Response, name: str, value: str, max_age: int) -> None:
+        path = "/sign-in" if name == FORM_COOKIE else "/"
+        response.set_cookie(name, value, max_age=max_age, path=path, httponly=True, samesite="Lax", secure=self._secure)
+
+
+def _safe_next(following: str | None) -> str:
+    """Where to go after signing in: a page of the desk, and never another host."""
+    if following is not None and following.startswith("/desk/") and not following.startswith("//") and "\\" not in following:
+        return following
+    return "/"

@@ -1,0 +1,398 @@
+"""A line of the timeline as an agent reads it: which shape it has, its words and its small print. Pure."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import phonenumbers
+
+from bridge.web.ports import Line, Ticks
+
+Shape: TypeAlias = Literal["in", "out", "said", "event", "warning", "note"]
+"""A text in, a text out, something the caller heard, an event, something that went wrong, an agent's note."""
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A picture or video in a text."""
+
+    digest: str
+    video: bool
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """One line, ready for the template. All of it is plain text; the template escapes."""
+
+    n: int
+    at: float
+    shape: Shape
+    icon: str
+    """Name of a symbol in `icons.svg`."""
+    title: str
+    words: str = ""
+    small: str = ""
+    pictures: tuple[Picture, ...] = ()
+    message: str | None = None
+    """The text's id, when it has ticks."""
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """How far a text has come, in a word, a symbol and a tone."""
+
+    icon: str
+    word: str
+    tone: Literal["waiting", "done", "failed"]
+    why: str = ""
+
+
+_HIDDEN = frozenset({"flow.trace"})
+"""Kept for `explain`; on the desk they would bury the conversation."""
+
+
+def show(line: Line, name_of: Callable[[str], str | None]) -> Shown | None:
+    """The line as an agent reads it, None for one that is not for agents. Kinds nobody knows are shown plainly.
+
+    Args:
+        line: The line as it was kept.
+        name_of: An agent's name by its id, None when there is no such agent.
+    """
+    if line.kind in _HIDDEN:
+        return None
+    teller = _TELLERS.get(line.kind)
+    if teller is None:
+        small = ", ".join(f"{name} {value}" for name, value in line.data.items() if value not in (None, "", (), []))
+        return Shown(line.n, line.at, "event", "dot", _sentence(line.kind), small=small)
+    data = line.data
+    agent = str(data.get("agent") or str(data.get("author", "")).partition("agent:")[2])
+    if agent and not data.get("name"):
+        data = {**data, "name": name_of(agent)}
+    told = teller(data)
+    return msgspec.structs.replace(told, n=line.n, at=line.at)
+
+
+def tick(ticks: Ticks | None) -> Tick:
+    """The mark beside a text; None is a text nobody has reported on yet."""
+    if ticks is None:
+        return Tick("clock", "pending", "waiting")
+    match ticks.state:
+        case "pending" | "accepted" | "queued" | "sending":
+            return Tick("clock", ticks.state, "waiting")
+        case "sent":
+            return Tick("tick", "sent", "waiting")
+        case "delivered" | "read":
+            return Tick("ticks", ticks.state, "done")
+        case "undelivered" | "failed" | "canceled":
+            why = ticks.explanation or ""
+            code = f"({ticks.code})" if ticks.code and ticks.code not in why else ""
+            return Tick("warning", _FAILED_WORDS[ticks.state], "failed", " ".join(filter(None, (why, code))))
+
+
+_FAILED_WORDS = MappingProxyType({"undelivered": "not delivered", "failed": "failed", "canceled": "withdrawn"})
+
+
+def pretty_number(number: str | None) -> str:
+    """`+1 555-010-0123`; the number as it is when the numbering plan does not know it; words for a withheld one."""
+    if not number:
+        return "Withheld number"
+    try:
+        parsed = phonenumbers.parse(number, None)
+    except phonenumbers.NumberParseException:
+        return number
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `2 min 05 s`, `1 h 12 min`; empty for None."""
+    if seconds is None:
+        return ""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+# --- one teller for each kind ----------------------------------------------------------------------------------------
+
+_Data: TypeAlias = Mapping[str, Any]
+
+
+def _shown(shape: Shape, icon: str, title: str, **more: Any) -> Shown:
+    return Shown(0, 0.0, shape, icon, title, **more)
+
+
+def _sentence(kind: str) -> str:
+    words = kind.replace(".", " ").replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _word(data: _Data, key: str, default: str = "") -> str:
+    value = data.get(key)
+    return default if value is None else str(value)
+
+
+def _amount(data: _Data, key: str) -> float | None:
+    value = data.get(key)
+    return value if isinstance(value, int | float) else None
+
+
+def _call_arrived(data: _Data) -> Shown:
+    return _shown("event", "call-in", f"{pretty_number(data.get('caller'))} called {pretty_number(data.get('called'))}")
+
+
+def _call_answered(_data: _Data) -> Shown:
+    return _shown("event", "call", "Call answered")
+
+
+_LANGUAGES = MappingProxyType({"en": "English", "fr": "French", "es": "Spanish", "de": "German"})
+_CHOSEN_BY = MappingProxyType({"key": "by key", "number": "from the number", "contact": "known from before"})
+
+
+def _language_chosen(data: _Data) -> Shown:
+    language = _word(data, "language")
+    small = _CHOSEN_BY.get(_word(data, "by"), "")
+    return _shown("event", "globe", f"Language: {_LANGUAGES.get(language, language)}", small=small)
+
+
+def _menu_chosen(data: _Data) -> Shown:
+    target = _word(data, "label") or _sentence(_word(data, "target"))
+    key = _word(data, "key")
+    return _shown(
+        "event",
+        "key",
+        f"Chose “{target}”",
+        small=" · ".join(filter(None, (f"key {key}" if key else "", _word(data, "prompt").replace("_", " ")))),
+    )
+
+
+def _prompt_played(data: _Data) -> Shown:
+    small = "" if data.get("completed", True) else f"cut after {duration(_amount(data, 'heard') or 0)}"
+    return _shown("said", "speaker", "Heard", words=_word(data, "words"), small=small)
+
+
+def _ewt_told(data: _Data) -> Shown:
+    low, high = data.get("low"), data.get("high")
+    small = "" if low is None or high is None else f"{low} to {high} min" if low != high else f"{low} min"
+    return _shown("said", "clock", "Told the expected wait", words=_word(data, "words"), small=small)
+
+
+def _position_told(data: _Data) -> Shown:
+    return _shown("said", "queue", "Told the place in line", words=_word(data, "words"), small=f"place {_word(data, 'position')}")
+
+
+def _promise_made(data: _Data) -> Shown:
+    return _shown("said", "promise", "Promised", words=_word(data, "words") or _word(data, "what").replace("_", " "))
+
+
+_OFFERS = MappingProxyType({"hold": "texting while waiting", "deflect": "a text chat instead of waiting"})
+_REASONS = MappingProxyType(
+    {
+        "offer": "worth it",
+        "below_threshold": "the wait is short",
+        "sms_not_faster": "texting would not be faster",
+        "sms_over_capacity": "the text desk is full",
+        "sms_unstaffed": "nobody staffs the text desk",
+        "cannot_text": "the number cannot be texted",
+    }
+)
+
+
+def _offer(data: _Data) -> str:
+    kind = _word(data, "kind")
+    return _OFFERS.get(kind, kind)
+
+
+def _offer_decided(data: _Data) -> Shown:
+    reason = _word(data, "reason")
+    verdict = "Offer" if data.get("offer") else "Do not offer"
+    return _shown("event", "scales", f"{verdict} {_offer(data)}", small=_REASONS.get(reason, reason.replace("_", " ")))
+
+
+def _offer_made(data: _Data) -> Shown:
+    return _shown("said", "offer", f"Offered {_offer(data)}", words=_word(data, "words"))
+
+
+def _offer_answered(data: _Data) -> Shown:
+    answer = {"accepted": "Accepted", "declined": "Declined", "no_input": "Did not answer to"}.get(
+        _word(data, "answer"), "Answered"
+    )
+    digit = _word(data, "digit")
+    return _shown("event", "offer", f"{answer} {_offer(data)}", small=f"key {digit}" if digit else "")
+
+
+def _consent_given(data: _Data) -> Shown:
+    granted = "Consent given" if data.get("granted") else "Consent refused"
+    return _shown("event", "shield", f"{granted} ({_word(data, 'purpose', 'session')})", words=_word(data, "words"))
+
+
+def _queue_joined(data: _Data) -> Shown:
+    position, waited = data.get("position"), _amount(data, "waited")
+    facts = (
+        "text" if data.get("channel") == "sms" else "",
+        f"place {position}" if position else "",
+        f"has waited {duration(waited)}" if waited and waited >= 1 else "",
+    )
+    return _shown("event", "queue", f"Waits in “{_sentence(_word(data, 'queue'))}”", small=" · ".join(filter(None, facts)))
+
+
+def _queue_left(data: _Data) -> Shown:
+    outcome = _word(data, "outcome", "left").replace("_", " ")
+    waited = _amount(data, "waited")
+    return _shown("event", "queue", f"Left the line: {outcome}", small=f"after {duration(waited)}" if waited else "")
+
+
+def _agent_offered(data: _Data) -> Shown:
+    return _shown("event", "bell", f"Rings at {_word(data, 'name') or _word(data, 'agent')}", small=_channel(data))
+
+
+_LAPSES = MappingProxyType(
+    {"declined": "declined", "ring_timeout": "not answered in time", "signed_out": "signed out", "withdrawn": "withdrawn"}
+)
+
+
+def _offer_lapsed(data: _Data) -> Shown:
+    reason = _word(data, "reason")
+    return _shown(
+        "event", "bell", f"{_word(data, 'name') or _word(data, 'agent')}: {_LAPSES.get(reason, reason)}", small=_channel(data)
+    )
+
+
+def _channel(data: _Data) -> str:
+    return {"voice": "call", "sms": "text"}.get(_word(data, "channel"), "")
+
+
+def _agent_accepted(data: _Data) -> Shown:
+    return _shown("event", "agent", f"{_word(data, 'name')} accepted", small=_channel(data))
+
+
+def _agent_joined(data: _Data) -> Shown:
+    return _shown("event", "agent", f"{_word(data, 'name')} joined", small=_channel(data))
+
+
+def _agent_left(data: _Data) -> Shown:
+    by = _word(data, "by")
+    return _shown(
+        "event",
+        "agent",
+        f"{_word(data, 'name')} left",
+        small=" · ".join(filter(None, (_channel(data), f"by {by}" if by else ""))),
+    )
+
+
+def _agent_unreachable(data: _Data) -> Shown:
+    status = " ".join(filter(None, (_word(data, "status"), _word(data, "reason"))))
+    return _shown("warning", "warning", f"No answer from the phone of {_word(data, 'name')}", small=status)
+
+
+def _audio_connected(_data: _Data) -> Shown:
+    return _shown("event", "call", "Audio in both directions")
+
+
+def _text_received(data: _Data) -> Shown:
+    media = data.get("media")
+    pictures = tuple(
+        Picture(digest=str(each["digest"]), video=str(each.get("content_type", "")).startswith("video/"))
+        for each in (media if isinstance(media, list | tuple) else ())
+    )
+    small = f"probably this conversation: {_word(data, 'why')}" if data.get("confidence") == "probable" else ""
+    return _shown("in", "text", "Customer", words=_word(data, "body"), small=small, pictures=pictures)
+
+
+def _text_sent(data: _Data) -> Shown:
+    author = _word(data, "author", "system")
+    title = {"flow": "Flow", "system": "System", "agent": "Agent"}.get(author.partition(":")[0], author)
+    name = _word(data, "name")
+    preset = "preset" if data.get("preset") else ""
+    return _shown("out", "text", name or title, words=_word(data, "body"), small=preset, message=_word(data, "message") or None)
+
+
+def _text_failed(data: _Data) -> Shown:
+    small = " ".join(filter(None, (_word(data, "explanation"), f"code {_word(data, 'code')}" if data.get("code") else "")))
+    return _shown("warning", "warning", "A text was not delivered", small=small)
+
+
+def _answer_stored(data: _Data) -> Shown:
+    question, answer = _word(data, "question"), _word(data, "body")
+    media = _amount(data, "media")
+    pictures = f"{media:.0f} photo{'s' if media != 1 else ''}" if media else ""
+    return _shown("event", "answer", f"Answer to “{_sentence(question)}”", words=" · ".join(filter(None, (answer, pictures))))
+
+
+def _opted_out(data: _Data) -> Shown:
+    word = _word(data, "word")
+    return _shown("warning", "stop", "The customer opted out of texts", small=f"wrote {word}" if word else "")
+
+
+def _opted_in(data: _Data) -> Shown:
+    word = _word(data, "word")
+    return _shown("event", "shield", "The customer opted in to texts", small=f"wrote {word}" if word else "")
+
+
+_ENDED_BY = MappingProxyType(
+    {"caller": "the caller", "agent": "the agent", "platform": "us", "network": "the network", "timeout": "silence"}
+)
+
+
+def _call_ended(data: _Data) -> Shown:
+    by, cause = _word(data, "by"), _word(data, "cause")
+    return _shown(
+        "event", "call-end", f"Call ended by {_ENDED_BY.get(by, by)}", small="" if cause == "bye" else cause.replace("_", " ")
+    )
+
+
+def _chat_ended(data: _Data) -> Shown:
+    by = _word(data, "by")
+    return _shown("event", "chat-end", f"Chat ended by {_word(data, 'name') or _ENDED_BY.get(by, by)}")
+
+
+def _note_written(data: _Data) -> Shown:
+    title = f"Note by {_word(data, 'name')}" if data.get("name") else "Note"
+    return _shown("note", "note", title, words=_word(data, "note"), small=_word(data, "disposition"))
+
+
+def _server_restarted(_data: _Data) -> Shown:
+    return _shown("warning", "warning", "The server restarted", small="a call cannot survive that; texts and places do")
+
+
+def _session_closed(data: _Data) -> Shown:
+    return _shown("event", "dot", "Session closed", small=_word(data, "reason").replace("_", " "))
+
+
+_TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(
+    {
+        "call.arrived": _call_arrived,
+        "call.answered": _call_answered,
+        "language.chosen": _language_chosen,
+        "menu.chosen": _menu_chosen,
+        "prompt.played": _prompt_played,
+        "ewt.told": _ewt_told,
+        "position.told": _position_told,
+        "promise.made": _promise_made,
+        "offer.decided": _offer_decided,
+        "offer.made": _offer_made,
+        "offer.answered": _offer_answered,
+        "consent.given": _consent_given,
+        "queue.joined": _queue_joined,
+        "queue.left": _queue_left,
+        "agent.offered": _agent_offered,
+        "offer.lapsed": _offer_lapsed,
+        "agent.accepted": _agent_accepted,
+        "agent.joined": _agent_joined,
+        "agent.left": _agent_left,
+        "agent.unreachable": _agent_unreachable,
+        "audio.connected": _audio_connected,
+        "text.received": _text_received,
+        "text.sent": _text_sent,
+        "text.failed": _text_failed,
+        "answer.stored": _answer_stored,
+        "opted_out": _opted_out,
+        "opted_in": _opted_in,
+        "call.ended": _call_ended,
+        "chat.ended": _chat_ended,
+        "note.written": _note_written,
+        "server.restarted": _server_restarted,
+        "session.closed": _session_closed,
+    }
+)
+KNOWN_KINDS = frozenset(_TELLERS)

@@ -1,0 +1,96 @@
+"""Templates, their filters, and the fragments that a page takes over a websocket."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from bridge.web.console.timeline import duration, pretty_number, tick
+
+STATIC_FOLDER = Path(__file__).parent / "static"
+
+
+def set_up_templates(app: web.Application) -> None:
+    """Give *app* the console's templates. Everything is escaped unless a template says otherwise, and none does."""
+    aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.PackageLoader("bridge.web.console"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        filters=_FILTERS,
+    )
+
+
+def render(name: str, request: web.Request, **context: Any) -> str:
+    """A template as text, with the addresses of static files from the request's application."""
+    return aiohttp_jinja2.render_string(name, request, context)
+
+
+def page(name: str, request: web.Request, *, status: int = 200, **context: Any) -> web.Response:
+    """A template as a response that no cache keeps."""
+    return web.Response(
+        text=render(name, request, **context),
+        status=status,
+        content_type="text/html",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def clock_time(at: float) -> str:
+    """Hours and minutes in UTC; the page puts it into the reader's own time zone."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M")
+
+
+def iso_time(at: float) -> str:
+    """For the machine: ISO 8601 in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+_CALL_WORDS = {
+    "ringing": "Ringing",
+    "in_flow": "In the menu",
+    "queued": "Waiting on the line",
+    "connecting": "Connecting",
+    "connected": "On the call",
+    "ending": "Hanging up",
+    "ended": "Call over",
+}
+_TEXT_WORDS = {
+    "open": "Can text",
+    "invited": "Invited to text",
+    "queued": "Waiting by text",
+    "chatting": "Chat",
+    "closed": "Chat over",
+    "opted_out": "Opted out",
+}
+
+
+def _call_words(state: str) -> str:
+    return _CALL_WORDS.get(state, state.replace("_", " ").capitalize())
+
+
+def _text_words(state: str) -> str:
+    return _TEXT_WORDS.get(state, state.replace("_", " ").capitalize())
+
+
+def _title(identifier: str) -> str:
+    words = identifier.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+_FILTERS: Mapping[str, Callable[..., Any]] = {
+    "clock_time": clock_time,
+    "iso_time": iso_time,
+    "duration": duration,
+    "number": pretty_number,
+    "tick": tick,
+    "call_words": _call_words,
+    "text_words": _text_words,
+    "title_of": _title,
+}

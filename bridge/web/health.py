@@ -1,0 +1,34 @@
+"""`/healthz`, `/readyz` and `/metrics`."""
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from bridge.web.ports import Records
+
+
+class Health:
+    """What an orchestrator and Prometheus ask."""
+
+    def __init__(self, records: Records, registry: CollectorRegistry) -> None:
+        self._records = records
+        self._registry = registry
+
+    def routes(self) -> list[web.RouteDef]:
+        """The three routes."""
+        return [
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+            web.get("/metrics", self._metrics),
+        ]
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        ready, why = self._records.ready()
+        if ready:
+            return web.json_response({"status": "ready"})
+        return web.json_response({"status": "not_ready", "reason": why}, status=503)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

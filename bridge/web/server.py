@@ -1,0 +1,167 @@
+"""Puts the pages, the webhooks, the API and the health routes together into one aiohttp application."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import CollectorRegistry
+
+from bridge.web.api import Api
+from bridge.web.console.desk import DeskPages
+from bridge.web.console.phone import PhoneLine, PhonePages
+from bridge.web.console.signin import SignInPages
+from bridge.web.console.views import STATIC_FOLDER, set_up_templates
+from bridge.web.health import Health
+from bridge.web.http import SECURITY_HEADERS
+from bridge.web.metrics import WebMetrics
+from bridge.web.ports import Desk, Intake, Records
+from bridge.web.webhooks import TwilioWebhooks
+from sms.providers.twilio import SignatureVerifier
+
+log = structlog.get_logger(__name__)
+
+_QUIET_ROUTES = ("/healthz", "/readyz", "/metrics", "/static", "/prompts")
+
+
+class TwilioConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What is needed to believe a webhook."""
+
+    auth_tokens: tuple[str, ...]
+    """Every token in use; during a rotation there are two."""
+    accounts: frozenset[str]
+    """Account SIDs whose webhooks are ours."""
+
+
+class WebConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How the web side behaves."""
+
+    prompts: Path
+    """Folder of recordings, served under `/prompts/`."""
+    public_url: str | None = None
+    """How the outside reaches this server (scheme, host, maybe a path). Twilio's signatures are made over it."""
+    twilio: TwilioConfig | None = None
+    """None: the Twilio webhooks do not exist."""
+    api_tokens: tuple[str, ...] = ()
+    """Bearer tokens of `/api/v1`; with none the API refuses everybody."""
+    secure_cookies: bool = False
+    """Cookies only travel over HTTPS."""
+    session_lifetime: float = 12 * 3600.0
+    """Seconds after which an agent has to sign in again."""
+
+
+def make_app(
+    desk: Desk,
+    intake: Intake,
+    records: Records,
+    phone: PhoneLine | None,
+    config: WebConfig,
+    *,
+    registry: CollectorRegistry,
+    now: Callable[[], float] = time.time,
+) -> web.Application:
+    """The whole web side.
+
+    Args:
+        desk: What agents see and do.
+        intake: Where texts from webhooks are kept.
+        records: What the API and the pictures are read from.
+        phone: The engineer's phone; None: `/phone` does not exist.
+        config: See `WebConfig`.
+        registry: Where the web counts, and what `/metrics` shows.
+        now: The clock that sessions of agents and time stamps go by.
+
+    Raises:
+        ValueError: Twilio is configured without a `public_url`.
+    """
+    metrics = WebMetrics(registry)
+    app = web.Application(middlewares=[_request_log(metrics)])
+    app.on_response_prepare.append(_add_headers)
+    set_up_templates(app)
+    app.add_routes(Health(records, registry).routes())
+    if config.twilio is not None:
+        if config.public_url is None:
+            raise ValueError("Twilio's webhooks need public_url: signatures are made over it")
+        verifier = SignatureVerifier(config.twilio.auth_tokens, config.public_url)
+        app.add_routes(TwilioWebhooks(intake, verifier, config.twilio.accounts, metrics, now).routes())
+    app.add_routes(Api(records, config.api_tokens).routes())
+    sign_in = SignInPages(
+        desk,
+        public_url=config.public_url,
+        secure_cookies=config.secure_cookies,
+        session_lifetime=config.session_lifetime,
+        now=now,
+    )
+    app.add_routes(sign_in.routes())
+    pages = DeskPages(desk, records, sign_in, metrics, public_url=config.public_url, now=now)
+    app.add_routes(pages.routes())
+    app.on_shutdown.append(pages.close_sockets)
+    if phone is not None:
+        phone_pages = PhonePages(phone, metrics, public_url=config.public_url)
+        app.add_routes(phone_pages.routes())
+        app.on_shutdown.append(phone_pages.close_sockets)
+    app.router.add_static("/static", STATIC_FOLDER, name="static", append_version=True)
+    app.router.add_static("/prompts", config.prompts)
+    return app
+
+
+@asynccontextmanager
+async def serving(app: web.Application, host: str, port: int, *, shutdown_timeout: float = 5.0) -> AsyncIterator[int]:
+    """Listen while the block runs; gives the port (useful when *port* is 0)."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_timeout)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, reuse_address=True)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _request_log(metrics: WebMetrics) -> Middleware:
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count, time and log one request by its route pattern: a path may hold an id, a query a number."""
+        started = time.perf_counter()
+        status = 500
+        try:
+            response = await handler(request)
+            status = response.status
+        except web.HTTPException as error:
+            status = error.status
+            raise
+        except ConnectionError:
+            status = 499  # the client has gone; nobody is there to read an answer
+            raise
+        except Exception:
+            log.exception("http.failed", route=_route_of(request), method=request.method)
+            response = web.Response(status=500, text="Something went wrong here. It has been written to the log.")
+        finally:
+            took = time.perf_counter() - started
+            route = _route_of(request)
+            metrics.requests.labels(route, request.method, str(status)).inc()
+            if status != 101:
+                metrics.seconds.labels(route).observe(took)
+            if not route.startswith(_QUIET_ROUTES):
+                log.info("http.request", route=route, method=request.method, status=status, ms=round(took * 1000, 1))
+        return response
+
+    return middleware
+
+
+def _route_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        if name not in response.headers or name == "Server":
+            response.headers[name] = value
+    if request.path.startswith("/static/"):
+        # With `?v=` the address changes when the file does; without it the browser has to ask.
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if "v" in request.query else "no-cache"

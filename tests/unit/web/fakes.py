@@ -1,0 +1,343 @@
+"""In-memory stand-ins for what the web needs of the rest of the server, and a conversation to look at."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.events import AgentId, Channel, MessageId, SessionId
+from bridge.web.ports import (
+    Agent,
+    DeskChanged,
+    DeskRefusedError,
+    DeskUpdate,
+    Line,
+    LineAdded,
+    OfferedWork,
+    Presence,
+    Preset,
+    SessionChanged,
+    SessionView,
+    Ticks,
+    TicksChanged,
+    Work,
+)
+from sms.message import DeliveryReport, InboundText
+
+ANA = Agent(id=AgentId("ana"), name="Ana Torres", queues=("support", "support_sms"))
+BEN = Agent(id=AgentId("ben"), name="Ben Okafor", queues=("support",))
+SESSION = SessionId("s-1")
+OTHER = SessionId("s-2")
+STRANGE = "<script>alert(1)</script> & \"quotes\" 'single'"
+PRESETS = (
+    Preset(id="photo", title="Ask for a photo", text="Could you send us a photo of the label?"),
+    Preset(id="link", title="Help page", text="You find the steps here: https://help.example/router"),
+    Preset(id="bye", title="Thank you", text="Thank you for your patience. Anything else we can do?"),
+)
+
+
+def lines(now: float) -> tuple[Line, ...]:
+    """A whole story: menu, wait, offer, consent, questions, photo, agent, texts."""
+    told: list[tuple[float, str, dict[str, Any]]] = [
+        (-214, "call.arrived", {"caller": "+15550100123", "called": "+15550100200"}),
+        (-213, "call.answered", {}),
+        (-212, "language.chosen", {"language": "en", "by": "number"}),
+        (-206, "prompt.played", {"keys": ["welcome"], "words": "Welcome to Sidetone.", "heard": 2.1, "completed": True}),
+        (-204, "menu.chosen", {"prompt": "main_menu", "key": "1", "target": "internet"}),
+        (-203, "offer.decided", {"kind": "deflect", "offer": False, "reason": "sms_not_faster", "inputs": {"p": 0.61}}),
+        (-202, "queue.joined", {"queue": "support", "channel": "voice", "waited": 0}),
+        (-198, "ewt.told", {"low": 4, "high": 6, "words": "Your expected wait is about four to six minutes."}),
+        (-180, "offer.made", {"kind": "hold", "words": "While you wait, we can ask two questions by text. Press 1 to agree."}),
+        (-172, "offer.answered", {"kind": "hold", "answer": "accepted", "digit": "1"}),
+        (-172, "consent.given", {"purpose": "session", "granted": True, "words": "We may text this number during this call."}),
+        (-171, "text.sent", {"message": "m-1", "body": "Sidetone: what is this about? Reply STOP to opt out.", "author": "flow"}),
+        (-140, "text.received", {"message": "m-2", "body": "My router blinks red since this morning", "media": []}),
+        (-140, "answer.stored", {"question": "reason", "body": "My router blinks red since this morning", "media": 0}),
+        (-139, "text.sent", {"message": "m-3", "body": "Thanks. A photo of the label would help.", "author": "flow"}),
+        (
+            -96,
+            "text.received",
+            {"message": "m-4", "body": "", "media": [{"digest": "d1", "content_type": "image/jpeg", "size": 5}]},
+        ),
+        (-60, "agent.offered", {"agent": "ben", "channel": "voice"}),
+        (-41, "offer.lapsed", {"agent": "ben", "channel": "voice", "reason": "ring_timeout"}),
+        (-40, "agent.offered", {"agent": "ana", "channel": "voice"}),
+        (-35, "agent.accepted", {"name": "Ana Torres", "channel": "voice"}),
+        (-34, "agent.joined", {"name": "Ana Torres", "channel": "voice"}),
+        (-34, "audio.connected", {}),
+        (
+            -20,
+            "text.sent",
+            {
+                "message": "m-5",
+                "body": "You find the steps here: https://help.example/router",
+                "author": "agent:ana",
+                "preset": "link",
+            },
+        ),
+        (-8, "text.received", {"message": "m-6", "body": STRANGE, "media": [], "confidence": "certain"}),
+        (-4, "text.sent", {"message": "m-7", "body": "Please hold the button for ten seconds.", "author": "agent:ana"}),
+        (-3, "text.sent", {"message": "m-8", "body": "Is the light green now?", "author": "agent:ana"}),
+        (-2, "weather.changed", {"sky": "blue"}),
+    ]
+    return tuple(Line(n=n, at=now + ago, kind=kind, data=data) for n, (ago, kind, data) in enumerate(told, start=1))
+
+
+def view(now: float) -> SessionView:
+    return SessionView(
+        id=SESSION,
+        customer="+15550100123",
+        our_number="+15550100200",
+        language="en",
+        queue="support",
+        opened_at=now - 214,
+        closed_at=None,
+        agent=ANA.id,
+        call_state="connected",
+        text_state="open",
+        composer_open=True,
+        composer_why="",
+        card={"topic": "Internet", "contract": "A-1029", "waited": "2 min 54 s"},
+        answers={"reason": "My router blinks red since this morning", "photo": "1 photo(s)"},
+        timeline=lines(now),
+        ticks={
+            MessageId("m-1"): Ticks("delivered"),
+            MessageId("m-3"): Ticks("delivered"),
+            MessageId("m-5"): Ticks("read"),
+            MessageId("m-7"): Ticks("undelivered", "30005", "Unknown or inactive number"),
+            MessageId("m-8"): Ticks("sent"),
+        },
+    )
+
+
+class FakeDesk:
+    """One desk, two agents, one conversation on a call and one chat that was opted out of."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.passwords = {"ana": "correct horse", "ben": "battery staple"}
+        self.agents = {ANA.id: ANA, BEN.id: BEN}
+        self.asked: list[tuple[Any, ...]] = []
+        self.refusal: str | None = None
+        self.presences = {
+            ANA.id: Presence(state="ready", reason=None, since=now - 75, on_call=SESSION, chats=1),
+            BEN.id: Presence(state="offline", reason=None, since=now, on_call=None, chats=0),
+        }
+        self.offered: tuple[OfferedWork, ...] = ()
+        self.views = {
+            SESSION: view(now),
+            OTHER: msgspec.structs.replace(
+                view(now),
+                id=OTHER,
+                customer="+15550100177",
+                call_state="none",
+                text_state="opted_out",
+                composer_open=False,
+                composer_why="The customer sent STOP. Texting opens again when they send START.",
+                answers={},
+                card={},
+                timeline=(
+                    Line(1, now - 4000, "text.received", {"message": "x", "body": "STOP", "media": []}),
+                    Line(2, now - 4000, "opted_out", {"word": "STOP"}),
+                ),
+                ticks={},
+                wrapping_up=True,
+            ),
+        }
+        self.unread = {SESSION: 2, OTHER: 0}
+        self.listeners: set[asyncio.Queue[DeskUpdate]] = set()
+
+    async def sign_in(self, login: str, password: str) -> Agent | None:
+        return self.agents[AgentId(login)] if self.passwords.get(login) == password else None
+
+    def agent(self, agent: AgentId) -> Agent | None:
+        return self.agents.get(agent)
+
+    def presence(self, agent: AgentId) -> Presence:
+        return self.presences[agent]
+
+    def reasons(self) -> tuple[str, ...]:
+        return ("Break", "Lunch", "Meeting")
+
+    async def set_state(self, agent: AgentId, state: Literal["ready", "not_ready", "offline"], reason: str | None = None) -> None:
+        self._ask("set_state", agent, state, reason)
+        self.presences[agent] = msgspec.structs.replace(self.presences[agent], state=state, reason=reason, since=self.now)
+        self.publish(DeskChanged())
+
+    def offers(self, agent: AgentId) -> tuple[OfferedWork, ...]:
+        return self.offered if agent == ANA.id else ()
+
+    async def work(self, agent: AgentId) -> tuple[Work, ...]:
+        if agent != ANA.id:
+            return ()
+        return tuple(
+            Work(
+                session=each.id,
+                customer=each.customer,
+                queue=each.queue,
+                call_state=each.call_state,
+                text_state=each.text_state,
+                since=each.opened_at,
+                unread=self.unread[each.id],
+                last=str(each.timeline[-1].data.get("body", each.timeline[-1].kind)),
+                wrapping_up=each.wrapping_up,
+            )
+            for each in self.views.values()
+        )
+
+    async def session(self, agent: AgentId, session: SessionId) -> SessionView:
+        if agent != ANA.id or session not in self.views:
+            raise DeskRefusedError("This conversation is not yours.")
+        self.unread[session] = 0
+        return self.views[session]
+
+    async def accept(self, agent: AgentId, session: SessionId, channel: Channel) -> None:
+        self._ask("accept", agent, session, channel)
+        self.offered = ()
+        self.publish(DeskChanged())
+
+    async def decline(self, agent: AgentId, session: SessionId, channel: Channel) -> None:
+        self._ask("decline", agent, session, channel)
+        self.offered = ()
+        self.publish(DeskChanged())
+
+    async def say(self, agent: AgentId, session: SessionId, body: str, preset: str | None = None) -> None:
+        self._ask("say", agent, session, body, preset)
+        message = MessageId(f"said-{len(self.asked)}")
+        self.add(session, "text.sent", message=message, body=body, author=f"agent:{agent}", preset=preset)
+
+    async def hang_up(self, agent: AgentId, session: SessionId) -> None:
+        self._ask("hang_up", agent, session)
+        self.change(session, call_state="ended", wrapping_up=True)
+        self.add(session, "call.ended", by="agent", cause="bye")
+
+    async def end_chat(self, agent: AgentId, session: SessionId) -> None:
+        self._ask("end_chat", agent, session)
+
+    async def wrap_up(self, agent: AgentId, session: SessionId, note: str, disposition: str | None) -> None:
+        self._ask("wrap_up", agent, session, note, disposition)
+        self.change(session, wrapping_up=False)
+        self.add(session, "note.written", name="Ana Torres", note=note, disposition=disposition)
+
+    def dispositions(self) -> tuple[str, ...]:
+        return ("Solved", "Follow-up needed")
+
+    def presets(self, language: str) -> tuple[Preset, ...]:
+        return PRESETS if language == "en" else ()
+
+    @asynccontextmanager
+    async def subscribe(self, agent: AgentId) -> AsyncIterator[AsyncIterator[DeskUpdate]]:
+        assert agent in self.agents
+        queue: asyncio.Queue[DeskUpdate] = asyncio.Queue()
+        self.listeners.add(queue)
+        try:
+            yield _forever(queue)
+        finally:
+            self.listeners.discard(queue)
+
+    # --- what tests make happen
+
+    def publish(self, update: DeskUpdate) -> None:
+        for listener in self.listeners:
+            listener.put_nowait(update)
+
+    def add(self, session: SessionId, kind: str, **data: Any) -> None:
+        """A new line, as the desk of the server would tell it."""
+        known = self.views[session]
+        line = Line(n=known.timeline[-1].n + 1, at=self.now, kind=kind, data=data)
+        self.views[session] = msgspec.structs.replace(known, timeline=(*known.timeline, line))
+        self.publish(LineAdded(session=session, line=line))
+        self.publish(DeskChanged())
+
+    def mark(self, session: SessionId, message: str, ticks: Ticks) -> None:
+        known = self.views[session]
+        self.views[session] = msgspec.structs.replace(known, ticks={**known.ticks, MessageId(message): ticks})
+        self.publish(TicksChanged(session=session, message=MessageId(message), ticks=ticks))
+
+    def change(self, session: SessionId, **fields: Any) -> None:
+        self.views[session] = msgspec.structs.replace(self.views[session], **fields)
+        self.publish(SessionChanged(session=session))
+        self.publish(DeskChanged())
+
+    def offer(self, **fields: Any) -> None:
+        """Work that rings at Ana's desk."""
+        ringing = OfferedWork(
+            session=SESSION,
+            channel="voice",
+            queue="support",
+            customer="+15550100123",
+            until=self.now + 20,
+            waited=174.0,
+            summary="Internet · “My router blinks red since this morning”",
+        )
+        self.offered = (msgspec.structs.replace(ringing, **fields),)
+        self.publish(DeskChanged())
+
+    def _ask(self, *asked: Any) -> None:
+        if self.refusal is not None:
+            raise DeskRefusedError(self.refusal)
+        self.asked.append(asked)
+
+
+async def _forever(queue: asyncio.Queue[DeskUpdate]) -> AsyncIterator[DeskUpdate]:
+    while True:
+        yield await queue.get()
+
+
+class FakeIntake:
+    """Keeps what arrives; `down` makes it fail like a full disk."""
+
+    def __init__(self) -> None:
+        self.texts: list[InboundText] = []
+        self.reports: list[DeliveryReport] = []
+        self.down = False
+
+    async def text_arrived(self, text: InboundText) -> bool:
+        if self.down:
+            raise OSError("no space left on device")
+        if any(each.ref == text.ref for each in self.texts):
+            return False
+        self.texts.append(text)
+        return True
+
+    async def text_reported(self, report: DeliveryReport) -> None:
+        if self.down:
+            raise OSError("no space left on device")
+        self.reports.append(report)
+
+
+class FakeRecords:
+    """Two queues, one session, the pictures of a folder."""
+
+    def __init__(self, media: Path | None = None) -> None:
+        self.is_ready = (True, "")
+        self.media = media
+        self.customers: list[str | None] = []
+
+    async def sessions(self, *, limit: int, customer: str | None = None) -> list[Mapping[str, Any]]:
+        self.customers.append(customer)
+        known: list[Mapping[str, Any]] = [{"id": "s-1", "customer": "+15550100123"}]
+        return known[:limit]
+
+    async def session(self, session: SessionId) -> Mapping[str, Any] | None:
+        return {"id": session, "timeline": []} if session == SESSION else None
+
+    async def explain(self, session: SessionId) -> Mapping[str, Any] | None:
+        return {"id": session, "decisions": []} if session == SESSION else None
+
+    def ewt(self, queue: str) -> Mapping[str, Any] | None:
+        return {"queue": queue, "p50": 120.0} if queue in self.queues() else None
+
+    def queues(self) -> tuple[str, ...]:
+        return ("support", "support_sms")
+
+    def ready(self) -> tuple[bool, str]:
+        return self.is_ready
+
+    def media_path(self, digest: str, *, thumbnail: bool) -> str | None:
+        if self.media is None or digest != "d1":
+            return None
+        return str(self.media / ("thumbnail.png" if thumbnail else "photo.png"))
