@@ -621,8 +621,7 @@ class SipEndpoint:
         self._respond(exchange, exchange.request.reply(200), now)
         if call.state is CallState.INCOMING and call.invite is not None:  # section 15.1.2: BYE of an early dialog
             self._respond(call.invite, call.invite.request.reply(487, to_tag=call.tag), now)
-        if call.reinvite is not None:
-            self._respond(call.reinvite, call.reinvite.request.reply(487), now)
+        self._drop_reinvite(call, now)
         if call.state is CallState.ENDING:
             return
         self._end(call, "bye", 200, "BYE")
@@ -893,7 +892,13 @@ class SipEndpoint:
     def _send_bye(self, call: _Call, now: float) -> None:
         if call.dialog is not None:
             call.state = CallState.ENDING
+            self._drop_reinvite(call, now)
             self._send_request(call.dialog.request("BYE"), self._hop(call), now, call)
+
+    def _drop_reinvite(self, call: _Call, now: float) -> None:
+        if call.reinvite is not None:
+            exchange, call.reinvite = call.reinvite, None
+            self._respond(exchange, exchange.request.reply(487), now)
 
     def _send_cancel(self, call: _Call, now: float) -> None:
         if call.invite is None:
