@@ -171,7 +171,7 @@ class _Rules:
             if _leaves(action) and not last:
                 self.note("F012", ("states", state, index + 1), "this is never reached", "remove it, or move it up")
                 return
-            if last and not _leaves(action) and not isinstance(action, HangUp):
+            if last and not _leaves(action) and not any(isinstance(each, HangUp) for each in actions):
                 self.note("F012", ("states", state), f"state {state!r} just stops", "end it with goto, hangup or end")
 
     # legs
@@ -309,6 +309,8 @@ class _Prompts:
             )
             for key, prompt in catalogue.prompts.items():
                 self._one(document, key, prompt, default.prompts.get(key), recorded)
+                if key in used:  # a catalogue may serve several flows, and another one may set what is missing here
+                    self._known(document, key, prompt)
                 if key in first:
                     _first_text(document, key, prompt)
             self._missing(document, catalogue, default)
@@ -341,10 +343,6 @@ class _Prompts:
         path = ("prompts", key)
         self._spoken(document, path, prompt, recorded)
         written = prompt.written()
-        names = FACT_NAMES | self.rules.variables | SPOKEN_VALUES | TEXT_VALUES
-        for name, _ in (*placeholders(prompt.say or ""), *placeholders(written)):
-            if name not in names:
-                document.problem("F010", path, f"there is no variable or fact {name!r}", nearest(name, names))
         if re.search(r"\+\d{7,}", written):
             document.problem("F060", path, "a telephone number stands in a prompt", "take it from a fact such as {called}")
         if prompt.text is not None:
@@ -357,6 +355,12 @@ class _Prompts:
             ours, theirs = getattr(prompt, form), getattr(default, form, None)
             if ours is not None and theirs is not None and set(placeholders(ours)) != set(placeholders(theirs)):
                 document.problem("F032", path, f"other placeholders than in {self.flow.default_language!r}", "use the same ones")
+
+    def _known(self, document: Document, key: str, prompt: Prompt) -> None:
+        names = FACT_NAMES | self.rules.variables | SPOKEN_VALUES | TEXT_VALUES
+        for name, _ in (*placeholders(prompt.say or ""), *placeholders(prompt.written())):
+            if name not in names:
+                document.problem("F010", ("prompts", key), f"there is no variable or fact {name!r}", nearest(name, names))
 
     def _spoken(self, document: Document, path: Path, prompt: Prompt, recorded: Callable[[str], bool]) -> None:
         for name, form in placeholders(prompt.say or ""):

@@ -380,7 +380,9 @@ def _perform(sprint: Sprint) -> None:
 
 
 def _answer(sprint: Sprint, _: Answer) -> None:
-    sprint.emit(out.Answer())
+    if not sprint.memory.answered:
+        sprint.memory.answered = True
+        sprint.emit(out.Answer())
     sprint.onward()
 
 

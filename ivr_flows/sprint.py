@@ -125,6 +125,7 @@ class Memory(Struct):
     wake_at: float | None = None
     voice: bool = True
     """A call is up."""
+    answered: bool = False
     over: bool = False
     reason: str = "completed"
     variables: dict[str, Value] = field(default_factory=dict)
