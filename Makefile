@@ -1,0 +1,42 @@
+# `make demo` and `make test` need a Debian 12 machine with Python 3.11, and nothing else: they install what they use.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help set-up demo test lint docs bench clean
+
+help: ## say what there is
+	@echo "make demo    the server on this machine with a demo flow and simulated agents; Ctrl-C ends it"
+	@echo "make test    lint, types, import contracts and every test"
+	@echo "make lint    ruff, mypy and the import contracts alone"
+	@echo "make docs    write anew what the docs take from the code: diagrams, table of settings"
+	@echo "make bench   benchmarks: they print figures and never fail on time"
+	@echo "make clean   remove the virtualenv and caches; var/, where the journal is, stays"
+
+set-up:
+	@scripts/set-up
+
+demo: set-up
+	@exec .venv/bin/python scripts/foreground.py .venv/bin/sidetone demo
+
+test:
+	@scripts/set-up debian
+	@$(MAKE) --no-print-directory lint
+	@scripts/test
+
+lint: set-up
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/mypy scripts/*.py
+	@.venv/bin/lint-imports
+
+docs: set-up
+	@.venv/bin/python -m bridge.diagram
+	@.venv/bin/python scripts/settings_table.py
+
+bench: set-up
+	@.venv/bin/pytest tests/perf -q -s
+
+clean:
+	@rm -rf .venv .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
