@@ -70,7 +70,7 @@ class SipConfig(msgspec.Struct, frozen=True):
     users: dict[str, str | None] = msgspec.field(default_factory=dict)
     """Phones that may register: name to password, None for one that needs none."""
     music: str | None = None
-    """Folder of the music; None when it lies among the prompts."""
+    """Folder of the music; None when it lies among the prompts, in `music/` or beside them."""
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     """In order of liking, for calls we make."""
     realm: str = "sidetone"
@@ -141,7 +141,7 @@ class SipCallProvider:
 
     def __init__(self, config: SipConfig, sink: CallSink, prompts: Path | str | Sequence[Path | str]) -> None:
         folders = [prompts] if isinstance(prompts, Path | str) else list(prompts)
-        music = [config.music] if config.music else folders
+        music = [config.music] if config.music else [*(Path(folder) / "music" for folder in folders), *folders]
         self.config = config
         self._sink = sink
         self._clips = ClipLibrary(map(Path, folders))

@@ -6,7 +6,7 @@ A `Line` is a provider with a caller's hands and ears around it; a new provider 
 import asyncio
 import wave
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -34,6 +34,8 @@ from bridge.events import (
 )
 from bridge.telephony.loopback import AgentPhone, LoopbackCallProvider
 from bridge.telephony.provider import CallProvider
+from bridge.telephony.sip import SipCallProvider, SipConfig
+from bridge.telephony.softphone import PhoneConfig, Softphone
 
 CALLER, CALLED = "+15550100123", "+15550100200"
 AGENT = LegId("agent-leg-1")
@@ -102,7 +104,55 @@ async def loopback_line(prompts: Path) -> AsyncIterator[Line]:
         yield line
 
 
-LINES: dict[str, Callable[[Path], AbstractAsyncContextManager[Line]]] = {"loopback": loopback_line}
+class SipLine:
+    """SIP and RTP on real sockets, with three agents' phones."""
+
+    def __init__(self, provider: SipCallProvider, caller: Softphone, agents: dict[str, Softphone]) -> None:
+        self.events: list[CallEvent] = []
+        self.provider = provider
+        self._caller = caller
+        self._agents = agents
+
+    async def dial(self) -> None:
+        host, port = self.provider.address
+        self._caller.dial(f"sip:{CALLED}@{host}:{port}", sender=f"<sip:{CALLER}@127.0.0.1>")
+
+    async def press(self, digit: str) -> None:
+        await self._caller.calls[-1].answered.wait()
+        await self._caller.calls[-1].press(digit)
+
+    async def hang_up(self) -> None:
+        await self._caller.calls[-1].hang_up()
+
+    def agent_address(self, kind: str) -> str:
+        return self._agents[kind].uri
+
+    async def agent_hangs_up(self) -> None:
+        await self._agents["ready"].calls[-1].hang_up()
+
+
+@asynccontextmanager
+async def sip_line(prompts: Path) -> AsyncIterator[Line]:
+    async with AsyncExitStack() as stack:
+        kinds = {
+            "ready": PhoneConfig(user="ready", answer_after=0.05),
+            "busy": PhoneConfig(user="busy", refuse_with=486),
+            "away": PhoneConfig(user="away", answer_after=None),
+        }
+        phones = {kind: await stack.enter_async_context(Softphone(config)) for kind, config in kinds.items()}
+        caller = await stack.enter_async_context(Softphone(PhoneConfig(user="caller")))
+        events: list[CallEvent] = []
+
+        async def keep(event: CallEvent) -> None:
+            events.append(event)
+
+        provider = await stack.enter_async_context(SipCallProvider(SipConfig(port=0), keep, prompts))
+        line = SipLine(provider, caller, phones)
+        line.events = events
+        yield line
+
+
+LINES: dict[str, Callable[[Path], AbstractAsyncContextManager[Line]]] = {"loopback": loopback_line, "sip": sip_line}
 
 
 @pytest.fixture(scope="module")

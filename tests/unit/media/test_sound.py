@@ -31,12 +31,10 @@ def test_prompts_follow_each_other_and_the_end_is_told_once() -> None:
     """Without a gap between them."""
     player = Player()
     assert player.play(1, [clip(1, 2), clip(3)], barge_in=True) is None
-    assert player.playing
-    assert player.barge_in
+    assert (player.playing, player.barge_in) == (True, True)
 
     assert heard(player, 5) == [1, 2, 3, PlayEnded(1, True, 3 * 0.02), None]
-    assert not player.playing
-    assert not player.barge_in
+    assert (player.playing, player.barge_in) == (False, False)
 
 
 def test_a_new_play_cuts_the_old_one() -> None:
