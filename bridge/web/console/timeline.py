@@ -138,7 +138,7 @@ def _amount(data: _Data, key: str) -> float | None:
 
 
 def _call_arrived(data: _Data) -> Shown:
-    return _shown("event", "call-in", f"{pretty_number(data.get('caller'))} called {pretty_number(data.get('called'))}")
+    return _shown("event", "call-in", f"{pretty_number(_word(data, 'caller'))} called {pretty_number(_word(data, 'called'))}")
 
 
 def _call_answered(_data: _Data) -> Shown:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from bridge.events import AgentId, Channel, MessageId, SessionId
+from bridge.events import AgentId, AnswerCall, CallArrived, CallEvent, Channel, MessageId, PlayPrompts, SessionId
+from bridge.telephony.loopback import LoopbackCallProvider
 from bridge.web.ports import (
     Agent,
     DeskChanged,
@@ -341,3 +342,18 @@ class FakeRecords:
         if self.media is None or digest != "d1":
             return None
         return str(self.media / ("thumbnail.png" if thumbnail else "photo.png"))
+
+
+class FakeCalls:
+    """Answers every call with one recording and remembers what was reported."""
+
+    provider: LoopbackCallProvider
+
+    def __init__(self) -> None:
+        self.events: list[CallEvent] = []
+
+    async def take(self, event: CallEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, CallArrived):
+            await self.provider.perform(AnswerCall(leg=event.leg))
+            await self.provider.perform(PlayPrompts(leg=event.leg, play=1, audio=("hello.wav",)))

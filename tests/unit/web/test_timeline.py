@@ -1,0 +1,130 @@
+"""Lines as agents read them."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.web.console.timeline import KNOWN_KINDS, Shown, duration, pretty_number, show, tick
+from bridge.web.ports import Line, Ticks
+
+PLAIN = (
+    st.none() | st.booleans() | st.integers(-9, 9**9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20)
+)
+PICTURE = st.fixed_dictionaries({"digest": st.text(max_size=8), "content_type": st.text(max_size=8)})
+KEYS = """
+    caller called language by prompt key target label words heard completed low high position what kind offer reason answer digit
+    purpose granted queue channel waited outcome name agent status body confidence why message author preset code explanation
+    question media word cause note disposition
+"""
+
+
+def told(kind: str, /, **data: object) -> Shown:
+    shown = show(Line(n=4, at=10.0, kind=kind, data=data), {"ana": "Ana Torres"}.get)
+    assert shown is not None
+    return shown
+
+
+@given(kind=st.sampled_from(sorted(KNOWN_KINDS)), data=st.dictionaries(st.sampled_from(KEYS.split()), PLAIN, max_size=8))
+def test_no_data_can_break_a_line(kind: str, data: dict[str, object]) -> None:
+    """Whatever a line carries, an agent sees a line: a desk that fails on one would hide a conversation."""
+    shown = told(kind, **data)
+
+    assert (shown.n, shown.at) == (4, 10.0)
+    assert all(isinstance(text, str) for text in (shown.title, shown.words, shown.small))
+
+
+@given(pictures=st.lists(PICTURE, max_size=3))
+def test_pictures_of_a_text_are_shown(pictures: list[dict[str, str]]) -> None:
+    """As many as came, each under its digest."""
+    shown = told("text.received", body="", media=pictures)
+
+    assert [picture.digest for picture in shown.pictures] == [each["digest"] for each in pictures]
+
+
+def test_an_unknown_kind_is_shown_plainly() -> None:
+    """A newer server's line is not hidden; empty values are."""
+    shown = told("weather.changed", sky="blue", wind=None)
+
+    assert (shown.shape, shown.title, shown.small) == ("event", "Weather changed", "sky blue")
+
+
+def test_traces_are_for_explain_only() -> None:
+    """The flow's own trace would bury the conversation."""
+    assert show(Line(1, 0.0, "flow.trace", {}), lambda _: None) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "title", "words", "small"),
+    [
+        ("call.arrived", {"caller": None, "called": "+15550100200"}, "Withheld number called +1 555-010-0200", "", ""),
+        (
+            "menu.chosen",
+            {"prompt": "main_menu", "key": "1", "target": "internet_help"},
+            "Chose “Internet help”",
+            "",
+            "key 1 · main menu",
+        ),
+        ("prompt.played", {"words": "Hello.", "heard": 1.6, "completed": False}, "Heard", "Hello.", "cut after 2 s"),
+        ("ewt.told", {"low": 4, "high": 6, "words": "four to six"}, "Told the expected wait", "four to six", "4 to 6 min"),
+        ("queue.left", {"outcome": "timed_out", "waited": 125.0}, "Left the line: timed out", "", "after 2 min 05 s"),
+        ("agent.offered", {"agent": "ana", "channel": "sms"}, "Rings at Ana Torres", "", "text"),
+        ("text.sent", {"author": "agent:ana", "body": "Hi", "preset": "p", "message": "m"}, "Ana Torres", "Hi", "preset"),
+        ("text.sent", {"author": "flow", "body": "Hi", "message": "m"}, "Flow", "Hi", ""),
+        (
+            "text.received",
+            {"body": "Hi", "confidence": "probable", "why": "same number"},
+            "Customer",
+            "Hi",
+            "probably this conversation: same number",
+        ),
+        ("consent.given", {"granted": False, "purpose": "session", "words": "No"}, "Consent refused (session)", "No", ""),
+        ("call.ended", {"by": "caller", "cause": "bye"}, "Call ended by the caller", "", ""),
+        ("call.ended", {"by": "network", "cause": "media_timeout"}, "Call ended by the network", "", "media timeout"),
+    ],
+)
+def test_a_line_in_words(kind: str, data: dict[str, object], title: str, words: str, small: str) -> None:
+    """The words an agent reads."""
+    shown = told(kind, **data)
+
+    assert (shown.title, shown.words, shown.small) == (title, words, small)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "word", "tone", "why"),
+    [
+        (None, "pending", "waiting", ""),
+        (Ticks("queued"), "queued", "waiting", ""),
+        (Ticks("sent"), "sent", "waiting", ""),
+        (Ticks("delivered"), "delivered", "done", ""),
+        (Ticks("read"), "read", "done", ""),
+        (Ticks("undelivered", "30005", "Unknown number"), "not delivered", "failed", "Unknown number (30005)"),
+        (Ticks("failed", "30005", "Error 30005"), "failed", "failed", "Error 30005"),
+        (Ticks("canceled"), "withdrawn", "failed", ""),
+    ],
+)
+def test_ticks_in_words(ticks: Ticks | None, word: str, tone: str, why: str) -> None:
+    """Every state has a word, and a failure its reason."""
+    mark = tick(ticks)
+
+    assert (mark.word, mark.tone, mark.why) == (word, tone, why)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(None, ""), (-3.0, "0 s"), (59.4, "59 s"), (60.0, "1 min 00 s"), (3725.0, "1 h 02 min")]
+)
+def test_durations(seconds: float | None, words: str) -> None:
+    """Short enough for a line."""
+    assert duration(seconds) == words
+
+
+def test_numbers_for_people() -> None:
+    """Known ones in groups, odd ones as they are."""
+    assert [pretty_number(each) for each in ("+15550100123", "12345", None)] == ["+1 555-010-0123", "12345", "Withheld number"]
+
+
+def test_a_shown_line_is_a_value() -> None:
+    """It goes through JSON unharmed, like every value here."""
+    shown = told("call.answered")
+
+    assert msgspec.json.decode(msgspec.json.encode(shown), type=Shown) == shown
