@@ -2,7 +2,8 @@
 
 A terminal sends SIGINT to the whole foreground process group. `make` would die of it and call that an error, however
 cleanly the command ends. So the command gets a process group of its own and the terminal with it; this program waits and
-passes on what the command returns. Without a terminal, or in the background of one, the command simply takes this program's place.
+passes on what the command returns. Without a terminal, or in the background of one, the command simply takes this
+program's place.
 """
 
 import os
