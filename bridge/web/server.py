@@ -1,5 +1,6 @@
 """Puts the pages, the webhooks, the API and the health routes together into one aiohttp application."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -134,7 +135,7 @@ def _request_log(metrics: WebMetrics) -> Middleware:
         except web.HTTPException as error:
             status = error.status
             raise
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             status = 499  # the client has gone; nobody is there to read an answer
             raise
         except Exception:

@@ -150,6 +150,7 @@ class FakeDesk:
         }
         self.unread = {SESSION: 2, OTHER: 0}
         self.listeners: set[asyncio.Queue[DeskUpdate]] = set()
+        self.left = asyncio.Event()
 
     async def sign_in(self, login: str, password: str) -> Agent | None:
         return self.agents[AgentId(login)] if self.passwords.get(login) == password else None
@@ -238,6 +239,7 @@ class FakeDesk:
             yield _forever(queue)
         finally:
             self.listeners.discard(queue)
+            self.left.set()
 
     # --- what tests make happen
 
