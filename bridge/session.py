@@ -55,7 +55,10 @@ class State(msgspec.Struct, kw_only=True):
     queue: e.QueueId | None = None
     chat_queue: e.QueueId | None = None
     since: float | None = None
-    """The place in line, whatever leg waits."""
+    """The place in line, whatever leg waits; None again once an agent has served the customer."""
+    priority: int = 1
+    skills: tuple[str, ...] = ()
+    """Of the place in the call's queue."""
     wrapping: list[e.AgentId] = []
     texts: int = 0
     refs: dict[e.MessageId, int] = {}
@@ -89,7 +92,7 @@ _CALL_EVENTS = (
     e.CallArrived, e.DigitsReceived, e.PromptFinished, e.OfferDecided, e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected,
     e.AgentLegEnded, e.CallEnded, e.AgentHungUp,
 )  # fmt: skip
-_TEXT_EVENTS = (e.TextArrived, e.AgentEndedChat)
+_TEXT_EVENTS = (e.TextArrived, e.AgentEndedChat, e.AgentLost)
 _AFTERWARDS = (e.TextAccepted, e.TextRejected, e.TextReported, e.WrapUpNoted)
 """What may still come in when a session is closed."""
 _AGENT_LEG_EVENTS = (e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected, e.AgentLegEnded)
@@ -117,6 +120,8 @@ class Session:
         self._words = words
         self._limits = limits
         self._out: list[e.AnyCommand] = []
+        self._unsent: list[int] = []
+        """Texts the flow wanted sent just now and that could not be: it has to hear of it before the caller does."""
         self._run = FlowRun.restore(flow, state.run) if flow is not None and state.run is not None else None
 
     # --- the outside
@@ -124,10 +129,15 @@ class Session:
     @property
     def wake_at(self) -> float | None:
         """When `wake` has something to do; None when only an event can."""
-        times = [*self.state.timers.values()]
-        if self._run is not None and self._run.wake_at is not None:
-            times.append(self._run.wake_at)
+        times = [*self.state.timers.values(), *([] if self._flow_due is None else [self._flow_due])]
         return min(times, default=None)
+
+    @property
+    def _flow_due(self) -> float | None:
+        """When the flow's clock is due. It stands still while an agent's phone rings: nobody is told "nobody is there" then."""
+        if self._run is None or self.state.call is CallState.CONNECTING:
+            return None
+        return self._run.wake_at
 
     @property
     def closed(self) -> bool:
@@ -184,6 +194,7 @@ class Session:
                 self._agent_accepted(event, now)
             case e.AgentLegAnswered():
                 self._move_call(e.AgentLegAnswered)
+                self.state.unanswered = False
                 self._record("agent.joined", name=self._name(self.state.agent), channel="voice")
                 self._resume(o.AgentAnswered(), facts, now)
             case e.AgentLegFailed():
@@ -215,23 +226,27 @@ class Session:
                 self._agent_lost(event)
             case e.ProcessRestarted():
                 self._restarted(facts, now)
-        self._close_if_over(now)
+        self._settle(now)
         return self._out
 
     def wake(self, *, now: float, facts: Facts) -> list[e.AnyCommand]:
         """Do what is due at *now*; nothing when nothing is."""
         self._out = []
-        if self._run is not None and self._run.wake_at is not None and self._run.wake_at <= now:
-            self._perform(self._run.wake(facts, now=now), now)
-        for name in [name for name, at in self.state.timers.items() if at <= now]:
-            del self.state.timers[name]
+        timers = self.state.timers
+        if self._run is not None and self._flow_due is not None and self._flow_due <= now:
+            self._perform(self._run.wake(facts, now=now), facts, now)
+        # In the order in which they came due, also after a night in which nobody looked.
+        for name in sorted((name for name, at in timers.items() if at <= now), key=lambda name: timers[name]):
+            if timers.get(name, now + 1.0) > now:
+                continue  # what was due earlier has moved it
+            del timers[name]
             match name:
                 case "wrap_up":
                     self.state.wrapping = []
                     self._nobody_left(now)
                 case "text":
                     self._text_timed_out(now)
-        self._close_if_over(now)
+        self._settle(now)
         return self._out
 
     # --- what is allowed
@@ -278,7 +293,7 @@ class Session:
             return
         state.flow_revision = self._flow.revision
         self._run, outputs = FlowRun.start(self._flow, facts, now=now)
-        self._perform(outputs, now)
+        self._perform(outputs, facts, now)
 
     def _prompt_finished(self, event: e.PromptFinished, facts: Facts, now: float) -> None:
         spoken = self.state.playing.pop(event.play, None)
@@ -313,8 +328,9 @@ class Session:
         if state.agent is not None:
             self._out.append(e.ReleaseAgent(state.agent, "voice", wrap_up=False))
         state.agent = state.agent_leg = None
-        if state.queue is not None and state.since is not None:
-            self._out.append(e.JoinQueue(state.queue, "voice", state.since))
+        assert state.queue is not None
+        assert state.since is not None
+        self._out.append(e.JoinQueue(state.queue, "voice", state.since, state.priority, state.skills))
 
     def _agent_leg_ended(self, event: e.AgentLegEnded, facts: Facts, now: float) -> None:
         self._move_call(e.AgentLegEnded)
@@ -328,6 +344,8 @@ class Session:
         self._record("agent.left", name=self._name(state.agent), channel="voice", by=by)
         self._release(state.agent, "voice", wrap_up=wrap_up, now=now)
         state.agent = state.agent_leg = None
+        if wrap_up:
+            state.since = None
 
     def _release(self, agent: e.AgentId, channel: e.Channel, *, wrap_up: bool, now: float) -> None:
         self._out.append(e.ReleaseAgent(agent, channel, wrap_up=wrap_up))
@@ -346,12 +364,9 @@ class Session:
         else:
             self._release_voice(wrap_up=was is CallState.CONNECTED, by=by, now=now)
         self._resume(o.CallEnded(), facts, now)
-        state.asked = False
         state.playing.clear()
-        if state.unanswered:
-            self._join_desk(now, greet=False)
-        elif state.text is TextLeg.OPEN:
-            state.timers["text"] = now + self._limits.open_window
+        if not state.wrapping:
+            self._nobody_left(now)
 
     # --- the text leg
 
@@ -369,21 +384,24 @@ class Session:
         was = state.text
         self._move_text(e.TextArrived)
         if event.keyword is not None:
-            self._keyword(event, event.keyword, now)
+            self._keyword(event, event.keyword, facts, now, invited=was is TextLeg.INVITED)
             return
         if state.text is TextLeg.OPTED_OUT:
             return
         if was is TextLeg.CHATTING:
             state.timers["text"] = now + self._limits.chat_idle
         elif was is TextLeg.INVITED and state.call in LIVE:
-            state.unanswered = True
+            state.unanswered = state.call is not CallState.CONNECTED
             self._reply_is_delivery(facts, now)
         elif state.call in LIVE:
-            self._resume(o.TextReceived(event.body, len(event.media)), facts, now)
+            answers = self._resume(o.TextReceived(event.body, len(event.media)), facts, now)
+            if not answers and state.call is not CallState.CONNECTED:
+                state.unanswered = True
+        elif was is TextLeg.QUEUED:
+            pass
         elif state.wrapping:
             state.unanswered = True
-            state.timers.setdefault("text", now + self._limits.open_window)
-        elif was is not TextLeg.QUEUED:
+        else:
             self._join_desk(now, greet=was is TextLeg.NONE)
 
     def _reply_is_delivery(self, facts: Facts, now: float) -> None:
@@ -407,18 +425,21 @@ class Session:
         self._out.append(e.JoinQueue(state.desk, "sms", state.since))
         self._record("queue.joined", queue=state.desk, channel="sms", waited=self._waited(now))
 
-    def _keyword(self, event: e.TextArrived, keyword: e.Keyword, now: float) -> None:
+    def _keyword(self, event: e.TextArrived, keyword: e.Keyword, facts: Facts, now: float, *, invited: bool) -> None:
         state = self.state
         evidence = f"message {event.message}"
         match keyword:
             case "stop" if state.text is not TextLeg.OPTED_OUT:
                 self._leave_text(now)
                 self._move_text(e.OptOut)
-                state.asked = False
                 self._out.append(e.OptOut(event.sender, event.recipient, evidence))
                 self._record("opted_out", word=event.body.strip())
                 if not event.answered_by_provider:
                     self._say("stop", now, author="system", required=True)
+                if invited:
+                    # A caller who wants no texts must not be left without a call either.
+                    for ref in list(state.refs.values()):
+                        self._resume(o.TextFailed(ref, "opted_out"), facts, now)
             case "start":
                 self._out.append(e.OptIn(event.sender, event.recipient, evidence))
                 self._record("opted_in", word=event.body.strip())
@@ -443,6 +464,7 @@ class Session:
             self._record("agent.left", name=self._name(state.chat_agent), channel="sms", by="caller")
             state.chat_agent = None
         state.timers.pop("text", None)
+        state.unanswered = False
 
     def _agent_said(self, event: e.AgentSaid, now: float) -> None:
         if not self.state.introduced:
@@ -451,6 +473,8 @@ class Session:
         self.state.unanswered = False
         if self.state.text is TextLeg.CHATTING:
             self.state.timers["text"] = now + self._limits.chat_idle
+        elif self.state.call not in LIVE and self.state.text is TextLeg.OPEN:
+            self.state.timers["text"] = now + self._limits.open_window
 
     def _text_rejected(self, event: e.TextRejected, facts: Facts, now: float) -> None:
         self._record("text.failed", message=event.message, code=event.code, explanation=event.explanation)
@@ -481,11 +505,14 @@ class Session:
             self._release(agent, "sms", wrap_up=True, now=now)
         self._move_text(e.AgentEndedChat)
         self._record("chat.ended", by=by, name=self._name(agent))
-        state.chat_agent = None
+        state.chat_agent = state.since = None
         state.timers.pop("text", None)
 
     def _text_timed_out(self, now: float) -> None:
         state = self.state
+        if self._nobody_left(now):
+            return
+        state.since, state.unanswered = None, False
         if state.chat_agent is not None:
             self._release(state.chat_agent, "sms", wrap_up=False, now=now)
             state.chat_agent = None
@@ -499,8 +526,15 @@ class Session:
         self._out.append(e.ReleaseAgent(event.agent, "sms", wrap_up=False))
         self._record("agent.left", name=self._name(event.agent), channel="sms", by="network")
         state.chat_agent = None
-        if state.chat_queue is not None and state.since is not None:
-            self._out.append(e.JoinQueue(state.chat_queue, "sms", state.since))
+        state.timers.pop("text", None)
+        self._back_in_line()
+
+    def _back_in_line(self) -> None:
+        """Stand in line for a chat again, at the place there was."""
+        state = self.state
+        assert state.chat_queue is not None
+        assert state.since is not None
+        self._out.append(e.JoinQueue(state.chat_queue, "sms", state.since))
 
     # --- the whole session
 
@@ -508,20 +542,24 @@ class Session:
         """The server was gone. Texts and places are as they were; a call cannot be."""
         state = self.state
         self._record("server.restarted")
-        if state.call in LIVE or state.call is CallState.ENDING:
-            texting = state.text is TextLeg.OPEN
+        was = state.call
+        if was not in {CallState.NONE, CallState.ENDED}:
             self._move_call(e.ProcessRestarted)
             self._record("call.ended", by="platform", cause="restart")
             state.agent = state.agent_leg = None
-            state.asked = False
             state.playing.clear()
-            self._resume(o.CallEnded(), facts, now)
-            if texting and state.desk is not None:
-                # The caller agreed to be texted in this call: say that it was us, and keep the place.
+            if was in LIVE and state.text is TextLeg.OPEN and state.desk is not None:
+                # The caller agreed to be texted in this call: say that it was us, and keep the place. What the flow has to
+                # say to callers who hung up would not be true.
+                self._run = None
                 self._say("rescue", now, author="system", priority=_DEFLECT_TEXT)
                 state.timers["text"] = now + self._limits.reply_window
-        if state.text is TextLeg.QUEUED and state.chat_queue is not None and state.since is not None:
-            self._out.append(e.JoinQueue(state.chat_queue, "sms", state.since))
+            else:
+                self._resume(o.CallEnded(), facts, now)
+            if not state.wrapping:
+                self._nobody_left(now)
+        if state.text is TextLeg.QUEUED and not any(isinstance(command, e.JoinQueue) for command in self._out):
+            self._back_in_line()
 
     def _wrap_up_noted(self, event: e.WrapUpNoted, now: float) -> None:
         state = self.state
@@ -532,16 +570,25 @@ class Session:
             self._nobody_left(now)
         self._record("note.written", name=self._name(event.agent), note=event.note, disposition=event.disposition)
 
-    def _nobody_left(self, now: float) -> None:
-        """The last agent is through; a text that came meanwhile goes to the desk instead of being forgotten."""
-        if self.state.unanswered and self.state.call not in LIVE and e.JoinQueue in TEXT[self.state.text]:
-            self._join_desk(now, greet=False)
-
-    def _close_if_over(self, now: float) -> None:
+    def _nobody_left(self, now: float) -> bool:
+        """Nobody who has the call can answer the customer's text any more: it goes to the desk instead of being forgotten."""
         state = self.state
-        call_over = state.call in {CallState.NONE, CallState.ENDED}
+        desk = state.desk is not None and e.JoinQueue in TEXT[state.text]
+        if not state.unanswered or state.call in LIVE or not desk:
+            return False
+        self._join_desk(now, greet=False)
+        return True
+
+    def _settle(self, now: float) -> None:
+        """What follows from the state alone, whatever led to it."""
+        state = self.state
+        state.asked = self._run is not None and self._run.asking and state.text is not TextLeg.OPTED_OUT
+        if state.call not in {CallState.NONE, CallState.ENDED}:
+            return
+        if state.text is TextLeg.OPEN:
+            state.timers.setdefault("text", now + self._limits.open_window)
         text_over = state.text in {TextLeg.NONE, TextLeg.CLOSED, TextLeg.OPTED_OUT}
-        if call_over and text_over and not state.wrapping and state.closed_at is None:
+        if text_over and not state.wrapping and state.closed_at is None:
             state.closed_at = now
             state.timers.clear()
             self._record("session.closed")
@@ -549,24 +596,27 @@ class Session:
 
     # --- the flow
 
-    def _resume(self, resume: o.AnyResume, facts: Facts, now: float) -> None:
-        """Tell the flow, if it is waiting for that; most flows do not wait for most things."""
+    def _resume(self, resume: o.AnyResume, facts: Facts, now: float) -> bool:
+        """Tell the flow, if it is waiting for that (False: it is not); most flows do not wait for most things."""
         if self._run is None:
-            return
+            return False
         try:
             outputs = self._run.resume(resume, facts, now=now)
         except ResumeRefused:
-            return
-        self._perform(outputs, now)
+            return False
+        self._perform(outputs, facts, now)
+        return True
 
-    def _perform(self, outputs: Iterable[o.Output], now: float) -> None:
+    def _perform(self, outputs: Iterable[o.Output], facts: Facts, now: float) -> None:
         for output in outputs:
             self._perform_one(output, now)
+        while self._unsent:
+            self._resume(o.TextFailed(self._unsent.pop(0), "cannot_text"), facts, now)
 
     def _perform_one(self, output: o.Output, now: float) -> None:  # noqa: C901, PLR0912, PLR0915  # flat
         state = self.state
         match output:
-            case o.Answer():
+            case o.Answer() if state.call is CallState.RINGING:
                 self._call_command(e.AnswerCall)
                 self._record("call.answered")
             case o.Play() if state.leg is not None and state.call in LIVE:
@@ -606,7 +656,8 @@ class Session:
                 state.timers.pop("text", None)
                 self._record("text.withdrawn", why=output.why)
             case o.AnswerStored():
-                state.answers[output.question] = output.body or f"{output.media} photo(s)"
+                photos = f"{output.media} photo(s)" if output.media else ""
+                state.answers[output.question] = ", ".join(part for part in (output.body, photos) if part)
                 self._record("answer.stored", question=output.question, body=output.body, media=output.media)
             case o.JoinQueue():
                 self._join_voice(output, now)
@@ -658,14 +709,20 @@ class Session:
             return
         self._move_call(e.JoinQueue)
         state.queue, state.since, state.whisper = e.QueueId(output.queue), output.since, output.whisper
+        state.priority, state.skills = output.priority, output.skills
         state.card.update(output.card)
         self._out.append(e.JoinQueue(state.queue, "voice", output.since, output.priority, output.skills))
         self._record("queue.joined", queue=output.queue, channel="voice", waited=self._waited(now))
 
     def _leave_voice(self, output: o.LeaveQueue, now: float) -> None:
-        if self.state.call is not CallState.QUEUED:
+        state = self.state
+        if state.call not in {CallState.QUEUED, CallState.CONNECTING}:
             return
         self._move_call(e.LeaveQueue)
+        if state.leg is not None and state.agent_leg is not None:
+            # The caller went while an agent's phone was ringing: it must not ring on.
+            self._out.append(e.DropAgent(state.leg, state.agent_leg))
+            self._release_voice(wrap_up=False, by="caller", now=now)
         abandoned = output.outcome == "abandoned"
         self._out.append(e.LeaveQueue("voice", "abandoned" if abandoned else "timed_out"))
         self._record("queue.left", outcome=output.outcome, waited=self._waited(now))
@@ -682,22 +739,23 @@ class Session:
     def _flow_text(self, output: o.SendText, now: float) -> None:
         priority = {"deflect": _DEFLECT_TEXT, "hold": _HOLD_TEXT, "flow": _FLOW_TEXT}[output.kind]
         message = self._send(output.body, now, author="flow", priority=priority, preset=output.key, expires_in=output.expires_in)
-        if message is not None:
-            self.state.refs[message] = output.ref
-            self.state.asked = output.kind == "hold"
-            self.state.introduced = True
+        if message is None:
+            self._unsent.append(output.ref)
+            return
+        self.state.refs[message] = output.ref
+        self.state.introduced = True
 
     def _invite(self, output: o.OpenText, now: float) -> None:
         state = self.state
-        if o.OpenText not in TEXT[state.text]:
+        if o.OpenText not in TEXT[state.text] or state.customer is None:
+            self._unsent.append(output.ref)
             return
         state.desk, state.since = e.QueueId(output.desk), output.since
         state.card.update(output.carry)
         message = self._send(
             output.body, now, author="flow", priority=_DEFLECT_TEXT, preset=output.key, expires_in=output.expires_in
         )
-        if message is None:
-            return
+        assert message is not None
         self._move_text(o.OpenText)
         state.refs[message] = output.ref
         state.introduced = True

@@ -78,7 +78,7 @@ class FlowRun:
         _advance(sprint)
         return run, sprint.outputs
 
-    def resume(self, resume: out.Resume, facts: Facts, *, now: float) -> list[out.Output]:
+    def resume(self, resume: out.AnyResume, facts: Facts, *, now: float) -> list[out.Output]:
         """Tell what happened.
 
         Args:
@@ -123,6 +123,12 @@ class FlowRun:
         return self._memory.language
 
     @property
+    def asking(self) -> bool:
+        """A question of ours by text waits for its answer."""
+        asking = self._memory.asking
+        return asking is not None and asking.pending is not None
+
+    @property
     def variables(self) -> Mapping[str, Value]:
         """What has been collected and set."""
         return MappingProxyType(self._memory.variables)
@@ -157,7 +163,7 @@ class FlowRun:
 # --- which resume is accepted when --------------------------------------------------------------------------------------
 
 
-def _accepts(flow: Flow, memory: Memory, resume: out.Resume, facts: Facts, now: float) -> bool:
+def _accepts(flow: Flow, memory: Memory, resume: out.AnyResume, facts: Facts, now: float) -> bool:
     """The table of the language: what may follow which wait."""
     wait, line = memory.wait, memory.line
     if wait is None:
@@ -183,11 +189,9 @@ def _accepts(flow: Flow, memory: Memory, resume: out.Resume, facts: Facts, now: 
             return isinstance(wait, InLine)
         case out.AgentEnded():
             return isinstance(wait, WithAgent)
-        case _:
-            return False
 
 
-def _take(sprint: Sprint, resume: out.Resume) -> None:
+def _take(sprint: Sprint, resume: out.AnyResume) -> None:
     """Apply a resume that was accepted."""
     memory = sprint.memory
     match resume:
@@ -195,8 +199,8 @@ def _take(sprint: Sprint, resume: out.Resume) -> None:
             _call_ended(sprint)
         case out.Keys(digits=digits):
             _keys(sprint, digits)
-        case out.PromptFinished(completed=completed):
-            _prompt_over(sprint, completed)
+        case out.PromptFinished():  # cut or not, nobody hears it any more
+            _prompt_over(sprint)
         case out.OfferVerdict(offer=offer, reason=reason):
             _verdict(sprint, offer, reason)
         case out.TextDelivered(ref=ref):
@@ -247,7 +251,7 @@ def _keys(sprint: Sprint, digits: str) -> None:
             pass
 
 
-def _prompt_over(sprint: Sprint, completed: bool) -> None:
+def _prompt_over(sprint: Sprint) -> None:
     memory = sprint.memory
     match memory.wait:
         case ForPrompt(then=then):
@@ -258,12 +262,11 @@ def _prompt_over(sprint: Sprint, completed: bool) -> None:
             _proceed(sprint)
         case ForDelivery() as wait:
             action = sprint.action
+            assert isinstance(action, OpenSms)
             memory.wait = msgspec.structs.replace(wait, play=None)
-            if isinstance(action, OpenSms):
-                sprint.music(action.music)
+            sprint.music(action.music)
         case _:
             holding.prompt_over(sprint)
-    del completed  # cut or not, nobody hears it any more
 
 
 def _verdict(sprint: Sprint, offer: bool, reason: str) -> None:
@@ -292,8 +295,8 @@ def _due(sprint: Sprint) -> None:
             _proceed(sprint)
         case ForDelivery() as wait:
             _undelivered(sprint, wait, "too_slow")
-        case _:
-            pass  # in line everything that is due is done by `_advance`
+        case _:  # in line everything that is due is done by `_advance`
+            pass
 
 
 # --- texts on their way ----------------------------------------------------------------------------------------------------
@@ -309,10 +312,8 @@ def _text_reported(sprint: Sprint, ref: int, failure: str | None) -> None:
             _undelivered(sprint, memory.wait, failure)
     elif ref in memory.texts:
         memory.texts.remove(ref)
-    elif failure is not None:
-        holding.text_failed(sprint, ref)
-    elif memory.asking is not None:
-        memory.asking.refs.remove(ref)
+    else:
+        holding.text_reported(sprint, ref, failed=failure is not None)
 
 
 def _delivered(sprint: Sprint, wait: ForDelivery, how: str) -> None:
@@ -416,13 +417,11 @@ def _say(sprint: Sprint, action: Say | Play) -> None:
 
 def _choose(sprint: Sprint, action: Choose) -> None:
     scope = sprint.scope()
-    for branch in action.branches:
-        target = branch.goto or branch.otherwise
-        if target is not None and (branch.when is None or branch.when.holds(scope)):
-            sprint.trace(f"{branch.when.source if branch.when else 'otherwise'} -> {target}", scope.reads)
-            sprint.goto(target)
-            return
-    sprint.onward()
+    branch = next(branch for branch in action.branches if branch.when is None or branch.when.holds(scope))
+    target = branch.goto or branch.otherwise
+    assert target is not None, "the loader sees to it that the last branch is `otherwise`"
+    sprint.trace(f"{branch.when.source if branch.when else 'otherwise'} -> {target}", scope.reads)
+    sprint.goto(target)
 
 
 def _check_hours(sprint: Sprint, action: CheckHours) -> None:

@@ -1,0 +1,329 @@
+"""A teller of stories for `Session`: feeds events, keeps the clock, and restarts the session between any two of them.
+
+Every step takes the state through JSON, so whatever a story shows also holds for a server that died in between; and after
+every step the rules that hold in any story are looked at (`Story.check`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+import ivr_flows
+from bridge import events as e
+from bridge.legs import CALL, LIVE, TEXT, CallState, Kind, TextLeg
+from bridge.session import Limits, Session, State
+from ivr_flows.facts import Desk, Ewt, Facts, Hours
+from ivr_flows.loader import load_flow
+from ivr_flows.model import Flow
+
+OURS, CALLER = "+15550100200", "+15550100123"
+LEG = e.LegId("leg")
+ANN, BEN = e.AgentId("ann"), e.AgentId("ben")
+NAMES = {ANN: "Ann", BEN: "Ben"}
+START = 1_000_000.0
+LIMITS = Limits()
+FACTS = Facts(
+    called=OURS,
+    caller=CALLER,
+    can_text=True,
+    country="US",
+    brand="Example",
+    ewt={"support": Ewt("ok", "learned", 400, 100, 380, 500, 900)},
+    desks={"support": Desk(True), "support_sms": Desk(True, open_slots=4)},
+    hours={"support_hours": Hours("open")},
+    position=3,
+    remaining=Ewt("ok", "learned", 250, 200, 240, 330, 500),
+)
+C = TypeVar("C", bound=e.Command)
+
+_STATE = msgspec.json.Decoder(State)
+Arrow = tuple[CallState | TextLeg, Kind, CallState | TextLeg]
+
+
+@cache
+def support() -> Flow:
+    """The packaged flow."""
+    return load_flow(Path(ivr_flows.__file__).parent / "flows" / "support.yaml")
+
+
+def words(key: str, language: str) -> str:
+    """The system's own texts, recognisable."""
+    return f"[{key} {language}]"
+
+
+class WatchedSession(Session):
+    """A session that writes down how its legs move."""
+
+    def __init__(self, state: State, *, flow: Flow | None, arrows: set[Arrow]) -> None:
+        super().__init__(state, flow=flow, words=words, limits=LIMITS)
+        self.arrows = arrows
+
+    def _move_call(self, kind: Kind) -> None:
+        before = self.state.call
+        super()._move_call(kind)
+        self.arrows.add((before, kind, self.state.call))
+
+    def _move_text(self, kind: Kind) -> None:
+        before = self.state.text
+        super()._move_text(kind)
+        self.arrows.add((before, kind, self.state.text))
+
+
+class Story:
+    """One customer's conversation.
+
+    Args:
+        customer: None for a withheld number.
+        flow: What the call meets.
+        offers: What the policy says when the flow asks it, by kind of offer; None: the test answers itself.
+        state: More of the session's first state.
+    """
+
+    def __init__(
+        self,
+        *,
+        customer: str | None = CALLER,
+        flow: Flow | None = None,
+        desk: str | None = "support_sms",
+        offers: Mapping[str, bool] | None = None,
+        facts: Facts = FACTS,
+        **state: Any,
+    ) -> None:
+        self.now = START
+        self.flow = flow
+        self.facts = msgspec.structs.replace(facts, caller=customer, can_text=facts.can_text and customer is not None)
+        self.offers = offers
+        self.arrows: set[Arrow] = set()
+        self.told: list[e.AnyCommand] = []
+        """Everything the session wanted."""
+        self.news: list[e.AnyCommand] = []
+        """What it wanted since the last event of the test."""
+        first = {"language": "en", "introduced": False, **state}
+        opened = State(
+            id=e.SessionId("s"),
+            opened_at=START,
+            customer=customer,
+            our_number=OURS,
+            desk=None if desk is None else e.QueueId(desk),
+            **first,
+        )
+        self.session = WatchedSession(opened, flow=flow, arrows=self.arrows)
+        self._play: e.PlayPrompts | None = None
+        self._arrived = 0
+
+    # --- the machinery
+
+    @property
+    def state(self) -> State:
+        return self.session.state
+
+    def saved(self) -> bytes:
+        return self.session.state_json()
+
+    def restore(self) -> None:
+        """Another process goes on from what was saved."""
+        self.session = WatchedSession(_STATE.decode(self.saved()), flow=self.flow, arrows=self.arrows)
+
+    def tell(self, *events: e.AnyEvent) -> list[e.AnyCommand]:
+        """Tell what happened, one after the other; returns everything that the session wanted then."""
+        self.news = []
+        for event in events:
+            self._step(event)
+        return self.news
+
+    def wait(self, seconds: float) -> list[e.AnyCommand]:
+        """Let time pass, and wake the session whenever it wants."""
+        self.news = []
+        until = self.now + seconds
+        for _ in range(1000):
+            at = self.session.wake_at
+            if at is None or at > until:
+                break
+            self.now = max(self.now, at)
+            self._step(None)
+        else:
+            raise AssertionError("the session wants to be woken again and again")
+        self.now = until
+        return self.news
+
+    def _step(self, event: e.AnyEvent | None) -> None:
+        self.restore()
+        facts = self._facts()
+        if event is None:
+            commands = self.session.wake(now=self.now, facts=facts)
+        else:
+            commands = self.session.handle(event, now=self.now, facts=facts)
+        commands = list(commands)
+        self.check(event, commands)
+        self.told += commands
+        self.news += commands
+        for command in commands:
+            if isinstance(command, e.PlayPrompts):
+                self._play = command
+            elif isinstance(command, e.DecideOffer) and self.offers is not None:
+                verdict = self.offers[command.kind]
+                self._step(e.OfferDecided(command.request, command.kind, verdict, "offer" if verdict else "below_threshold", {}))
+
+    def _facts(self) -> Facts:
+        state = self.state
+        opted_out = state.text is TextLeg.OPTED_OUT
+        return msgspec.structs.replace(
+            self.facts,
+            opted_out=opted_out,
+            consent=self.facts.consent | {given.purpose for given in self.all(e.RecordConsent)},
+            can_text=self.facts.can_text and not opted_out,
+            waited=0.0 if state.since is None else self.now - state.since,
+        )
+
+    def check(self, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
+        """What holds in every story, whatever happens."""
+        state = self.state
+        for before, kind, after in self.arrows:
+            table: Mapping[Any, Mapping[Kind, Any]] = CALL if isinstance(before, CallState) else TEXT
+            assert table[before][kind] is after
+        lines = [command for command in commands if isinstance(command, e.Record)]
+        recorded = Counter(line.data["message"] for line in lines if line.kind == "text.sent")
+        sent = [command for command in commands if isinstance(command, e.SendText)]
+        assert recorded == Counter(command.message for command in sent), "every text stands in the timeline once"
+        messages = [command.message for command in [*self.told, *commands] if isinstance(command, e.SendText)]
+        assert len(messages) == len(set(messages)), "ids of texts never repeat"
+        out_now = state.text is TextLeg.OPTED_OUT
+        assert all(command.required for command in sent[1:] if out_now) or not out_now
+        call = [c for c in commands if isinstance(c, e.CallCommand)]
+        if isinstance(event, e.CallEnded | e.ProcessRestarted) or CallState.ENDED is state.call:
+            assert all(isinstance(c, e.RefuseCall) for c in call), "nothing is done to a leg that has ended"
+        assert (state.chat_agent is not None) == (state.text is TextLeg.CHATTING)
+        assert (state.agent is not None) == (state.call in {CallState.CONNECTING, CallState.CONNECTED})
+        assert (state.agent is None) == (state.agent_leg is None)
+        assert self.session.closed == any(isinstance(c, e.CloseSession) for c in [*self.told, *commands])
+        if not self.session.closed and state.call not in LIVE and state.call is not CallState.ENDING:
+            waiting = state.text is TextLeg.QUEUED or bool(state.wrapping)
+            assert waiting or self.session.wake_at is not None, "an open session ends some day"
+        self._check_lines(event, commands)
+
+    def _check_lines(self, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
+        """The lines as the floor sees them are the lines as the session sees them."""
+        for channel, standing in (("voice", self.state.call is CallState.QUEUED), ("sms", self.state.text is TextLeg.QUEUED)):
+            moves = [c for c in commands if isinstance(c, e.JoinQueue | e.LeaveQueue) and c.channel == channel]
+            taken = isinstance(event, e.AgentAccepted) and event.channel == channel
+            if moves:
+                assert isinstance(moves[-1], e.JoinQueue) is standing
+            self._standing = {**getattr(self, "_standing", {}), channel: standing}
+            before = getattr(self, "_stood", {}).get(channel, False)
+            restart = isinstance(event, e.ProcessRestarted)
+            if before and not standing:
+                assert moves or taken or restart, f"left the line of {channel} without telling"
+            if standing and not before:
+                assert moves, f"joined the line of {channel} without telling"
+        self._stood = dict(self._standing)
+
+    # --- what is asked of it
+
+    def all(self, kind: type[C]) -> list[C]:
+        """What it has wanted of this kind, in the whole story."""
+        return [command for command in self.told if isinstance(command, kind)]
+
+    def new(self, kind: type[C]) -> list[C]:
+        """What it has wanted of this kind since the last event."""
+        return [command for command in self.news if isinstance(command, kind)]
+
+    def lines(self, kind: str) -> list[Mapping[str, Any]]:
+        """Timeline lines of this kind, in the whole story."""
+        return [command.data for command in self.all(e.Record) if command.kind == kind]
+
+    @property
+    def texts(self) -> list[str]:
+        """The bodies of all texts sent."""
+        return [command.body for command in self.all(e.SendText)]
+
+    @property
+    def said(self) -> list[str]:
+        """The prompts the caller was to hear last, by their recordings' names."""
+        plays = self.all(e.PlayPrompts)
+        return [path.rsplit("/", 1)[-1].removesuffix(".wav") for path in plays[-1].audio] if plays else []
+
+    # --- what happens
+
+    def dial(self) -> None:
+        self.tell(e.CallArrived(LEG, "loopback", self.state.customer, OURS))
+
+    def prompt_over(self) -> None:
+        """What is being played has been played."""
+        assert self._play is not None
+        self.tell(e.PromptFinished(LEG, self._play.play, completed=True, heard=1.0))
+
+    def press(self, digits: str) -> None:
+        self.tell(e.DigitsReceived(LEG, digits))
+
+    def to_the_offer(self) -> None:
+        """Dial, choose English and the technical menu, and have the policy decide about a deflection."""
+        self.dial()
+        self.press("1")
+        self.press("2")
+
+    def to_the_line(self) -> None:
+        """Dial and wait in line, having declined to text instead or not been asked."""
+        self.to_the_offer()
+        if self.state.call is not CallState.QUEUED:
+            self.press("2")
+        assert self.state.call is CallState.QUEUED
+
+    def agent_takes(self, agent: e.AgentId = ANN) -> None:
+        self.tell(e.AgentOffered(agent, "voice"), e.AgentAccepted(agent, NAMES[agent], "voice", "sip:ann@127.0.0.1"))
+
+    def agent_answers(self, agent: e.AgentId = ANN) -> None:
+        self.agent_takes(agent)
+        self.tell(e.AgentLegAnswered(LEG, self.agent_leg), e.AudioConnected(LEG, self.agent_leg))
+
+    @property
+    def agent_leg(self) -> e.LegId:
+        assert self.state.agent_leg is not None
+        return self.state.agent_leg
+
+    def agent_chats(self, agent: e.AgentId = ANN) -> None:
+        self.tell(e.AgentOffered(agent, "sms"), e.AgentAccepted(agent, NAMES[agent], "sms"))
+
+    def caller_hangs_up(self) -> None:
+        self.tell(e.CallEnded(LEG, "caller", "bye"))
+
+    def text(
+        self, body: str = "hello", *, keyword: e.Keyword | None = None, photos: int = 0, provider_answers: bool = False
+    ) -> None:
+        self.tell(self.arrival(body, keyword=keyword, photos=photos, provider_answers=provider_answers))
+
+    def arrival(
+        self, body: str = "hello", *, keyword: e.Keyword | None = None, photos: int = 0, provider_answers: bool = False
+    ) -> e.TextArrived:
+        """A text of the customer."""
+        self._arrived += 1
+        return e.TextArrived(
+            e.MessageId(f"in-{self._arrived}"),
+            "loopback",
+            e.ProviderRef(f"ref-{self._arrived}"),
+            self.state.customer or CALLER,
+            OURS,
+            body,
+            tuple(e.Media(f"{n:064x}", "image/jpeg", 1000) for n in range(photos)),
+            keyword,
+            provider_answers,
+        )
+
+    @property
+    def last_text(self) -> e.MessageId:
+        return self.all(e.SendText)[-1].message
+
+    def delivered(self, message: e.MessageId | None = None) -> None:
+        """The newest text (or that one) reached the phone."""
+        message = message or self.last_text
+        self.tell(
+            e.TextAccepted(message, e.ProviderRef(f"out-{message}"), 1),
+            e.TextReported(message, "sent"),
+            e.TextReported(message, "delivered"),
+        )
+
+    def undelivered(self, message: e.MessageId | None = None) -> None:
+        self.tell(e.TextReported(message or self.last_text, "undelivered", "30003"))
