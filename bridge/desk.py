@@ -43,6 +43,8 @@ _NOBODY = _HASHER.hash("nobody")
 _STATE = msgspec.json.Decoder(State)
 MISSED_UPDATES = 1000
 """Updates a slow desk may be behind before it is told to read everything again."""
+KEPT = 50
+"""Pieces of ended work an agent may still look at."""
 QUIET = frozenset({"flow.trace", "flow.ended"})
 """Lines that only `explain` shows."""
 
@@ -265,27 +267,27 @@ class Desk:
 
     def session_changed(self, session: e.SessionId) -> None:
         """Head, card or buttons are to be read again."""
-        live = self._runner.sessions.get(session)
-        if live is not None:
-            for agent in self._agents:
-                if _is_of(live.state, agent):
-                    done = self._done.setdefault(agent, [])
-                    if session not in done:
-                        done.append(session)
-                        del done[:-50]
         self._send(session, SessionChanged(session))
-        for agent, mine in self._done.items():
-            if session in mine:
-                self.desk_changed(agent)
+        for agent in self._workers(session):
+            self.desk_changed(agent)
 
     def desk_changed(self, agent: e.AgentId) -> None:
         """State, offers or list are to be read again."""
         self._put(agent, DeskChanged())
 
     def _send(self, session: e.SessionId, update: DeskUpdate) -> None:
-        for agent, mine in self._done.items():
-            if session in mine:
-                self._put(agent, update)
+        for agent in self._workers(session):
+            self._put(agent, update)
+
+    def _workers(self, session: e.SessionId) -> list[e.AgentId]:
+        """Agents who work on the session or did; who begins to is remembered."""
+        live = self._runner.sessions.get(session)
+        for agent in self._agents if live is not None else ():
+            done = self._done.setdefault(agent, [])
+            if session not in done and live is not None and _is_of(live.state, agent):
+                done.append(session)
+                del done[:-KEPT]
+        return [agent for agent, done in self._done.items() if session in done]
 
     def _put(self, agent: e.AgentId, update: DeskUpdate) -> None:
         for updates in self._subscribers.get(agent, ()):

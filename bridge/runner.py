@@ -36,7 +36,7 @@ from bridge.journal import (
     Unit,
 )
 from bridge.legs import LIVE, CallState, TextLeg
-from bridge.media_store import MediaRefused, MediaStore
+from bridge.media_store import MediaRefusedError, MediaStore
 from bridge.metrics import Metrics
 from bridge.outbox import OWED, Outbox
 from bridge.session import Limits, Session, State, UnexpectedEvent, Words
@@ -334,7 +334,7 @@ class Runner:
                 log.warning("media.unavailable", reason=str(error), retriable=error.retriable)
                 if not error.retriable:
                     return None
-            except MediaRefused as error:
+            except MediaRefusedError as error:
                 log.warning("media.refused", reason=str(error))
                 return None
         return None

@@ -41,25 +41,25 @@ class _Section(BaseModel):
 class JournalSettings(_Section):
     """Where everything is kept that must never be lost."""
 
-    url: str = Field(default="sqlite+aiosqlite:///{data}/sidetone.db", description="SQLAlchemy URL; {data} is the data folder")
+    url: str = Field(default="sqlite:///{data}/sidetone.db", description="SQLAlchemy URL; {data} is the data folder")
 
 
 class WebSettings(_Section):
     """The HTTP side: desk, phone page, webhooks, API."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0: all")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8080, description="TCP port; 0: any free one")
     secure_cookies: bool = Field(default=False, description="set the Secure flag; on when served by HTTPS")
     phone_page: bool = Field(default=True, description="serve /phone, the engineer's phone")
-    api_tokens: tuple[Secret, ...] = ()
+    api_tokens: tuple[Secret, ...] = Field(default=(), description="bearer tokens of /api/v1; none: it refuses everybody")
 
 
 class SipSettings(_Section):
     """The SIP side of calls."""
 
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 5060
+    enabled: bool = Field(default=True, description="take calls over SIP")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=5060, description="UDP port; 0: any free one")
     advertised_host: str | None = Field(default=None, description="address peers should use, when it is not `host`")
     rtp_ports: tuple[int, int] = Field(default=(20000, 29999), description="first and last UDP port for audio")
     allowed_networks: tuple[str, ...] = Field(
@@ -75,11 +75,11 @@ class SipSettings(_Section):
 class TwilioSettings(_Section):
     """One Twilio account."""
 
-    account_sid: str
+    account_sid: str = Field(description="whose webhooks are believed, and who pays")
     auth_tokens: tuple[Secret, ...] = Field(min_length=1, description="the first signs requests, all verify webhooks")
-    api_base_url: str = "https://api.twilio.com"
-    messaging_service_sid: str | None = None
-    timeout: Seconds = 10.0
+    api_base_url: str = Field(default="https://api.twilio.com", description="where every request goes")
+    messaging_service_sid: str | None = Field(default=None, description="sends in place of the number, when given")
+    timeout: Seconds = Field(default=10.0, description="for one request; after it the outcome is unknown")
 
 
 class SmsSettings(_Section):
@@ -108,11 +108,11 @@ class OfferSettings(_Section):
 class QueueSettings(_Section):
     """One line of waiting customers."""
 
-    id: Name
+    id: Name = Field(description="how flows, numbers and agents name it")
     channel: Literal["voice", "sms"] = "voice"
-    title: str = ""
+    title: str = Field(default="", description="what agents read")
     desk: Name | None = Field(default=None, description="voice: the SMS queue that takes its deflected callers")
-    ring_timeout: Seconds = 20.0
+    ring_timeout: Seconds = Field(default=20.0, description="how long work rings at one desk")
     wrap_up: Seconds = Field(default=30.0, description="time for the note after each piece of work; 0: none")
     aht: Seconds | None = Field(default=None, description="first guess of the average handling time; guess low")
     offers: OfferSettings = OfferSettings()
@@ -121,7 +121,7 @@ class QueueSettings(_Section):
 class NumberSettings(_Section):
     """One number of ours. It may carry calls, in-call texts and chats at once."""
 
-    number: E164
+    number: E164 = Field(description="E.164, as +15550100200")
     flow: Name | None = Field(default=None, description="what calls to it meet")
     desk: Name | None = Field(default=None, description="the SMS queue that texts to it go to")
 
@@ -129,19 +129,19 @@ class NumberSettings(_Section):
 class AgentSettings(_Section):
     """One agent."""
 
-    id: Name
-    name: str
+    id: Name = Field(description="what the agent signs in with")
+    name: str = Field(description="what customers and colleagues read")
     password_hash: Secret | None = Field(default=None, description="argon2id, made by `sidetone password`")
-    queues: tuple[Name, ...]
+    queues: tuple[Name, ...] = Field(description="whose work is offered")
     skills: tuple[str, ...] = Field(default=(), description="what flows may ask for: `lang:fr`, `billing`, ...")
-    max_chats: Annotated[int, Field(ge=0, le=50)] = 3
+    max_chats: Annotated[int, Field(ge=0, le=50)] = Field(default=3, description="chats at once")
     phone: str | None = Field(default=None, description="sip: URI, registered user, or loopback:NAME")
 
 
 class HoursSettings(_Section):
     """Opening hours. An empty week means always open."""
 
-    zone: str = "UTC"
+    zone: str = Field(default="UTC", description="IANA time zone of the spans")
     week: Mapping[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], tuple[Span, ...]] = Field(
         default_factory=dict, description='spans like "09:00-17:30" for each day'
     )
@@ -166,8 +166,12 @@ class Settings(BaseSettings):
     drain_timeout: Seconds = Field(default=30.0, description="after SIGTERM, how long calls in progress may go on")
     desk_grace: Seconds = Field(default=45.0, description="how long a desk may be disconnected before its agent counts as gone")
     country: str = Field(default="US", description="region for numbers written without a plus")
-    not_ready_reasons: tuple[str, ...] = ("Break", "Lunch", "Meeting", "Training")
-    dispositions: tuple[str, ...] = ("Solved", "Follow-up needed", "Wrong department", "No contact")
+    not_ready_reasons: tuple[str, ...] = Field(
+        default=("Break", "Lunch", "Meeting", "Training"), description="what an agent who is not ready can choose from"
+    )
+    dispositions: tuple[str, ...] = Field(
+        default=("Solved", "Follow-up needed", "Wrong department", "No contact"), description="how finished work can be filed"
+    )
     journal: JournalSettings = JournalSettings()
     web: WebSettings = WebSettings()
     sip: SipSettings = SipSettings()

@@ -1,0 +1,5 @@
+"""`python -m bridge` is `sidetone`."""
+
+from bridge.cli import main
+
+main()

@@ -1,0 +1,306 @@
+"""The composition root: the one module that names concrete adapters; it starts everything and stops it in order."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry
+
+import ivr_flows
+from bridge import events as e
+from bridge.desk import Desk, Records
+from bridge.floor import Floor
+from bridge.journal import Journal
+from bridge.media_store import MediaStore
+from bridge.metrics import Metrics
+from bridge.runner import Runner
+from bridge.settings import Settings, SettingsError
+from bridge.telephony.loopback import LoopbackCallProvider
+from bridge.telephony.provider import CallProvider, CallSink
+from bridge.telephony.sip import SipCallProvider, SipConfig
+from bridge.web.console.phone import PhoneLine
+from bridge.web.ports import Preset
+from bridge.web.server import TwilioConfig, WebConfig, make_app, serving
+from ivr_flows.loader import FlowErrors, load_flow
+from ivr_flows.model import LARGEST, Flow, fragments
+from sms.message import DeliveryReport, InboundText
+from sms.provider import ReportSink, SmsProvider, TextSink
+from sms.providers.loopback import LoopbackNetwork, LoopbackSms
+from sms.providers.twilio import TwilioSms
+
+log = structlog.get_logger()
+
+PACKAGED = Path(ivr_flows.__file__).parent
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A server that takes traffic."""
+
+    settings: Settings
+    runner: Runner
+    desk: Desk
+    records: Records
+    registry: CollectorRegistry
+    loopback_calls: LoopbackCallProvider
+    network: LoopbackNetwork
+    sip: SipCallProvider | None
+    web_port: int
+    drain: Callable[[], Coroutine[Any, Any, None]]
+    """Take no new calls, let those in progress end (within `drain_timeout`), hand over what is being sent."""
+
+    @property
+    def web_url(self) -> str:
+        """Where the pages are."""
+        return f"http://{self.settings.web.host}:{self.web_port}"
+
+    @property
+    def sip_address(self) -> str | None:
+        """What to dial, without the number; None without SIP."""
+        if self.sip is None:
+            return None
+        host, port = self.sip.address
+        return f"{host}:{port}"
+
+
+def load_flows(settings: Settings) -> dict[str, Flow]:
+    """Every flow that a number uses.
+
+    Raises:
+        SettingsError: A number names a flow that does not exist.
+        FlowErrors: A flow cannot be used.
+    """
+    flows_folder = settings.flows or PACKAGED / "flows"
+    names = {number.flow for number in settings.numbers if number.flow is not None}
+    flows = {}
+    for name in sorted(names):
+        path = flows_folder / f"{name}.yaml"
+        if not path.is_file():
+            raise SettingsError(f"flow {name!r}: there is no file {path}")
+        flows[name] = load_flow(path, prompts=settings.prompts)
+    if not flows:
+        raise SettingsError("numbers: at least one number needs a flow (its texts answer STOP and HELP for all)")
+    if all(flow.texts is None for flow in flows.values()):
+        raise SettingsError("flows: at least one flow needs the section texts")
+    return flows
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Running]:
+    """Everything, started; stopped in reverse when the block ends.
+
+    Raises:
+        SettingsError: The settings contradict each other.
+        FlowErrors: A flow cannot be used.
+        OSError: A port is taken, a folder cannot be written.
+    """
+    flows = load_flows(settings)
+    prompts = settings.prompts or PACKAGED / "prompts"
+    settings.data.mkdir(parents=True, exist_ok=True)
+    registry = CollectorRegistry()
+    network = LoopbackNetwork(delay=settings.sms.delivery_delay, clock=clock)
+    state = {"draining": False}
+    runner: Runner
+
+    async def on_call(event: e.CallEvent) -> None:
+        await runner.call_event(event)
+
+    async def on_text(text: InboundText) -> None:
+        await runner.text_arrived(text)
+
+    async def on_report(report: DeliveryReport) -> None:
+        await runner.text_reported(report)
+
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(Journal.open(settings.journal_url))
+        loopback_calls = LoopbackCallProvider(
+            on_call,
+            prompts,
+            captions=_captions(flows),
+            greetings={clip.stem.removeprefix("agent_"): f"demo/{clip.name}" for clip in (prompts / "demo").glob("agent_*.wav")},
+        )
+        call_providers: dict[str, CallProvider] = {"loopback": loopback_calls}
+        sip = _sip(settings, on_call, prompts) if settings.sip.enabled else None
+        if sip is not None:
+            call_providers["sip"] = sip
+        sms = _sms(settings, network, on_text, on_report, clock)
+        floor = Floor(settings, now=clock())
+        runner = Runner(
+            settings,
+            journal=journal,
+            floor=floor,
+            flows=flows,
+            call_providers=call_providers,
+            sms_provider=sms,
+            media=MediaStore(settings.data / "media"),
+            metrics=Metrics(registry),
+            clock=clock,
+        )
+        desk = Desk(runner, presets=lambda language: _presets(flows, language))
+        records = Records(runner, draining=lambda: state["draining"])
+        await stack.enter_async_context(_task(runner.run))
+        await stack.enter_async_context(sms)
+        await stack.enter_async_context(loopback_calls)
+        if sip is not None:
+            await stack.enter_async_context(sip)
+        app = make_app(
+            desk, runner, records, _phone_line(settings, loopback_calls, network), _web(settings, prompts), registry=registry
+        )
+        web_port = await stack.enter_async_context(serving(app, settings.web.host, settings.web.port))
+
+        async def drain() -> None:
+            state["draining"] = True
+            for provider in call_providers.values():
+                await provider.drain()
+            deadline = clock() + settings.drain_timeout
+            while clock() < deadline and (runner.calls or not runner.outbox.idle):  # noqa: ASYNC110  what ends by itself
+                await asyncio.sleep(0.1)
+            await runner.save_estimates()
+            log.info("drained", calls_left=runner.calls)
+
+        log.info("serving", web=web_port, sip=None if sip is None else sip.address[1], sms=sms.name)
+        yield Running(
+            settings,
+            runner,
+            desk,
+            records,
+            registry,
+            loopback_calls,
+            network,
+            sip,
+            web_port,
+            drain,
+        )
+
+
+@asynccontextmanager
+async def _task(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run beside the block, cancelled at its end. When it breaks, the block is cancelled and the error raised."""
+    started = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(run(started))
+        await started.wait()
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+def _sip(settings: Settings, sink: CallSink, prompts: Path) -> SipCallProvider:
+    sip = settings.sip
+    config = SipConfig(
+        host=sip.host,
+        port=sip.port,
+        advertised_host=sip.advertised_host,
+        rtp_ports=sip.rtp_ports,
+        networks=sip.allowed_networks,
+        users={name: None if secret is None else secret.get_secret_value() for name, secret in sip.users.items()},
+        media_timeout=sip.media_timeout,
+        music=str(prompts / "music"),
+    )
+    return SipCallProvider(config, sink, prompts)
+
+
+def _sms(
+    settings: Settings, network: LoopbackNetwork, on_text: TextSink, on_report: ReportSink, clock: Callable[[], float]
+) -> SmsProvider:
+    twilio = settings.twilio
+    if settings.sms.provider == "loopback" or twilio is None:
+        return LoopbackSms(network, on_text=on_text, on_report=on_report)
+    return TwilioSms(
+        account_sid=twilio.account_sid,
+        auth_token=twilio.auth_tokens[0].get_secret_value(),
+        status_url=f"{(settings.public_url or '').rstrip('/')}/twilio/sms/status",
+        api_base_url=twilio.api_base_url,
+        request_timeout=twilio.timeout,
+        listed_within=settings.sms.reconcile_after,
+        clock=clock,
+    )
+
+
+def _phone_line(settings: Settings, calls: LoopbackCallProvider, network: LoopbackNetwork) -> PhoneLine | None:
+    if not settings.web.phone_page:
+        return None
+    return PhoneLine(
+        calls=calls,
+        texts=network if settings.sms.provider == "loopback" else None,
+        sms_provider=settings.sms.provider,
+        my_number="+15550100123",
+        our_numbers=tuple(number.number for number in settings.numbers),
+    )
+
+
+def _web(settings: Settings, prompts: Path) -> WebConfig:
+    twilio = settings.twilio
+    return WebConfig(
+        prompts=prompts,
+        public_url=settings.public_url,
+        twilio=None
+        if twilio is None
+        else TwilioConfig(
+            auth_tokens=tuple(token.get_secret_value() for token in twilio.auth_tokens),
+            accounts=frozenset({twilio.account_sid}),
+        ),
+        api_tokens=tuple(token.get_secret_value() for token in settings.web.api_tokens),
+        secure_cookies=settings.web.secure_cookies,
+    )
+
+
+def _captions(flows: Mapping[str, Flow]) -> Callable[[str], str]:
+    """What a recording says, as far as a catalogue tells: for people who look at a call instead of hearing it."""
+    words: dict[str, str] = {}
+    for flow in flows.values():
+        for catalogue in flow.catalogues.values():
+            for prompt in catalogue.prompts.values():
+                words.update(zip(prompt.audio, fragments(prompt.say or ""), strict=False))
+            for n in range(LARGEST + 1):
+                words[catalogue.number_audio.replace("{n}", str(n))] = str(n)
+                minutes = catalogue.minute if n == 1 else catalogue.minutes.replace("{n}", str(n))
+                words[catalogue.minutes_audio.replace("{n}", str(n))] = minutes
+    return lambda path: words.get(path, "")
+
+
+def _presets(flows: Mapping[str, Flow], language: str) -> tuple[Preset, ...]:
+    return tuple(
+        Preset(preset.id, _in(preset.title, language, flow), _in(preset.text, language, flow))
+        for flow in flows.values()
+        for preset in flow.presets
+    )
+
+
+def _in(texts: Mapping[str, str], language: str, flow: Flow) -> str:
+    return texts.get(language) or texts[flow.default_language]
+
+
+def examine(settings: Settings) -> list[tuple[str, str | None]]:
+    """Check what can be checked without starting: flows, folders, ports. Each with what is wrong, None when nothing is."""
+    checks: list[tuple[str, str | None]] = []
+    try:
+        load_flows(settings)
+        checks.append(("flows", None))
+    except (SettingsError, FlowErrors) as error:
+        checks.append(("flows", str(error)))
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        (settings.data / ".writable").touch()
+        (settings.data / ".writable").unlink()
+        checks.append((f"data folder {settings.data}", None))
+    except OSError as error:
+        checks.append((f"data folder {settings.data}", str(error)))
+    ports = [("web", socket.SOCK_STREAM, settings.web.host, settings.web.port)]
+    if settings.sip.enabled:
+        ports.append(("SIP", socket.SOCK_DGRAM, settings.sip.host, settings.sip.port))
+    for name, kind, host, port in ports:
+        with socket.socket(socket.AF_INET, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                checks.append((f"{name} port {host}:{port}", None))
+            except OSError as error:
+                checks.append((f"{name} port {host}:{port}", error.strerror))
+    return checks

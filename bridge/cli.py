@@ -1,0 +1,138 @@
+"""The `sidetone` command."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from bridge import app as composition
+from bridge import demo as demonstration
+from bridge import headless
+from bridge.journal import JournalError, upgrade
+from bridge.logs import set_up_logs
+from bridge.settings import Settings, SettingsError, load_settings
+from ivr_flows.loader import FlowErrors
+
+main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="IVR plus SMS, one session.")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="Settings file.", show_default=True)]
+DEFAULT_CONFIG = Path("config/sidetone.yaml")
+
+
+def settings_from(path: Path) -> Settings:
+    """Load settings, or say what is wrong with them and exit with status 2."""
+    try:
+        return load_settings(path)
+    except SettingsError as error:
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(2) from error
+
+
+@main.command()
+def serve(config: Config = DEFAULT_CONFIG) -> None:
+    """Run the server until SIGTERM or Ctrl-C; then finish calls in progress and stop."""
+    settings = settings_from(config)
+    set_up_logs(settings.log, settings.log_level)
+    raise typer.Exit(_run(_serve(settings)))
+
+
+async def _serve(settings: Settings) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with composition.running(settings) as server:
+        out.print(f"Sidetone is up. Desk: {server.web_url}/", markup=False)
+        await stop.wait()
+        await server.drain()
+    return 0
+
+
+@main.command()
+def demo(
+    by_machine: Annotated[bool, typer.Option("--headless", help="Play the three stories by machine and check them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --headless: end with a JSON summary.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings; default: the packaged demo.")] = None,
+) -> None:
+    """Bring up everything on this machine, with a demo flow and simulated agents, and say where to look and dial."""
+    settings = settings_from(config or demonstration.packaged_settings())
+    set_up_logs(settings.log, settings.log_level)
+    if not by_machine:
+        raise typer.Exit(_run(demonstration.interactive(settings, out)))
+    progress = err if as_json else out
+    raise typer.Exit(_run(_headless(settings, progress, as_json=as_json)))
+
+
+async def _headless(settings: Settings, progress: Console, *, as_json: bool) -> int:
+    summary = await headless.play(settings, lambda line: progress.print(line, markup=False))
+    if as_json:
+        sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+    return 0 if summary["held"] else 1
+
+
+@main.command()
+def migrate(config: Config = DEFAULT_CONFIG) -> None:
+    """Bring the journal's schema up to date (`serve` does it by itself)."""
+    settings = settings_from(config)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    try:
+        asyncio.run(upgrade(settings.journal_url))
+    except JournalError as error:
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
+    out.print("The journal's schema is up to date.")
+
+
+@main.command()
+def password() -> None:
+    """Ask for a password and print its argon2id hash, for `agents: - password_hash:`."""
+    from argon2 import PasswordHasher  # noqa: PLC0415  only this command needs it
+
+    words = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    out.print(PasswordHasher().hash(words), markup=False, soft_wrap=True)
+
+
+@main.command()
+def doctor(config: Config = DEFAULT_CONFIG) -> None:
+    """Check the settings, the flows and the ports without starting anything."""
+    settings = settings_from(config)
+    checks = Table("check", "result", box=None)
+    failed = False
+    for name, problem in composition.examine(settings):
+        failed = failed or problem is not None
+        checks.add_row(name, "[green]ok[/]" if problem is None else f"[red]{problem}[/]")
+    out.print(checks)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    """Run until done; says what could not be started instead of showing a traceback."""
+    try:
+        return uvloop.run(work)
+    except KeyboardInterrupt:
+        return 0
+    except BaseExceptionGroup as errors:
+        ours = errors.subgroup((SettingsError, FlowErrors, JournalError, OSError))
+        if ours is None:
+            raise
+        for error in _leaves(ours):
+            err.print(str(error), style="red", markup=False)
+    except (SettingsError, FlowErrors, JournalError, OSError) as error:
+        err.print(str(error), style="red", markup=False)
+    return 1
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
