@@ -27,7 +27,6 @@ lint: set-up
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/mypy scripts/*.py
 	@.venv/bin/lint-imports
 
 docs: set-up
