@@ -91,14 +91,14 @@ class DigestGuard:
     Args:
         realm: Shown to the user of a phone.
         make_nonce: Returns unguessable text, new every time.
-        algorithms: Offered in this order (RFC 8760 section 2.3); phones that know one only take the one they know.
+        algorithms: Offered in this order (RFC 8760 section 2.3).
     """
 
     def __init__(
         self,
         realm: str,
         make_nonce: Callable[[], str],
-        algorithms: tuple[Algorithm, ...] = ("SHA-256", "MD5"),
+        algorithms: tuple[Algorithm, ...] = ("MD5",),
     ) -> None:
         self._realm = realm
         self._make_nonce = make_nonce

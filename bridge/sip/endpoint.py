@@ -119,6 +119,9 @@ class EndpointConfig(msgspec.Struct, frozen=True):
     user: str | None = None
     """User part of our Contact."""
     realm: str = "sidetone"
+    digest_algorithms: tuple[digest.Algorithm, ...] = ("MD5",)
+    """How registering phones may prove their password, each offered in a challenge of its own. Many phones in the field
+    give up altogether when one of several challenges is beyond them, so SHA-256 is for those who know their phones."""
     user_agent: str = "Sidetone"
     timers: Timers = Timers()
 
@@ -219,7 +222,7 @@ class SipEndpoint:
         self.silent_drops = 0
         """Datagrams thrown away: no SIP, or from a stranger."""
         self._random = random_bits
-        self._guard = digest.DigestGuard(config.realm, lambda: self._token(128))
+        self._guard = digest.DigestGuard(config.realm, lambda: self._token(128), config.digest_algorithms)
         self._allow = self.ALLOW + (", REGISTER" if users else "")
         self._methods = frozenset(self._allow.split(", "))
         self._exchanges: dict[tuple[str, ...], _Exchange] = {}

@@ -189,6 +189,10 @@ class AudioLeg:
         """Begin to send: what the player has, otherwise silence."""
         self._beat.add(self)
 
+    def hush(self) -> None:
+        """Send no frames of our own."""
+        self._beat.remove(self)
+
     def join(self, peer: "AudioLeg") -> None:
         """Pass on to *peer* what comes in and send what *peer* passes on, no frames of our own. Call it on both legs."""
         self._beat.remove(self)

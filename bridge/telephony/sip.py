@@ -44,6 +44,7 @@ from bridge.media.g711 import CODECS, Codec
 from bridge.media.player import PlayEnded
 from bridge.sip import endpoint as sip
 from bridge.sip import sdp
+from bridge.sip.digest import Algorithm
 from bridge.sip.message import BadMessageError, NameAddr, Request, SipUri
 from bridge.telephony.clips import ClipLibrary
 from bridge.telephony.provider import CallSink
@@ -74,6 +75,8 @@ class SipConfig(msgspec.Struct, frozen=True):
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     """In order of liking, for calls we make."""
     realm: str = "sidetone"
+    digest_algorithms: tuple[Algorithm, ...] = ("MD5",)
+    """`MD5`, `SHA-256` or both; many phones cannot register when SHA-256 is among them."""
     media_timeout: float = 300.0
     """Seconds without a packet from a caller that is not on hold, after which the call is ended; 0 never does."""
     max_calls: int = 1000
@@ -579,7 +582,14 @@ class SipSocket(asyncio.DatagramProtocol):
         self._transport = transport
         networks = tuple(ip_network(network) for network in config.networks)
         port = transport.get_extra_info("sockname")[1]
-        told = sip.EndpointConfig(config.advertised_host or config.host, port, networks, user=self._user, realm=config.realm)
+        told = sip.EndpointConfig(
+            config.advertised_host or config.host,
+            port,
+            networks,
+            user=self._user,
+            realm=config.realm,
+            digest_algorithms=config.digest_algorithms,
+        )
         self.endpoint = sip.SipEndpoint(told, secrets.randbits, config.users)
 
     def close(self) -> None:

@@ -76,6 +76,15 @@ class PhoneCall:
         """Packets of the other end so far."""
         return self._audio.incoming.received
 
+    @property
+    def packets_lost(self) -> int:
+        """Packets of the other end that should have come and did not."""
+        return self._audio.incoming.lost
+
+    def mute(self) -> None:
+        """Send nothing any more, not even silence, as if the cable were cut."""
+        self._audio.hush()
+
     def _hear_key(self, key: str) -> None:
         self.keys_heard += key
 
