@@ -371,8 +371,8 @@ def _evaluate(node: Node, scope: Scope) -> Value:
             return _evaluate(yes if _evaluate(test, scope) is True else no, scope)
         case Binary(operator="and" | "or" as operator, left=left, right=right):
             return _logic(operator, _evaluate(left, scope), right, scope)
-        case Binary(operator=operator, left=left, right=right):
-            return _binary(operator, _evaluate(left, scope), _evaluate(right, scope))
+        case _:
+            return _binary(node.operator, _evaluate(node.left, scope), _evaluate(node.right, scope))
 
 
 def _call(function: str, argument: Value, field: str | None, scope: Scope) -> Value:
@@ -447,7 +447,7 @@ def text_of(value: Value) -> str:
             return "true" if value else "false"
         case float():
             return str(int(value)) if value.is_integer() else str(value)
-        case str():
+        case _:
             return value
 
 

@@ -363,17 +363,19 @@ def text_received(sprint: Sprint, body: str, media: int) -> None:
         _send(sprint, offer, sprint.written(offer.thanks), offer.thanks)
 
 
-def text_failed(sprint: Sprint, ref: int) -> None:
-    """A question did not arrive: ask no more, and tell the caller if nothing else is being said."""
+def text_reported(sprint: Sprint, ref: int, *, failed: bool) -> None:
+    """A question has arrived, or has not: then nothing more is asked, and the caller in line is told."""
     memory = sprint.memory
     asking = memory.asking
     assert asking is not None
     asking.refs.remove(ref)
+    if not failed:
+        return
     asking.pending, asking.stopped = None, True
-    failed = _asked_by(sprint, asking).failed
-    if memory.line is not None and failed:
+    apology = _asked_by(sprint, asking).failed
+    if memory.line is not None and apology:
         sprint.emit(out.Promised("place_kept"))
-        _say(sprint, sprint.spoken(failed))
+        _say(sprint, sprint.spoken(apology))
 
 
 def _asked_by(sprint: Sprint, asking: Asking) -> HoldOffer:

@@ -158,11 +158,8 @@ def _missed(sprint: Sprint, wait: ForKeys, *, matched: bool) -> None:
     action, memory = sprint.action, sprint.memory
     memory.typed = ""
     tries = wait.no_inputs if matched else wait.no_matches
-    if isinstance(action, ChooseLanguage):
-        retry = None if matched or tries else Retry(prompts=(action.prompt,), goto="")
-    else:
-        assert isinstance(action, Menu | Collect)
-        retry = _retry(action, matched=matched)
+    assert isinstance(action, Menu | Collect | ChooseLanguage)
+    retry = _retry(action, matched=matched)
     if retry is not None and tries < len(retry.prompts):
         again = structs.replace(wait, digits="", no_inputs=wait.no_inputs + matched, no_matches=wait.no_matches + (not matched))
         key = retry.prompts[tries]
@@ -170,15 +167,16 @@ def _missed(sprint: Sprint, wait: ForKeys, *, matched: bool) -> None:
         _listen(sprint, again, (*first, *_question(sprint)))
         return
     sprint.trace("no input" if matched else "no match")
-    if isinstance(action, ChooseLanguage):
+    if retry is None or isinstance(action, ChooseLanguage):
         sprint.onward()
-    elif retry is not None:
-        sprint.goto(retry.goto)
     else:
-        sprint.end("no_input" if matched else "no_match")
+        sprint.goto(retry.goto)
 
 
-def _retry(action: Menu | Collect, *, matched: bool) -> Retry | None:
+def _retry(action: Menu | Collect | ChooseLanguage, *, matched: bool) -> Retry | None:
+    """How often it is asked again, and the way out; None: the next action, in the language guessed."""
+    if isinstance(action, ChooseLanguage):
+        return None if matched else Retry(prompts=(action.prompt,), goto="")
     own = action.no_input if matched else action.no_match
     if own is None and isinstance(action, Collect) and action.failed is not None:
         return Retry(prompts=(action.prompt,), goto=action.failed)

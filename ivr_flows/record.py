@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import wave
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ivr_flows.loader import PROMPTS, number_words, recordings
@@ -68,8 +68,13 @@ def hash_of_audio(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def record(prompts: Path) -> list[str]:
-    """Record what is new or has changed, remove what is no longer said; paths of what was recorded."""
+def record(prompts: Path, speak: Callable[[str, str, Path], None]) -> list[str]:
+    """Record what is new or has changed, remove what is no longer said; paths of what was recorded.
+
+    Args:
+        prompts: The prompts folder.
+        speak: Says words (second) in a language (first) into a file (third).
+    """
     manifest_file = prompts / MANIFEST
     manifest: dict[str, list[str]] = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
     kept: dict[str, list[str]] = {}
@@ -80,7 +85,7 @@ def record(prompts: Path) -> list[str]:
         old = manifest.get(audio)
         if old is None or old[0] != words_hash or not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _speak(language, words, path)
+            speak(language, words, path)
             made.append(audio)
         kept[audio] = [words_hash, hash_of_audio(path)]
     for audio in manifest.keys() - todo.keys():
@@ -89,7 +94,7 @@ def record(prompts: Path) -> list[str]:
     return made
 
 
-def _speak(language: str, words: str, path: Path) -> None:
+def speak(language: str, words: str, path: Path) -> None:
     """Say *words* into *path*: 8 kHz, 16 bits, mono, without the silence around them."""
     trim = ("silence", "1", "0.02", "0.4%")
     with tempfile.NamedTemporaryFile(suffix=".wav") as spoken:
@@ -157,7 +162,7 @@ def write_music(path: Path) -> None:
 def main(arguments: Iterable[str] = ()) -> None:
     """Record everything below the prompts folder named, or the package's."""
     prompts = next((Path(argument) for argument in arguments), PROMPTS)
-    made = record(prompts)
+    made = record(prompts, speak)
     if not (prompts / "music" / "calm.wav").exists():
         write_music(prompts / "music" / "calm.wav")
     sys.stdout.write(f"{len(made)} recorded below {prompts}\n")

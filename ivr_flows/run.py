@@ -187,8 +187,8 @@ def _accepts(flow: Flow, memory: Memory, resume: out.AnyResume, facts: Facts, no
             return answers or (isinstance(wait, ForDelivery) and not wait.delivered)
         case out.AgentAnswered():
             return isinstance(wait, InLine)
-        case out.AgentEnded():
-            return isinstance(wait, WithAgent)
+        case _:
+            return isinstance(wait, WithAgent)  # AgentEnded
 
 
 def _take(sprint: Sprint, resume: out.AnyResume) -> None:

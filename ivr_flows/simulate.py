@@ -76,7 +76,7 @@ class Simulator:
         self.log: list[Heard] = []
         self.states: set[str] = set()
         self._snapshot: Mapping[str, Any] | None = None
-        self._due: list[tuple[float, out.Resume]] = []
+        self._due: list[tuple[float, out.AnyResume]] = []
 
     @property
     def run(self) -> FlowRun:
@@ -151,7 +151,7 @@ class Simulator:
 
     # what the world does by itself
 
-    def _tell(self, resume: out.Resume) -> bool:
+    def _tell(self, resume: out.AnyResume) -> bool:
         run = self.run
         try:
             outputs = run.resume(resume, self.facts, now=self.now)
@@ -182,7 +182,7 @@ class Simulator:
             case _:
                 pass
 
-    def _later(self, seconds: float, resume: out.Resume) -> None:
+    def _later(self, seconds: float, resume: out.AnyResume) -> None:
         self._due.append((self.now + seconds, resume))
 
 

@@ -37,12 +37,12 @@ FACTS = Facts(
     brand="Example",
     ewt={"support": Ewt("ok", "learned", 400, 100, 380, 500, 900)},
     desks={"support": Desk(True), "texts": Desk(True, open_slots=4)},
-    hours={"opening": Hours("open")},
+    hours={"opening": Hours("open"), "a": Hours("closed"), "b": Hours("holiday")},
     position=4,
     remaining=Ewt("ok", "learned", 250, 60, 200, 330, 500),
 )
 WAKE = "wake"
-Steps = list[tuple[float, out.Resume | str | dict[str, Any]]]
+Steps = list[tuple[float, out.AnyResume | str | dict[str, Any]]]
 """Time, and a resume, `wake`, or facts that change."""
 
 QUEUE = """\
@@ -183,6 +183,149 @@ CASES: dict[str, tuple[str, Steps]] = {
             (20, WAKE), (20, out.OfferVerdict(1, True)), (21, out.Keys("1")), (23, out.TextFailed(1, "landline")),
             (25, out.TextReceived("x")),
         ],
+    ),
+    "queue_bare": (
+        "first: [answer, queue: {name: support}, hangup: met]",
+        [(9, out.PromptFinished(1)), (10, out.AgentAnswered()), (60, out.AgentEnded())],
+    ),
+    "queue_bare_hung_up": ("first: [answer, queue: {name: support}, hangup: met]", [(9, out.CallEnded())]),
+    "queue_waited_out": (
+        QUEUE.replace("TREATMENT", f"{{music: calm}}, {HOLD_OFFER}"),
+        [(1799, WAKE), (1799, out.OfferVerdict(1, True)), (1800, WAKE)],
+    ),
+    "queue_unstaffed_since_unknown": (
+        QUEUE.replace("TREATMENT", "{music: calm}"),
+        [
+            (0, {"desks": {}, "ewt": {"support": Ewt("no_agents")}}), (10, WAKE), (20, WAKE), (30, {"ewt": {}}), (30, WAKE),
+            (40, {"desks": {"support": Desk(False)}}), (40, WAKE), (160, WAKE),
+        ],
+    ),
+    "queue_lost_reports": (
+        QUEUE.replace("TREATMENT", f"{{music: calm}}, {{announce: {{after: 5s, what: [position]}}}}, {HOLD_OFFER}"),
+        [(5, WAKE), (185, WAKE), (190, WAKE), (250, {"position": None}), (250, WAKE), (255, WAKE), (320, WAKE), (321, WAKE)],
+    ),
+    "queue_offer_when": (
+        QUEUE.replace("TREATMENT", HOLD_OFFER.replace("kind: hold", "when: waited > 1m").replace("accepted: look, ", "")),
+        [
+            (20, WAKE), (80, WAKE), (80, out.OfferVerdict(1, True)), (81, out.Keys("1")), (82, out.TextReceived("Broken", 1)),
+            (83, out.TextReceived("x")),
+        ],
+    ),
+    "queue_offer_bare": (
+        QUEUE.replace("TREATMENT", "{offer_sms: {prompt: offer, hello: hello, ask: [{into: why, text: ask_why}]}}"),
+        [
+            (20, WAKE), (20, out.OfferVerdict(1, True)), (21, out.PromptFinished(1)), (22, out.Keys("1")),
+            (23, out.AgentAnswered()), (24, out.TextReceived("Late")), (25, out.TextFailed(1)), (26, out.AgentEnded()),
+        ],
+    ),
+    "queue_offer_bare_failed": (
+        QUEUE.replace("TREATMENT", "{offer_sms: {prompt: offer, hello: hello, ask: [{into: why, text: ask_why}]}}"),
+        [
+            (20, WAKE), (20, out.OfferVerdict(1, True)), (22, out.Keys("1")), (23, out.TextFailed(1)),
+            (24, out.TextReceived("Late")),
+        ],
+    ),
+    "queue_offer_bare_answered": (
+        QUEUE.replace("TREATMENT", "{offer_sms: {prompt: offer, hello: hello, ask: [{into: why, text: ask_why}]}}"),
+        [(20, WAKE), (20, out.OfferVerdict(1, True)), (22, out.Keys("1")), (23, out.TextReceived("Why not"))],
+    ),
+    "queue_offer_refused_by_key": (
+        QUEUE.replace("TREATMENT", f"{{music: calm}}, {HOLD_OFFER}"),
+        [(20, WAKE), (20, out.OfferVerdict(1, True)), (22, out.Keys("5")), (23, out.Keys("1"))],
+    ),
+    "queue_twice": (
+        """\
+        first:
+          - answer
+          - set: {topic: "''"}
+          - queue: {name: support, treatment: [{music: calm}, OFFER], keys: {"8": again}, then: {hung_up: gone}}
+          - hangup
+        again: [{say: bye}, {queue: {name: other, treatment: [OFFER]}}, hangup]
+        gone: [end]
+        """.replace("OFFER", "offer_sms: {prompt: offer, hello: hello, ask: [{into: why, text: ask_why}]}"),
+        [
+            (20, WAKE), (20, out.OfferVerdict(1, True)), (21, out.PromptFinished(1)), (22, out.Keys("8")), (23, out.Keys("0")),
+            (24, WAKE), (90, out.CallEnded()),
+        ],
+    ),
+    "menu_not_to_be_cut": (
+        """\
+        first:
+          - answer
+          - menu: {prompt: menu, keys: {"1": one}, no_input: one, no_match: one, barge_in: false, first_key: 3s}
+        one: [{say: {prompt: bye, barge_in: false}}, {say: bye}, hangup]
+        """,
+        [(1, out.Keys("1")), (2, out.PromptFinished(1)), (3, out.CallEnded()), (4, out.AgentAnswered())],
+    ),
+    "menu_prompt_lost": (
+        "first: [answer, {menu: {prompt: menu, keys: {'1': one}, no_input: one, no_match: one}}]\none: [{say: bye}, hangup]",
+        [(179, WAKE), (180, WAKE), (185, WAKE), (365, WAKE)],
+    ),
+    "collect_empty": (
+        """\
+        first: [answer, {collect: {prompt: number, into: number, digits: 2-4, failed: out, empty: none}}, hangup]
+        none: [hangup: none]
+        out: [hangup: out]
+        """,
+        [(1, out.Keys("#"))],
+    ),
+    "collect_own_ways": (
+        """\
+        first:
+          - answer
+          - collect:
+              {prompt: number, into: number, digits: 2-4, next_key: 4s, no_input: {prompts: [again], goto: quiet}, no_match: odd}
+          - hangup
+        quiet: [hangup: quiet]
+        odd: [hangup: odd]
+        """,
+        [(1, out.PromptFinished(1)), (6, WAKE), (7, out.PromptFinished(2)), (12, WAKE)],
+    ),
+    "hours_closed": (
+        """\
+        first: [answer, {hours: {schedule: a, closed: shut}}, hangup]
+        shut: [{hours: {schedule: b, closed: late, holiday: free}}, hangup]
+        free: [{hours: {schedule: b, closed: late}}, hangup]
+        late: [hangup: late]
+        """,
+        [],
+    ),
+    "language_by_country": (
+        "first: [answer, {language: {prompt: pick, keys: {'1': en, '2': fr}, guess: [caller.country]}}, hangup]",
+        [(1, out.Keys("2"))],
+    ),
+    "language_not_guessed": (
+        "first: [answer, {language: {prompt: pick, keys: {'1': en}, guess: [contact.language, caller.country]}}, hangup]",
+        [(1, out.Keys("77"))],
+    ),
+    "sms.send_reported": (
+        "first: [answer, {sms.send: thanks}, {say: bye}, {sms.send: thanks}, {say: bye}, hangup]",
+        [
+            (1, out.TextDelivered(1)), (2, out.TextFailed(1)), (3, {"opted_out": True}), (3, out.PromptFinished(1)),
+            (4, out.CallEnded()),
+        ],
+    ),
+    "offer_sms_no_verdict": (DEFLECT.replace(", unreachable: never", "").replace("never: [hangup: never]\n", ""), [(5, WAKE)]),
+    "offer_sms_cannot": (
+        DEFLECT.replace(", unreachable: never", "").replace("never: [hangup: never]\n", ""),
+        [(0, out.Keys("1")), (1, out.OfferVerdict(1, False, "cannot_text"))],
+    ),
+    "offer_sms_once": (
+        """\
+        first: [answer, goto: ask]
+        ask: [{offer_sms: {queue: support, desk: texts, prompt: offer, accepted: yes, declined: again}}]
+        again: [{menu: {prompt: menu, keys: {"1": ask}, no_input: yes, no_match: yes}}]
+        yes: [hangup]
+        """,
+        [(0, out.OfferVerdict(1, True)), (1, out.Keys("2")), (2, out.Keys("1"))],
+    ),
+    "sms.open_slow_prompt": (
+        DEFLECT.replace("  - hangup: deflected", "  - say: bye\n  - hangup: deflected"),
+        [(0, out.OfferVerdict(1, True)), (3, out.Keys("1")), (5, out.TextDelivered(1)), (6, out.TextFailed(1)), (28, WAKE)],
+    ),
+    "sms.open_hung_up_after_delivery": (
+        DEFLECT.replace("  - hangup: deflected", "  - say: bye\n  - hangup: deflected"),
+        [(0, out.OfferVerdict(1, True)), (3, out.Keys("1")), (5, out.TextReceived("Hi")), (6, out.CallEnded())],
     ),
     "offer_sms": (DEFLECT, [(0, out.OfferVerdict(1, True)), (3, out.PromptFinished(1)), (8, WAKE), (9, out.PromptFinished(2))]),
     "offer_sms_never": (DEFLECT, [(0, out.OfferVerdict(1, False, "cannot_text"))]),

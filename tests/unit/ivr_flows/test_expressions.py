@@ -48,6 +48,7 @@ def value(source: str, **variables: object) -> Value:
         ("caller.can_text and caller.country == 'CA'", True),
         ("caller == caller.number", True),
         ("contact.language", None),
+        ("contact.name", None),
         ("ewt('support').low", 380.0),
         ("ewt('support').high > 6m", True),
         ("ewt('idle').status", "no_agents"),

@@ -41,7 +41,7 @@ class Caller:
     def run(self) -> FlowRun:
         return FlowRun.restore(FLOW, json.loads(json.dumps(self.snapshot)))
 
-    def tell(self, resume: out.Resume) -> list[out.Output]:
+    def tell(self, resume: out.AnyResume) -> list[out.Output]:
         run = self.run
         said = run.resume(resume, self.facts, now=self.now)
         self.snapshot = run.snapshot()
@@ -77,7 +77,7 @@ class Caller:
 
 
 _SMALL = st.integers(0, 6)
-_RESUMES: st.SearchStrategy[out.Resume] = st.one_of(
+_RESUMES: st.SearchStrategy[out.AnyResume] = st.one_of(
     st.builds(out.PromptFinished, _SMALL, st.booleans()),
     st.builds(out.Keys, st.text("0123456789*#AB", max_size=3)),
     st.builds(out.OfferVerdict, _SMALL, st.booleans(), st.sampled_from(["", "cannot_text"])),
@@ -102,7 +102,7 @@ _WORLDS = st.builds(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 30), st.none() | _RESUMES, _WORLDS), max_size=40))
 def test_in_any_order_of_events_a_refusal_changes_nothing_and_the_run_survives_json(
-    steps: list[tuple[float, out.Resume | None, Facts]],
+    steps: list[tuple[float, out.AnyResume | None, Facts]],
 ) -> None:
     """Whatever happens, in whatever world, with the clock at whatever time."""
     run, said = FlowRun.start(FLOW, FACTS, now=0.0)
@@ -131,7 +131,7 @@ def test_in_any_order_of_events_a_refusal_changes_nothing_and_the_run_survives_j
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 20), st.none() | _RESUMES), max_size=60))
-def test_the_hold_offer_is_made_at_most_once_and_consent_needs_its_key(steps: list[tuple[float, out.Resume | None]]) -> None:
+def test_the_hold_offer_is_made_at_most_once_and_consent_needs_its_key(steps: list[tuple[float, out.AnyResume | None]]) -> None:
     """However the caller behaves in line."""
     caller = Caller().in_line()
     for seconds, resume in steps:
@@ -170,6 +170,7 @@ def test_an_agent_who_answers_cuts_everything(doing: str) -> None:
     said = caller.tell(out.AgentAnswered())
     assert not [each for each in said if not isinstance(each, out.OfferAnswered)]
     assert caller.run.wake_at is None
+    assert caller.run.asking is (doing == "text question")
     if doing == "text question":
         assert caller.tell(out.TextReceived("my bill")) == [out.AnswerStored("reason", "my bill", 0)]
     with pytest.raises(ResumeRefused):
