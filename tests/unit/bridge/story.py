@@ -4,7 +4,7 @@ Every step takes the state through JSON, so whatever a story shows also holds fo
 every step the rules that hold in any story are looked at (`Story.check`).
 """
 
-from collections import Counter
+import copy
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -114,6 +114,8 @@ class Story:
         self.session = WatchedSession(opened, flow=flow, arrows=self.arrows)
         self._play: e.PlayPrompts | None = None
         self._arrived = 0
+        self._standing: set[str] = set()
+        self._holders: set[tuple[e.AgentId, e.Channel]] = set()
 
     # --- the machinery
 
@@ -123,6 +125,14 @@ class Story:
 
     def saved(self) -> bytes:
         return self.session.state_json()
+
+    def fork(self) -> "Story":
+        """Another story that was the same up to here."""
+        other = copy.copy(self)
+        other.told, other.news = list(self.told), []
+        other._standing, other._holders = set(self._standing), set(self._holders)
+        other.restore()
+        return other
 
     def restore(self) -> None:
         """Another process goes on from what was saved."""
@@ -152,13 +162,13 @@ class Story:
 
     def _step(self, event: e.AnyEvent | None) -> None:
         self.restore()
-        facts = self._facts()
+        facts, was = self._facts(), self.state.text
         if event is None:
             commands = self.session.wake(now=self.now, facts=facts)
         else:
             commands = self.session.handle(event, now=self.now, facts=facts)
         commands = list(commands)
-        self.check(event, commands)
+        self.check(was, event, commands)
         self.told += commands
         self.news += commands
         for command in commands:
@@ -179,49 +189,87 @@ class Story:
             waited=0.0 if state.since is None else self.now - state.since,
         )
 
-    def check(self, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
-        """What holds in every story, whatever happens."""
+    def check(self, was: TextLeg, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
+        """What holds in every story, whatever happens. *was*: the text leg before the event."""
         state = self.state
         for before, kind, after in self.arrows:
             table: Mapping[Any, Mapping[Kind, Any]] = CALL if isinstance(before, CallState) else TEXT
             assert table[before][kind] is after
-        lines = [command for command in commands if isinstance(command, e.Record)]
-        recorded = Counter(line.data["message"] for line in lines if line.kind == "text.sent")
-        sent = [command for command in commands if isinstance(command, e.SendText)]
-        assert recorded == Counter(command.message for command in sent), "every text stands in the timeline once"
-        messages = [command.message for command in [*self.told, *commands] if isinstance(command, e.SendText)]
-        assert len(messages) == len(set(messages)), "ids of texts never repeat"
-        out_now = state.text is TextLeg.OPTED_OUT
-        assert all(command.required for command in sent[1:] if out_now) or not out_now
-        call = [c for c in commands if isinstance(c, e.CallCommand)]
-        if isinstance(event, e.CallEnded | e.ProcessRestarted) or CallState.ENDED is state.call:
-            assert all(isinstance(c, e.RefuseCall) for c in call), "nothing is done to a leg that has ended"
-        assert (state.chat_agent is not None) == (state.text is TextLeg.CHATTING)
+        if isinstance(event, e.CallEnded | e.ProcessRestarted):
+            assert not any(isinstance(c, e.CallCommand) for c in commands), "nothing is done to a leg that has ended"
+        elif state.call in {CallState.NONE, CallState.ENDED}:
+            assert all(isinstance(c, e.RefuseCall) for c in commands if isinstance(c, e.CallCommand))
         assert (state.agent is not None) == (state.call in {CallState.CONNECTING, CallState.CONNECTED})
         assert (state.agent is None) == (state.agent_leg is None)
+        assert (state.chat_agent is not None) == (state.text is TextLeg.CHATTING)
         assert self.session.closed == any(isinstance(c, e.CloseSession) for c in [*self.told, *commands])
         if not self.session.closed and state.call not in LIVE and state.call is not CallState.ENDING:
-            waiting = state.text is TextLeg.QUEUED or bool(state.wrapping)
-            assert waiting or self.session.wake_at is not None, "an open session ends some day"
+            assert state.text is TextLeg.QUEUED or self.session.wake_at is not None, "an open session ends some day"
+        self._check_texts(was, commands)
         self._check_lines(event, commands)
+        self._check_agents(event, commands)
+
+    def _check_texts(self, was: TextLeg, commands: Sequence[e.AnyCommand]) -> None:
+        """No text to a number that has opted out but the owed answer; every text stands in the timeline, once."""
+        opted_out = was is TextLeg.OPTED_OUT
+        sent: list[e.MessageId] = []
+        for command in commands:
+            match command:
+                case e.OptOut():
+                    opted_out = True
+                case e.OptIn():
+                    opted_out = False
+                case e.SendText():
+                    assert command.required or not opted_out
+                    sent.append(command.message)
+                case _:
+                    pass
+        assert sent == [c.data["message"] for c in commands if isinstance(c, e.Record) and c.kind == "text.sent"]
+        ever = [c.message for c in self.told if isinstance(c, e.SendText)] + sent
+        assert len(ever) == len(set(ever)), "ids of texts never repeat"
 
     def _check_lines(self, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
-        """The lines as the floor sees them are the lines as the session sees them."""
+        """Whoever stands in line told the floor so, whoever left it too."""
         for channel, standing in (("voice", self.state.call is CallState.QUEUED), ("sms", self.state.text is TextLeg.QUEUED)):
+            stood = channel in self._standing
             moves = [c for c in commands if isinstance(c, e.JoinQueue | e.LeaveQueue) and c.channel == channel]
             taken = isinstance(event, e.AgentAccepted) and event.channel == channel
-            if moves:
-                assert isinstance(moves[-1], e.JoinQueue) is standing
-            self._standing = {**getattr(self, "_standing", {}), channel: standing}
-            before = getattr(self, "_stood", {}).get(channel, False)
-            restart = isinstance(event, e.ProcessRestarted)
-            if before and not standing:
-                assert moves or taken or restart, f"left the line of {channel} without telling"
-            if standing and not before:
-                assert moves, f"joined the line of {channel} without telling"
-        self._stood = dict(self._standing)
+            if standing and (not stood or isinstance(event, e.ProcessRestarted)):
+                assert isinstance(moves[-1], e.JoinQueue)
+            if stood and not standing and not taken and not isinstance(event, e.ProcessRestarted):
+                assert isinstance(moves[-1], e.LeaveQueue)
+            if not standing and moves:
+                assert isinstance(moves[-1], e.LeaveQueue)
+            (self._standing.add if standing else self._standing.discard)(channel)
 
-    # --- what is asked of it
+    def _check_agents(self, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
+        """Who was given work is released from it once, and nobody else is."""
+        if isinstance(event, e.ProcessRestarted):
+            self._holders = {(agent, channel) for agent, channel in self._holders if channel == "sms"}
+        if isinstance(event, e.AgentAccepted):
+            self._holders.add((event.agent, event.channel))
+        for command in commands:
+            if isinstance(command, e.ReleaseAgent):
+                self._holders.remove((command.agent, command.channel))
+        held = {(self.state.agent, "voice"), (self.state.chat_agent, "sms")}
+        assert self._holders == {(agent, channel) for agent, channel in held if agent is not None}
+
+    # --- what is asked of it (methods: a type checker takes an attribute for what it was a line ago)
+
+    def call(self) -> CallState:
+        return self.state.call
+
+    def texting(self) -> TextLeg:
+        return self.state.text
+
+    def asked(self) -> bool:
+        return self.state.asked
+
+    def unanswered(self) -> bool:
+        return self.state.unanswered
+
+    def closed(self) -> bool:
+        return self.session.closed
 
     def all(self, kind: type[C]) -> list[C]:
         """What it has wanted of this kind, in the whole story."""

@@ -65,7 +65,7 @@ def test_the_call_ends_only_when_the_text_is_delivered(story: Story) -> None:
     assert not story.new(e.HangUp)
     story.prompt_over()
     assert story.new(e.HangUp) == [e.HangUp(LEG)]
-    assert story.state.call is CallState.ENDING
+    assert story.call() is CallState.ENDING
 
 
 def test_a_quick_delivery_lets_the_sentence_end_first(story: Story) -> None:
@@ -84,7 +84,7 @@ def test_a_text_that_fails_is_told_and_the_place_is_kept(story: Story) -> None:
     story.undelivered()
     assert story.said == ["text_failed"]
     assert [line["what"] for line in story.lines("promise.made")] == ["text_on_its_way", "place_kept"]
-    assert story.state.text is TextLeg.OPEN
+    assert story.texting() is TextLeg.OPEN
     story.prompt_over()
     [join] = story.new(e.JoinQueue)
     assert (join.channel, join.since) == ("voice", START)
@@ -98,10 +98,10 @@ def test_a_text_that_takes_too_long_counts_as_failed_and_is_never_sent_late(stor
     assert text.expires_at == story.now + 25.0
     story.prompt_over()
     story.wait(24.0)
-    assert story.state.text is TextLeg.INVITED
+    assert story.texting() is TextLeg.INVITED
     story.wait(2.0)
     assert story.said == ["text_failed"]
-    assert story.state.text is TextLeg.OPEN
+    assert story.texting() is TextLeg.OPEN
     assert "text" not in story.state.timers
 
 
@@ -116,7 +116,7 @@ def test_a_text_that_is_refused_is_told_at_once(story: Story, error_class: str) 
 def test_a_reply_after_the_apology_belongs_to_the_call_and_is_not_forgotten(story: Story) -> None:
     """The late text arrived after all and is answered: the call goes on, and when nobody takes it the desk answers the text."""
     failed(story).text("still there?")
-    assert story.state.call is CallState.QUEUED
+    assert story.call() is CallState.QUEUED
     assert not story.new(e.JoinQueue)
     story.caller_hangs_up()
     joins = story.new(e.JoinQueue)
@@ -128,7 +128,7 @@ def test_an_agent_who_takes_the_call_has_the_late_reply_in_hand(story: Story) ->
     failed(story).text("still there?")
     story.agent_answers()
     story.caller_hangs_up()
-    assert story.state.text is TextLeg.OPEN
+    assert story.texting() is TextLeg.OPEN
     assert [join.channel for join in story.all(e.JoinQueue)] == ["voice"]
 
 
@@ -140,12 +140,12 @@ def test_a_reply_that_overtakes_the_delivery_report_counts_as_delivered(story: S
     story.text("my router blinks")
     assert story.said == ["text_arrived"]
     story.prompt_over()
-    assert story.state.call is CallState.ENDING
+    assert story.call() is CallState.ENDING
     story.tell(e.CallEnded(LEG, "platform", "bye"))
     [join] = story.new(e.JoinQueue)
     assert (join.queue, join.channel, join.since) == ("support_sms", "sms", START)
     story.delivered()
-    assert story.state.text is TextLeg.QUEUED
+    assert story.texting() is TextLeg.QUEUED
 
 
 def test_a_reply_while_the_call_is_being_ended_joins_the_desk_at_once(story: Story) -> None:
@@ -154,7 +154,7 @@ def test_a_reply_while_the_call_is_being_ended_joins_the_desk_at_once(story: Sto
     story.delivered()
     story.prompt_over()
     story.text("here I am")
-    assert story.state.text is TextLeg.QUEUED
+    assert story.texting() is TextLeg.QUEUED
     story.tell(e.CallEnded(LEG, "platform", "bye"))
     assert [join.channel for join in story.all(e.JoinQueue)] == ["sms"]
 
@@ -165,7 +165,7 @@ def test_the_reply_opens_a_chat_with_all_that_the_call_knew(story: Story) -> Non
     story.delivered()
     story.prompt_over()
     story.tell(e.CallEnded(LEG, "platform", "bye"))
-    assert story.state.text is TextLeg.INVITED
+    assert story.texting() is TextLeg.INVITED
     story.wait(40.0)
     story.text("my router blinks")
     [join] = story.new(e.JoinQueue)
@@ -174,14 +174,14 @@ def test_the_reply_opens_a_chat_with_all_that_the_call_knew(story: Story) -> Non
     assert story.state.path == ["technical"]
     assert story.state.card["topic"] == "technical"
     story.agent_chats()
-    assert story.state.text is TextLeg.CHATTING
+    assert story.texting() is TextLeg.CHATTING
     assert story.state.chat_agent == ANN
 
 
 def test_a_caller_who_hangs_up_before_the_delivery_keeps_the_invitation_and_the_place(story: Story) -> None:
     """Hanging up while the text is on its way is not abandoning: the reply is taken as promised."""
     sent(story).caller_hangs_up()
-    assert story.state.text is TextLeg.INVITED
+    assert story.texting() is TextLeg.INVITED
     assert not story.all(e.LeaveQueue)
     story.delivered()
     story.wait(600.0)
@@ -194,9 +194,9 @@ def test_an_invitation_nobody_answers_ends_after_its_window(story: Story) -> Non
     """The session does not stay open for ever."""
     sent(story).caller_hangs_up()
     story.wait(LIMITS.reply_window - 1.0)
-    assert not story.session.closed
+    assert not story.closed()
     story.wait(2.0)
-    assert story.session.closed
+    assert story.closed()
 
 
 def test_stop_instead_of_a_reply_gives_the_caller_the_line_back(story: Story) -> None:
@@ -209,7 +209,7 @@ def test_stop_instead_of_a_reply_gives_the_caller_the_line_back(story: Story) ->
     story.prompt_over()
     assert [join.since for join in story.new(e.JoinQueue)] == [START]
     story.delivered(story.all(e.SendText)[0].message)
-    assert story.state.call is CallState.QUEUED
+    assert story.call() is CallState.QUEUED
 
 
 def test_a_customer_who_opts_out_while_being_asked_is_not_told_that_a_text_comes(story: Story) -> None:
@@ -219,14 +219,14 @@ def test_a_customer_who_opts_out_while_being_asked_is_not_told_that_a_text_comes
     assert not [text for text in story.all(e.SendText) if not text.required]
     assert story.said == ["text_failed"]
     story.prompt_over()
-    assert story.state.call is CallState.QUEUED
+    assert story.call() is CallState.QUEUED
     assert story.all(e.JoinQueue)[-1].since == START
 
 
 def test_a_failure_that_was_none_changes_nothing_any_more(story: Story) -> None:
     """`undelivered` and then `delivered`: the caller has been told and waits; nobody hangs up on them."""
     failed(story).tell(e.TextReported(story.last_text, "delivered"))
-    assert story.state.call is CallState.QUEUED
+    assert story.call() is CallState.QUEUED
     assert not story.news
 
 
@@ -247,7 +247,7 @@ def test_a_customer_who_opted_out_earlier_is_never_asked_and_never_texted() -> N
     story.wait(600.0)
     story.caller_hangs_up()
     assert not story.texts
-    assert story.session.closed
+    assert story.closed()
 
 
 def test_an_agent_lost_in_the_chat_gives_it_back_to_its_place(story: Story) -> None:
@@ -261,6 +261,6 @@ def test_an_agent_lost_in_the_chat_gives_it_back_to_its_place(story: Story) -> N
     [join] = story.new(e.JoinQueue)
     assert (join.queue, join.channel, join.since) == ("support_sms", "sms", START)
     story.wait(LIMITS.chat_idle * 2)
-    assert story.state.text is TextLeg.QUEUED
+    assert story.texting() is TextLeg.QUEUED
     story.agent_chats(BEN)
     assert story.state.chat_agent == BEN

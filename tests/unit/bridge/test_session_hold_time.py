@@ -34,7 +34,7 @@ def test_a_key_is_the_consent_and_one_text_introduces_and_asks(story: Story) -> 
     assert "STOP" in text.body
     assert text.expires_at == story.now + 120.0
     assert story.said == ["hold_text_sent"]
-    assert story.state.asked
+    assert story.asked()
 
 
 def test_questions_go_one_by_one_and_end_with_thanks(story: Story) -> None:
@@ -42,13 +42,13 @@ def test_questions_go_one_by_one_and_end_with_thanks(story: Story) -> None:
     asked(story).delivered()
     story.text("the router blinks")
     assert "photo" in story.texts[-1]
-    assert story.state.asked
+    assert story.asked()
     story.text("", photos=1)
     assert story.texts[-1].startswith("Thank you")
-    assert not story.state.asked
+    assert not story.asked()
     assert story.state.answers == {"reason": "the router blinks", "photo": "1 photo(s)"}
     assert len(story.texts) == 3
-    assert story.state.call is CallState.QUEUED
+    assert story.call() is CallState.QUEUED
 
 
 def test_words_that_come_with_a_photo_are_kept_with_it(story: Story) -> None:
@@ -56,7 +56,7 @@ def test_words_that_come_with_a_photo_are_kept_with_it(story: Story) -> None:
     asked(story)
     story.text("the router blinks", photos=2)
     assert story.state.answers == {"reason": "the router blinks, 2 photo(s)"}
-    assert not story.state.asked
+    assert not story.asked()
 
 
 def test_after_the_thanks_a_text_is_no_answer(story: Story) -> None:
@@ -64,10 +64,10 @@ def test_after_the_thanks_a_text_is_no_answer(story: Story) -> None:
     asked(story)
     story.text("the router blinks")
     story.text("skip")
-    assert not story.state.asked
+    assert not story.asked()
     story.text("and it smells")
     assert story.state.answers == {"reason": "the router blinks", "photo": "skip"}
-    assert story.state.unanswered
+    assert story.unanswered()
 
 
 def test_an_answer_is_not_taken_for_a_text_nobody_answered(story: Story) -> None:
@@ -86,8 +86,8 @@ def test_words_do_not_answer_the_question_for_a_photo(story: Story) -> None:
     story.text("the router blinks")
     story.text("where do I find it?")
     assert "photo" not in story.state.answers
-    assert story.state.asked
-    assert story.state.unanswered
+    assert story.asked()
+    assert story.unanswered()
 
 
 @pytest.mark.parametrize("answer", ["other key", "silence"])
@@ -112,29 +112,29 @@ def test_the_agent_sees_the_answers_before_saying_hello(story: Story) -> None:
     story.text("the router blinks")
     story.agent_takes()
     assert story.state.answers == {"reason": "the router blinks"}
-    assert story.state.call is CallState.CONNECTING
+    assert story.call() is CallState.CONNECTING
 
 
 def test_an_agent_in_the_middle_of_the_questions_ends_the_asking(story: Story) -> None:
     """What was asked may still be answered; nothing more is asked."""
     asked(story)
     story.agent_answers()
-    assert story.state.asked
+    assert story.asked()
     story.text("the router blinks")
     assert story.state.answers == {"reason": "the router blinks"}
-    assert not story.state.asked
+    assert not story.asked()
     assert not story.new(e.SendText)
     story.text("you see?")
     assert len(story.texts) == 1
-    assert not story.state.unanswered
+    assert not story.unanswered()
 
 
 def test_a_question_that_does_not_arrive_is_told_and_no_more_is_asked(story: Story) -> None:
     """The caller hears it and keeps the place; a later text is no answer."""
     asked(story).undelivered()
     assert story.said == ["text_failed"]
-    assert story.state.call is CallState.QUEUED
-    assert not story.state.asked
+    assert story.call() is CallState.QUEUED
+    assert not story.asked()
     story.text("hello?")
     assert story.state.answers == {}
 
@@ -144,8 +144,8 @@ def test_stop_ends_the_questions_and_keeps_the_call_in_line(story: Story) -> Non
     asked(story)
     story.text("STOP", keyword="stop")
     assert [text.required for text in story.new(e.SendText)] == [True]
-    assert not story.state.asked
-    assert story.state.call is CallState.QUEUED
+    assert not story.asked()
+    assert story.call() is CallState.QUEUED
     story.text("the router blinks")
     assert story.state.answers == {}
     assert not story.new(e.SendText)
@@ -160,8 +160,8 @@ def test_stop_before_the_key_sends_nothing_and_says_so(story: Story) -> None:
     story.press("1")
     assert [text.body for text in story.all(e.SendText)] == ["[stop en]"]
     assert story.said == ["text_failed"]
-    assert not story.state.asked
-    assert story.state.call is CallState.QUEUED
+    assert not story.asked()
+    assert story.call() is CallState.QUEUED
 
 
 def test_an_agent_whose_phone_is_not_picked_up_leaves_the_place_as_it_was() -> None:
@@ -193,7 +193,7 @@ def test_nobody_is_said_to_be_missing_while_an_agents_phone_rings() -> None:
     story.agent_takes()
     story.wait(15.0)
     assert story.said != ["nobody_there"]
-    assert story.state.call is CallState.CONNECTING
+    assert story.call() is CallState.CONNECTING
     story.tell(e.AgentLegFailed(LEG, story.agent_leg, 408, "Request Timeout"))
     story.wait(0.0)
     assert story.said == ["nobody_there"]
@@ -224,7 +224,7 @@ def test_a_caller_who_waited_and_agreed_gets_a_text_when_hanging_up(story: Story
     story.text("yes please")
     [join] = story.new(e.JoinQueue)
     assert (join.channel, join.since) == ("sms", START)
-    assert story.state.text is TextLeg.QUEUED
+    assert story.texting() is TextLeg.QUEUED
 
 
 def test_the_caller_learns_the_wait_and_the_timeline_has_it() -> None:
