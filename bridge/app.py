@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,9 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         )
         desk = Desk(runner, presets=lambda language: _presets(flows, language))
         records = Records(runner, draining=lambda: state["draining"])
+        _watch(runner)
         await stack.enter_async_context(_task(runner.run))
+        desk.expect_desks()
         await stack.enter_async_context(sms)
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
@@ -189,6 +192,25 @@ async def _task(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> As
             yield
         finally:
             task.cancel()
+
+
+def _watch(runner: Runner) -> None:
+    """Let the gauges read what is there when somebody asks."""
+    metrics = runner.metrics
+    metrics.sessions.set_function(lambda: len(runner.sessions))
+    metrics.live_calls.set_function(lambda: runner.calls)
+    for queue in runner.floor.queues:
+        metrics.waiting.labels(queue).set_function(partial(_waiting, runner, e.QueueId(queue)))
+        metrics.ewt.labels(queue).set_function(partial(_p50, runner, queue))
+
+
+def _waiting(runner: Runner, queue: e.QueueId) -> int:
+    return runner.floor.acd.queue_view(queue, runner.clock()).waiting
+
+
+def _p50(runner: Runner, queue: str) -> float:
+    forecast = runner.floor.estimator.forecast(runner.clock(), queue)
+    return float("nan") if forecast.p50 is None else forecast.p50
 
 
 def _sip(settings: Settings, sink: CallSink, prompts: Path) -> SipCallProvider:

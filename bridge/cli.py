@@ -16,12 +16,14 @@ from rich.table import Table
 from bridge import app as composition
 from bridge import demo as demonstration
 from bridge import headless
+from bridge.flow_cli import flow_commands
 from bridge.journal import JournalError, upgrade
 from bridge.logs import set_up_logs
 from bridge.settings import Settings, SettingsError, load_settings
 from ivr_flows.loader import FlowErrors
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="IVR plus SMS, one session.")
+main.add_typer(flow_commands, name="flow")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -99,6 +101,25 @@ def password() -> None:
 
     words = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     out.print(PasswordHasher().hash(words), markup=False, soft_wrap=True)
+
+
+@main.command()
+def phone(
+    target: Annotated[str, typer.Argument(help="Number to dial.")] = "+15550100200",
+    server: Annotated[str, typer.Option(help="Host of the SIP server.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="UDP port of the SIP server.")] = 5060,
+    user: Annotated[str, typer.Option(help="Who to register as.")] = "you",
+    keys: Annotated[str, typer.Option(help="Keys to press by itself; a comma waits two seconds.")] = "",
+    record: Annotated[Path | None, typer.Option(help="WAV file for what is heard.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds after which to hang up.")] = None,
+) -> None:
+    """Dial over SIP from the terminal (needs the extra `phone`)."""
+    try:
+        from bridge.phone import run_phone  # noqa: PLC0415  an extra
+    except ImportError as error:
+        err.print("This needs pyVoIP: install the extra with `pip install sidetone[phone]`.", style="red")
+        raise typer.Exit(2) from error
+    raise typer.Exit(run_phone(target, user=user, server=server, port=port, keys=keys, record=record, duration=duration))
 
 
 @main.command()

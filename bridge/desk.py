@@ -242,8 +242,17 @@ class Desk:
         finally:
             self._subscribers[agent].discard(updates)
             if not self._subscribers[agent]:
-                loop = asyncio.get_running_loop()
-                self._leaving[agent] = loop.call_later(self._runner.settings.desk_grace, self._gone, agent)
+                self._leave_later(agent)
+
+    def expect_desks(self) -> None:
+        """After a start: agents who were at work have the grace time to connect again."""
+        for agent in self._agents:
+            if self._runner.floor.acd.agent_view(agent).state != "offline" and not self._subscribers.get(agent):
+                self._leave_later(agent)
+
+    def _leave_later(self, agent: e.AgentId) -> None:
+        loop = asyncio.get_running_loop()
+        self._leaving[agent] = loop.call_later(self._runner.settings.desk_grace, self._gone, agent)
 
     def _gone(self, agent: e.AgentId) -> None:
         """The desk did not come back: nothing may ring there, and its chats go back to their places."""

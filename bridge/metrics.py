@@ -27,6 +27,6 @@ class Metrics:
         self.live_calls = Gauge("sidetone_calls_live", "Calls in progress now.", registry=registry)
         self.waiting = Gauge("sidetone_queue_waiting", "Customers in line now, by queue.", ["queue"], registry=registry)
         self.ewt = Gauge(
-            "sidetone_queue_ewt_seconds", "Estimated wait of a newcomer (p50), by queue; absent when unknown.", ["queue"],
+            "sidetone_queue_ewt_seconds", "Estimated wait of a newcomer (p50), by queue; NaN when unknown.", ["queue"],
             registry=registry,
         )  # fmt: skip

@@ -24,6 +24,7 @@ from bridge.journal import (
     DecisionRow,
     InboundRow,
     Journal,
+    JournalError,
     JournalUnavailableError,
     MessageRow,
     MessageUpdate,
@@ -252,7 +253,12 @@ class Runner:
     async def _open_call(self, event: e.CallArrived) -> None:
         number = self._numbers.get(event.called)
         flow = self._flows.get(number.flow) if number is not None and number.flow is not None else None
-        customer = await self._customer(event.caller, event.called)
+        try:
+            customer = await self._customer(event.caller, event.called)
+        except JournalError:
+            log.exception("call.not_taken")
+            await self._call_providers[event.provider].perform(e.RefuseCall(event.leg, 503))
+            return
         live = self._open(event.called, customer, flow=flow, prefix="c")
         self._by_leg[event.leg] = live.state.id
         self.metrics.calls.labels(event.provider).inc()
@@ -680,7 +686,11 @@ class Runner:
             return
         if isinstance(command, e.ConnectAgent):
             self._by_leg[command.leg] = state.id
-        await provider.perform(command)
+        try:
+            await provider.perform(command)
+        except Exception:
+            # What else the session asked for is done all the same; the call ends by its own rules.
+            log.exception("call.command_failed", command=type(command).__name__)
 
     def _publish(
         self,

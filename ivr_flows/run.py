@@ -51,7 +51,7 @@ STEPS = 200
 """Actions of one sprint; more than that is a flow that goes round in circles."""
 ENTERED = "entered"
 """Detail of the `Trace` that tells that the run has come to a state."""
-UNREACHABLE = frozenset({"cannot_text", "opted_out", "no_number", "landline", "unreachable"})
+UNREACHABLE = frozenset({"number_withheld", "cannot_text", "opted_out", "no_number", "landline", "unreachable"})
 """Reasons of a verdict that say the caller cannot be texted at all."""
 
 
