@@ -10,6 +10,7 @@ import contextlib
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import structlog
 from aiohttp import WSCloseCode, web
@@ -75,10 +76,10 @@ class DeskPages:
             web.get("/", self._page),
             web.get("/desk/ws", self._desk_socket),
             web.post("/desk/state", self._action(self._set_state)),
+            web.post("/desk/accept", self._action(self._accept)),
+            web.post("/desk/decline", self._action(self._decline)),
             web.get("/desk/{session}", self._page),
             web.get("/desk/{session}/ws", self._session_socket),
-            web.post("/desk/{session}/accept", self._action(self._accept)),
-            web.post("/desk/{session}/decline", self._action(self._decline)),
             web.post("/desk/{session}/say", self._action(self._say)),
             web.post("/desk/{session}/segments", self._action(self._segments)),
             web.post("/desk/{session}/hang-up", self._action(self._hang_up)),
@@ -189,15 +190,13 @@ class DeskPages:
         return _fragment(render("presence.html", request, oob=False, **await self._lists(agent.id)))
 
     async def _accept(self, request: web.Request, agent: Agent) -> web.Response:
-        session, channel = _session_of(request), await _channel_of(request)
+        session, channel = await _offer_of(request)
         await self._desk.accept(agent.id, session, channel)
-        response = self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
-        response.headers["HX-Retarget"] = "#session"
-        response.headers["HX-Reswap"] = "outerHTML"
-        return response
+        return self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
 
     async def _decline(self, request: web.Request, agent: Agent) -> web.Response:
-        await self._desk.decline(agent.id, _session_of(request), await _channel_of(request))
+        session, channel = await _offer_of(request)
+        await self._desk.decline(agent.id, session, channel)
         return _done()
 
     async def _say(self, request: web.Request, agent: Agent) -> web.Response:
@@ -231,7 +230,7 @@ class DeskPages:
         if disposition is not None and disposition not in self._desk.dispositions():
             return web.Response(status=400)
         await self._desk.wrap_up(agent.id, _session_of(request), str(form.get("note", "")).strip(), disposition)
-        return _done(trigger="note-kept")
+        return _done()
 
     # --- what happens meanwhile --------------------------------------------------------------------------------------
 
@@ -422,14 +421,16 @@ def _session_of(request: web.Request) -> SessionId:
     return SessionId(request.match_info["session"])
 
 
-async def _channel_of(request: web.Request) -> Channel:
-    form = await request.post()
-    return "sms" if form.get("channel") == "sms" else "voice"
+async def _offer_of(request: web.Request) -> tuple[SessionId, Channel]:
+    """The session and channel of the button that was pressed."""
+    session, _, channel = str((await request.post()).get("offer", "")).rpartition("/")
+    return SessionId(session), "sms" if channel == "sms" else "voice"
 
 
 def _to_sign_in(request: web.Request, *, fragment: bool) -> web.Response:
-    following = request.path if request.method == "GET" else "/"
-    where = f"/sign-in?next={following}" if following.startswith("/desk/") else "/sign-in"
+    """To the form, and from there back to the page that asked (`signin` checks that it is one of ours)."""
+    asking = urlsplit(request.headers.get("HX-Current-URL", request.path)).path if fragment else request.path
+    where = f"/sign-in?next={quote(asking)}" if asking.startswith("/desk/") else "/sign-in"
     if fragment:
         return web.Response(headers={"HX-Redirect": where})
     return web.Response(status=303, headers={"Location": where})

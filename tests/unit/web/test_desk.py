@@ -13,8 +13,8 @@ from tests.unit.web.fakes import OTHER, SESSION, STRANGE, FakeDesk
 
 ACTIONS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/desk/state", {"state": "ready"}),
-    ("/desk/s-1/accept", {"channel": "voice"}),
-    ("/desk/s-1/decline", {"channel": "sms"}),
+    ("/desk/accept", {"offer": "s-1/voice"}),
+    ("/desk/decline", {"offer": "s-1/sms"}),
     ("/desk/s-1/say", {"body": "Hello"}),
     ("/desk/s-1/hang-up", {}),
     ("/desk/s-1/end-chat", {}),
@@ -110,8 +110,8 @@ async def test_what_is_not_theirs_is_refused_in_words(client: Client, sign_in: S
     [
         ("/desk/state", {"state": "ready"}, ("set_state", "ana", "ready", None)),
         ("/desk/state", {"state": "not_ready", "reason": "Lunch"}, ("set_state", "ana", "not_ready", "Lunch")),
-        ("/desk/s-1/accept", {"channel": "sms"}, ("accept", "ana", "s-1", "sms")),
-        ("/desk/s-1/decline", {"channel": "voice"}, ("decline", "ana", "s-1", "voice")),
+        ("/desk/accept", {"offer": "s-1/sms"}, ("accept", "ana", "s-1", "sms")),
+        ("/desk/decline", {"offer": "s-1/voice"}, ("decline", "ana", "s-1", "voice")),
         ("/desk/s-1/say", {"body": " Hello\r\nthere ", "preset": ""}, ("say", "ana", "s-1", "Hello\nthere", None)),
         ("/desk/s-1/say", {"body": "Hello", "preset": "p"}, ("say", "ana", "s-1", "Hello", "p")),
         ("/desk/s-1/hang-up", {}, ("hang_up", "ana", "s-1")),

@@ -72,6 +72,13 @@
     if (event.target.id === "body" && preset && event.target.value !== preset.dataset.text) preset.value = "";
   });
 
+  /* --- offers: which one is accepted or declined; the form sends it ------------------------------------------------ */
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".offer button[form]");
+    if (button) button.form.elements.offer.value = button.value;
+  });
+
   /* --- the composer ----------------------------------------------------------------------------------------------- */
 
   let submitted = "";
@@ -107,10 +114,6 @@
     one("#composer [name=preset]").value = "";
     body.dispatchEvent(new Event("input", { bubbles: true }));
     body.focus();
-  });
-
-  document.addEventListener("note-kept", () => {
-    for (const note of all("#wrap-up [data-draft]")) sessionStorage.removeItem(draftKey(note));
   });
 
   /* --- the timeline stays at its end unless the agent has scrolled away --------------------------------------------- */
@@ -155,6 +158,7 @@
     const state = one("#composer-state");
     const fields = one("#composer fieldset");
     if (state && fields) fields.disabled = state.dataset.open !== "yes";
+    if (session && !one("#note")) sessionStorage.removeItem(`sidetone draft note ${session}`); // it has been saved
     localTimes(document);
     tickTock();
     restoreDrafts();
@@ -183,6 +187,17 @@
   }).observe(document.body, { childList: true, subtree: true });
 
   /* --- the connection ------------------------------------------------------------------------------------------------ */
+
+  // Closing a socket that is still being opened makes the browser complain; an agent who walks the list does that often.
+  htmx.createWebSocket = (address) => {
+    const socket = new WebSocket(address);
+    const close = socket.close.bind(socket);
+    socket.close = (...reason) => {
+      if (socket.readyState === WebSocket.CONNECTING) socket.addEventListener("open", () => close(...reason));
+      else close(...reason);
+    };
+    return socket;
+  };
 
   const SIGNED_OUT = 4401;
   const lost = new Set();
