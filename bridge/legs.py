@@ -73,7 +73,6 @@ CALL: Mapping[CallState, Mapping[Kind, CallState]] = _table(
             e.OfferLapsed: CallState.QUEUED,
             e.AgentAccepted: CallState.CONNECTING,
             e.LeaveQueue: CallState.IN_FLOW,
-            e.HangUp: CallState.ENDING,
             e.CallEnded: CallState.ENDED,
             e.ProcessRestarted: CallState.ENDED,
         },
@@ -94,7 +93,6 @@ CALL: Mapping[CallState, Mapping[Kind, CallState]] = _table(
             e.AudioConnected: CallState.CONNECTED,
             e.AgentHungUp: CallState.CONNECTED,
             e.AgentLegEnded: CallState.IN_FLOW,
-            e.HangUp: CallState.ENDING,
             e.CallEnded: CallState.ENDED,
             e.ProcessRestarted: CallState.ENDED,
         },
@@ -114,7 +112,6 @@ TEXT: Mapping[TextLeg, Mapping[Kind, TextLeg]] = _table(
         TextLeg.NONE: {
             e.SendText: TextLeg.OPEN,
             e.TextArrived: TextLeg.OPEN,
-            o.OpenText: TextLeg.INVITED,
             e.OptOut: TextLeg.OPTED_OUT,
         },
         TextLeg.OPEN: {
@@ -141,7 +138,6 @@ TEXT: Mapping[TextLeg, Mapping[Kind, TextLeg]] = _table(
             e.OfferLapsed: TextLeg.QUEUED,
             e.AgentAccepted: TextLeg.CHATTING,
             e.ProcessRestarted: TextLeg.QUEUED,
-            e.LeaveQueue: TextLeg.CLOSED,
             e.OptOut: TextLeg.OPTED_OUT,
         },
         TextLeg.CHATTING: {

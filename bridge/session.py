@@ -345,6 +345,12 @@ class Session:
         self._release(state.agent, "voice", wrap_up=wrap_up, now=now)
         state.agent = state.agent_leg = None
         if wrap_up:
+            self._place_used()
+
+    def _place_used(self) -> None:
+        """What comes after being served is a new place in line, unless the other leg still has this one."""
+        state = self.state
+        if state.call not in {CallState.QUEUED, CallState.CONNECTING} and state.text not in {TextLeg.QUEUED, TextLeg.CHATTING}:
             state.since = None
 
     def _release(self, agent: e.AgentId, channel: e.Channel, *, wrap_up: bool, now: float) -> None:
@@ -505,19 +511,21 @@ class Session:
             self._release(agent, "sms", wrap_up=True, now=now)
         self._move_text(e.AgentEndedChat)
         self._record("chat.ended", by=by, name=self._name(agent))
-        state.chat_agent = state.since = None
+        state.chat_agent = None
         state.timers.pop("text", None)
+        self._place_used()
 
     def _text_timed_out(self, now: float) -> None:
         state = self.state
         if self._nobody_left(now):
             return
-        state.since, state.unanswered = None, False
+        state.unanswered = False
         if state.chat_agent is not None:
             self._release(state.chat_agent, "sms", wrap_up=False, now=now)
             state.chat_agent = None
         self._record("chat.ended", by="timeout", name=None)
         self._move_text(e.CloseSession)
+        self._place_used()
 
     def _agent_lost(self, event: e.AgentLost) -> None:
         """The agent's desk is gone: the chat goes back to the place it had."""
@@ -747,7 +755,7 @@ class Session:
 
     def _invite(self, output: o.OpenText, now: float) -> None:
         state = self.state
-        if o.OpenText not in TEXT[state.text] or state.customer is None:
+        if state.text not in {TextLeg.NONE, TextLeg.OPEN, TextLeg.INVITED} or state.customer is None:
             self._unsent.append(output.ref)
             return
         state.desk, state.since = e.QueueId(output.desk), output.since

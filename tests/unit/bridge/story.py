@@ -5,9 +5,11 @@ every step the rules that hold in any story are looked at (`Story.check`).
 """
 
 import copy
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +19,7 @@ from bridge import events as e
 from bridge.legs import CALL, LIVE, TEXT, CallState, Kind, TextLeg
 from bridge.session import Limits, Session, State
 from ivr_flows.facts import Desk, Ewt, Facts, Hours
-from ivr_flows.loader import load_flow
+from ivr_flows.loader import PROMPTS, load_flow
 from ivr_flows.model import Flow
 
 OURS, CALLER = "+15550100200", "+15550100123"
@@ -48,6 +50,19 @@ Arrow = tuple[CallState | TextLeg, Kind, CallState | TextLeg]
 def support() -> Flow:
     """The packaged flow."""
     return load_flow(Path(ivr_flows.__file__).parent / "flows" / "support.yaml")
+
+
+@cache
+def flow_of(states: str) -> Flow:
+    """The flow with these states; it begins in `first` and has the packaged prompts."""
+    head = (
+        'flow: told\nnumbers: ["+15550100200"]\nlanguages: {default: en, available: [en]}\nprompts: support\n'
+        "hours: support_hours\nstart: first\nstates:\n"
+    )
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "told.yaml"
+        path.write_text(head + textwrap.indent(textwrap.dedent(states), "  "), encoding="utf-8")
+        return load_flow(path, prompts=PROMPTS)
 
 
 def words(key: str, language: str) -> str:

@@ -1,0 +1,219 @@
+"""Whatever happens, in whatever order: refused with nothing changed, or taken along the tables."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge import events as e
+from bridge.legs import CALL, TEXT, CallState, Kind, TextLeg
+from bridge.session import UnexpectedEvent
+from tests.unit.bridge.story import ANN, BEN, LEG, Arrow, Story, flow_of, support
+
+WAKE = "wake"
+NAMES = (
+    "arrive", "press 1", "press 2", "press 9", "press #", "heard", "cut", "verdict yes", "verdict no", "offered voice",
+    "lapsed voice", "accepted voice", "answered", "stale answered", "failed", "audio", "agent leg ended", "agent hung up",
+    "call ended", "text", "photo", "stop", "start", "help", "stop answered", "accepted text", "rejected", "opted out there",
+    "delivered", "undelivered", "old delivered", "ann says", "ben says", "offered sms", "lapsed sms", "accepted sms",
+    "accepted sms by ben", "chat ended", "lost", "ben lost", "note", "restart", WAKE,
+)  # fmt: skip
+"""Everything that can be tried."""
+
+
+def event(name: str, story: Story) -> e.AnyEvent:
+    """What *name* means in this story now."""
+    state = story.state
+    agent_leg = state.agent_leg or e.LegId("nobody")
+    plays = story.all(e.PlayPrompts)
+    play = plays[-1].play if plays else 1
+    asked = story.all(e.DecideOffer)
+    request = asked[-1].request if asked else 1
+    sent = [text.message for text in story.all(e.SendText)]
+    first, last = (sent[0], sent[-1]) if sent else (e.MessageId("none"), e.MessageId("none"))
+    kind: e.OfferKind = asked[-1].kind if asked else "hold"
+    events: dict[str, e.AnyEvent] = {
+        "arrive": e.CallArrived(LEG, "loopback", state.customer, state.our_number),
+        "press 1": e.DigitsReceived(LEG, "1"),
+        "press 2": e.DigitsReceived(LEG, "2"),
+        "press 9": e.DigitsReceived(LEG, "9"),
+        "press #": e.DigitsReceived(LEG, "#"),
+        "heard": e.PromptFinished(LEG, play, completed=True, heard=2.0),
+        "cut": e.PromptFinished(LEG, play, completed=False, heard=0.5),
+        "verdict yes": e.OfferDecided(request, kind, True, "offer", {}),
+        "verdict no": e.OfferDecided(request, kind, False, "below_threshold", {}),
+        "offered voice": e.AgentOffered(ANN, "voice"),
+        "lapsed voice": e.OfferLapsed(ANN, "voice", "ring_timeout"),
+        "accepted voice": e.AgentAccepted(ANN, "Ann", "voice", "sip:ann@127.0.0.1"),
+        "answered": e.AgentLegAnswered(LEG, agent_leg),
+        "stale answered": e.AgentLegAnswered(LEG, e.LegId("leg/agent0")),
+        "failed": e.AgentLegFailed(LEG, agent_leg, 486, "Busy Here"),
+        "audio": e.AudioConnected(LEG, agent_leg),
+        "agent leg ended": e.AgentLegEnded(LEG, agent_leg, "agent"),
+        "agent hung up": e.AgentHungUp(ANN),
+        "call ended": e.CallEnded(LEG, "caller", "bye"),
+        "text": story.arrival("hello"),
+        "photo": story.arrival("", photos=1),
+        "stop": story.arrival("STOP", keyword="stop"),
+        "start": story.arrival("START", keyword="start"),
+        "help": story.arrival("HELP", keyword="help"),
+        "stop answered": story.arrival("STOP", keyword="stop", provider_answers=True),
+        "accepted text": e.TextAccepted(last, e.ProviderRef("x"), 1),
+        "rejected": e.TextRejected(last, "bad_address", "21211", "no such number"),
+        "opted out there": e.TextRejected(last, "opted_out", "21610", "opted out"),
+        "delivered": e.TextReported(last, "delivered"),
+        "undelivered": e.TextReported(last, "undelivered", "30003"),
+        "old delivered": e.TextReported(first, "delivered"),
+        "ann says": e.AgentSaid(ANN, "Good morning"),
+        "ben says": e.AgentSaid(BEN, "Good evening"),
+        "offered sms": e.AgentOffered(ANN, "sms"),
+        "lapsed sms": e.OfferLapsed(ANN, "sms", "declined"),
+        "accepted sms": e.AgentAccepted(ANN, "Ann", "sms"),
+        "accepted sms by ben": e.AgentAccepted(BEN, "Ben", "sms"),
+        "chat ended": e.AgentEndedChat(ANN),
+        "lost": e.AgentLost(ANN),
+        "ben lost": e.AgentLost(BEN),
+        "note": e.WrapUpNoted(ANN, "done", "Solved"),
+        "restart": e.ProcessRestarted(),
+    }
+    return events[name]
+
+
+def attempt(story: Story, name: str) -> e.AnyEvent | None:
+    """Try it; returns the event if it was taken. A refusal changes nothing (`Story.check` looks at the rest)."""
+    if name == WAKE:
+        if story.session.wake_at is not None:
+            story.wait(max(0.0, story.session.wake_at - story.now))
+        return None
+    what, before = event(name, story), story.saved()
+    try:
+        story.tell(what)
+    except UnexpectedEvent:
+        assert story.saved() == before
+        return None
+    return what
+
+
+PREFIXES: tuple[tuple[str, ...], ...] = (
+    (),
+    ("arrive",),
+    ("arrive", "press 1", "press 2", "verdict yes", "press 1"),
+    ("arrive", "press 1", "press 2", "verdict yes", "press 1", "heard", "undelivered", "heard"),
+    ("arrive", "press 1", "press 2", "verdict no"),
+    ("arrive", "press 1", "press 2", "verdict no", WAKE, "heard", WAKE, "verdict yes", "press 1"),
+    ("arrive", "press 1", "press 2", "verdict no", "accepted voice", "answered", "ann says"),
+    ("text", "accepted sms"),
+)
+"""Where the random part of a story begins, so that it gets far."""
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(PREFIXES),
+    st.lists(st.sampled_from(NAMES), max_size=25),
+    st.sampled_from(["+15550100123", None]),
+    st.sampled_from(["support_sms", None]),
+)
+def test_in_any_order_a_refusal_changes_nothing_and_the_rest_follows_the_tables(
+    prefix: tuple[str, ...], names: list[str], customer: str | None, desk: str | None
+) -> None:
+    """Any events: no crash, no text to one who opted out, lines and agents balanced, nothing done to an ended leg."""
+    story = Story(flow=support(), customer=customer, desk=desk)
+    for name in (*prefix, *names):
+        if customer is None and name != WAKE and isinstance(event(name, story), e.TextArrived):
+            continue  # a text tells its number, so it cannot come to this session
+        attempt(story, name)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(PREFIXES), st.lists(st.sampled_from(NAMES), max_size=15))
+def test_left_alone_every_session_ends(prefix: tuple[str, ...], names: list[str]) -> None:
+    """Whatever happened: when the call is over, the line has taken its turn and nobody writes, the session closes."""
+    story = Story(flow=support())
+    for name in (*prefix, *names):
+        attempt(story, name)
+    attempt(story, "call ended")
+    for _ in range(3):
+        story.wait(1e6)
+        for name in ("accepted sms", "chat ended", "lost", "note"):
+            attempt(story, name)
+    if story.state.call is CallState.NONE and not story.told:
+        return  # nothing ever happened
+    assert story.closed()
+
+
+TWO_INVITATIONS = """
+first:
+  - answer
+  - sms.open: {desk: support_sms, text: text_hello, say: look_at_your_phone, within: 25s, apology: text_failed, failed: again}
+  - goto: again
+again:
+  - sms.open: {desk: support_sms, text: text_hello, say: look_at_your_phone, within: 25s, apology: text_failed, failed: over}
+  - goto: over
+over:
+  - hangup: over
+"""
+
+
+def explore() -> set[Arrow]:
+    """Walk from state to state with every event until nothing new turns up; every arrow that was walked."""
+    arrows: set[Arrow] = set()
+    seen: set[tuple[object, ...]] = set()
+    todo = [
+        Story(flow=support()),
+        Story(flow=None),
+        Story(flow=support(), text=TextLeg.OPTED_OUT),
+        Story(flow=flow_of(TWO_INVITATIONS)),
+        # A flow that looks something up before it answers is not written yet; the leg rings as long.
+        Story(flow=support(), call=CallState.RINGING, leg=LEG),
+    ]
+    for prefix in PREFIXES:
+        story = Story(flow=support())
+        for name in prefix:
+            attempt(story, name)
+        todo.append(story)
+    while todo:
+        story = todo.pop(0)
+        arrows |= story.arrows
+        if _key(story) in seen:
+            continue
+        seen.add(_key(story))
+        for name in NAMES:
+            other = story.fork()
+            call, text = other.call(), other.texting()
+            what = attempt(other, name)
+            if what is not None and other.call() is call and CALL[call].get(type(what)) is call:
+                arrows.add((call, type(what), call))
+            if what is not None and other.texting() is text and TEXT[text].get(type(what)) is text:
+                arrows.add((text, type(what), text))
+            todo.append(other)
+    return arrows
+
+
+def _key(story: Story) -> tuple[object, ...]:
+    """Two stories with the same key are taken for the same."""
+    state, run = story.state, story.session._run
+    wait = None if run is None else (run._memory.state, type(run.wait), getattr(run.wait, "delivered", None))
+    once = (bool(state.wrapping), state.unanswered, state.asked, state.desk, state.introduced, story.flow and story.flow.name)
+    return (state.call, state.text, wait, state.agent, state.chat_agent, story.closed(), once)
+
+
+def test_every_arrow_of_the_tables_is_walked_and_no_other() -> None:
+    """The tables (and the diagram drawn from them) say what really happens: nothing is missing, nothing is made up."""
+    walked = explore()
+    tables: set[tuple[object, Kind, object]] = set()
+    for state, row in CALL.items():
+        tables |= {(state, kind, then) for kind, then in row.items()}
+    for leg, moves in TEXT.items():
+        tables |= {(leg, kind, then) for kind, then in moves.items()}
+    missing = {f"{leg} --{kind.__name__}--> {then}" for leg, kind, then in tables - walked}
+    made_up = {f"{leg} --{kind.__name__}--> {then}" for leg, kind, then in walked - tables}
+    assert (sorted(missing), sorted(made_up)) == ([], [])
+
+
+def test_a_refusal_says_why() -> None:
+    """The words name the event and the state it cannot happen in."""
+    story = Story(flow=support())
+    with pytest.raises(UnexpectedEvent, match="DigitsReceived on a call leg that is none"):
+        story.press("1")
+    with pytest.raises(UnexpectedEvent, match="AgentOffered on a text leg that is none"):
+        story.agent_chats()
