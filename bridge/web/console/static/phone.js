@@ -6,6 +6,11 @@
   const called = one("#called");
   const bench = one(".bench");
 
+  function dialled() {
+    const digits = called.value.replace(/[^+\d]/g, "");
+    return digits && !digits.startsWith("+") ? `+${digits}` : digits; // whole numbers only, as on a mobile phone
+  }
+
   /* --- the line ---------------------------------------------------------------------------------------------------- */
 
   let socket = null;
@@ -172,7 +177,7 @@
 
   function toggleHook() {
     if (call) return send({ do: "hang_up" });
-    const number = called.value.replace(/[^+\d]/g, "");
+    const number = dialled();
     if (!number) return called.focus();
     call = { since: null };
     one("#keys").textContent = "";
@@ -226,8 +231,7 @@
   let unread = 0;
 
   function showThread() {
-    const other = called.value.replace(/[^+\d]/g, "");
-    one("#texts-with").textContent = other || "nobody";
+    one("#texts-with").textContent = dialled() || "nobody";
     if (shown === mine.value || document.body.dataset.sms === "no" || socket?.readyState !== WebSocket.OPEN) return;
     shown = mine.value;
     one("#thread").replaceChildren();
@@ -300,7 +304,7 @@
     if (!body && !file) return words.focus();
     const picture = file ? { name: file.name, type: file.type, data: await asBase64(file) } : null;
     if (socket.readyState !== WebSocket.OPEN) return say("The server cannot be reached just now. Your words are still here.");
-    send({ do: "text", sender: mine.value, to: called.value.replace(/[^+\d]/g, ""), body, picture });
+    send({ do: "text", sender: mine.value, to: dialled(), body, picture });
     words.value = "";
     attach(null);
     words.focus();
