@@ -204,8 +204,9 @@ class Session:
             case e.AgentLegEnded():
                 self._agent_leg_ended(event, facts, now)
             case e.AgentHungUp():
-                if self.state.leg and self.state.agent_leg:
-                    self._out.append(e.DropAgent(self.state.leg, self.state.agent_leg))
+                assert self.state.leg is not None
+                assert self.state.agent_leg is not None
+                self._out.append(e.DropAgent(self.state.leg, self.state.agent_leg))
             case e.CallEnded():
                 self._call_ended(event.by, event.cause, facts, now)
             case e.TextArrived():
@@ -224,7 +225,7 @@ class Session:
                 self._wrap_up_noted(event, now)
             case e.AgentLost():
                 self._agent_lost(event)
-            case e.ProcessRestarted():
+            case e.ProcessRestarted():  # pragma: no branch  # there is no other event
                 self._restarted(facts, now)
         self._settle(now)
         return self._out
@@ -240,12 +241,11 @@ class Session:
             if timers.get(name, now + 1.0) > now:
                 continue  # what was due earlier has moved it
             del timers[name]
-            match name:
-                case "wrap_up":
-                    self.state.wrapping = []
-                    self._nobody_left(now)
-                case "text":
-                    self._text_timed_out(now)
+            if name == "wrap_up":
+                self.state.wrapping = []
+                self._nobody_left(now)
+            else:
+                self._text_timed_out(now)
         self._settle(now)
         return self._out
 
@@ -325,8 +325,8 @@ class Session:
         state = self.state
         self._move_call(e.AgentLegFailed)
         self._record("agent.unreachable", name=self._name(state.agent), status=event.status, reason=event.reason)
-        if state.agent is not None:
-            self._out.append(e.ReleaseAgent(state.agent, "voice", wrap_up=False))
+        assert state.agent is not None
+        self._out.append(e.ReleaseAgent(state.agent, "voice", wrap_up=False))
         state.agent = state.agent_leg = None
         assert state.queue is not None
         assert state.since is not None
@@ -507,8 +507,8 @@ class Session:
     def _chat_ended(self, by: str, now: float) -> None:
         state = self.state
         agent = state.chat_agent
-        if agent is not None:
-            self._release(agent, "sms", wrap_up=True, now=now)
+        assert agent is not None
+        self._release(agent, "sms", wrap_up=True, now=now)
         self._move_text(e.AgentEndedChat)
         self._record("chat.ended", by=by, name=self._name(agent))
         state.chat_agent = None
@@ -651,8 +651,8 @@ class Session:
                 self._record("offer.made", kind=output.kind, prompt=output.prompt, words=output.words)
             case o.OfferAnswered():
                 self._record("offer.answered", kind=output.kind, answer=output.answer, digit=output.digit)
-                if state.queue is not None:
-                    self._out.append(e.ReportOffer(state.queue, output.answer == "accepted"))
+                assert state.queue is not None
+                self._out.append(e.ReportOffer(state.queue, output.answer == "accepted"))
             case o.ConsentGiven():
                 self._consent(output)
             case o.SendText():
@@ -682,8 +682,6 @@ class Session:
             case o.Ended():
                 self._run = None
                 self._record("flow.ended", reason=output.reason)
-                if state.call in LIVE:
-                    self._hang_up(output.reason)
             case o.Trace():
                 self._record(
                     "flow.trace",
@@ -713,8 +711,6 @@ class Session:
 
     def _join_voice(self, output: o.JoinQueue, now: float) -> None:
         state = self.state
-        if state.call is not CallState.IN_FLOW:
-            return
         self._move_call(e.JoinQueue)
         state.queue, state.since, state.whisper = e.QueueId(output.queue), output.since, output.whisper
         state.priority, state.skills = output.priority, output.skills

@@ -7,7 +7,7 @@ import pytest
 from bridge import events as e
 from bridge.legs import CallState, TextLeg
 from bridge.session import UnexpectedEvent
-from tests.unit.bridge.story import ANN, BEN, LEG, LIMITS, OURS, Story, support
+from tests.unit.bridge.story import ANN, BEN, LEG, LIMITS, OURS, Story, flow_of, support
 
 
 def connected(**state: Any) -> Story:
@@ -297,3 +297,44 @@ def test_after_the_end_only_reports_and_notes_are_taken(story: Story) -> None:
     assert story.saved() == before
     story.delivered()
     assert not story.news
+
+
+def test_a_flow_may_refuse_a_call_without_answering_it() -> None:
+    """RFC 3261 section 21.6.2: 603, and nothing was answered."""
+    story = Story(flow=flow_of("first:\n  - hangup: no_thanks\n"))
+    story.dial()
+    assert story.new(e.RefuseCall) == [e.RefuseCall(LEG, 603)]
+    assert story.closed()
+
+
+def test_a_flow_that_comes_back_to_its_answer_goes_on() -> None:
+    """A menu may lead back to the beginning: the call is answered once."""
+    story = Story(flow=flow_of(ROUND))
+    story.dial()
+    story.press("9")
+    story.press("9")
+    assert story.all(e.AnswerCall) == [e.AnswerCall(LEG)]
+    assert story.call() is CallState.IN_FLOW
+
+
+def test_the_session_ends_when_the_last_of_several_agents_is_through() -> None:
+    """One writes up the call, another the chat that followed; each note counts."""
+    story = connected()
+    hung_up(story).text("one more question")
+    story.tell(e.WrapUpNoted(BEN, "only looking", None))
+    assert story.texting() is TextLeg.OPEN
+    story.tell(e.WrapUpNoted(ANN, "", None))
+    story.agent_chats(BEN)
+    story.tell(e.AgentEndedChat(BEN))
+    assert not story.closed()
+    story.tell(e.WrapUpNoted(BEN, "", None))
+    assert story.closed()
+
+
+ROUND = """
+first:
+  - answer
+  - menu: {prompt: main_menu, keys: {"9": first}, no_input: {prompts: [], goto: last}, no_match: {prompts: [], goto: last}}
+last:
+  - hangup: done
+"""
