@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sys
+import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,12 +65,16 @@ def demo(
     by_machine: Annotated[bool, typer.Option("--headless", help="Play the three stories by machine and check them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --headless: end with a JSON summary.")] = False,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings; default: the packaged demo.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep what happens in the data folder, and begin with it.")] = False,
 ) -> None:
     """Bring up everything on this machine, with a demo flow and simulated agents, and say where to look and dial."""
     settings = settings_from(config or demonstration.packaged_settings())
     set_up_logs(settings.log, settings.log_level)
     if not by_machine:
-        raise typer.Exit(_run(demonstration.interactive(settings, out)))
+        with tempfile.TemporaryDirectory(prefix="sidetone-") as fresh:
+            stage = settings if keep else settings.model_copy(update={"data": Path(fresh)})
+            status = _run(demonstration.interactive(stage, out))
+        raise typer.Exit(status)
     progress = err if as_json else out
     raise typer.Exit(_run(_headless(settings, progress, as_json=as_json)))
 

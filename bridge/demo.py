@@ -243,16 +243,18 @@ def _welcome(server: Running) -> Panel:
     lines = [
         "[bold]Sidetone is up.[/] Everything runs here; nothing leaves this machine.",
         "",
-        f"Phone    {server.web_url}/phone   dial, press keys, read the texts",
-        f"Desk     {server.web_url}/        sign in as [bold]agent[/], password [bold]demo[/]",
-        "                                  (or as ana or ben, the simulated agents)",
+        f"Phone    {server.web_url}/phone  dial, press keys, read the texts",
+        f"Desk     {server.web_url}/       sign in: [bold]agent[/], password [bold]demo[/]",
+        "                                (or ana, ben: the simulated agents)",
         f"SIP      sip:{OUR_NUMBER}@{server.sip_address}",
         "",
-        "The lines are busy at first, so the call is offered a text: press 1 to go on",
-        "by text, 2 to wait. Who waits is asked again, and reached after a minute.",
-        "Keys here: [bold]b[/] lines busy, [bold]f[/] lines free (then Enter). Ctrl-C ends.",
+        "The lines are busy at first, so a call is offered a text: press 1 to go on",
+        "by text, 2 to wait. Who waits is asked again, and is reached in a minute.",
+        "Or be the agent: sign in at the desk, get ready, dial, and accept.",
+        "",
+        "Keys: [bold]b[/] lines busy, [bold]f[/] lines free (then Enter). Ctrl-C ends.",
     ]
-    return Panel("\n".join(lines), width=78)
+    return Panel("\n".join(lines), width=80)
 
 
 async def _busy_lines(server: Running, crowd: Crowd) -> None:

@@ -190,6 +190,7 @@ class Desk:
         if not outputs:
             raise DeskRefusedError("Too late: this no longer rings at your desk.")
         self._runner.follow(outputs)
+        await self._runner.settled(session)
 
     async def decline(self, agent: e.AgentId, session: e.SessionId, channel: e.Channel) -> None:
         """Let the next agent have it."""
@@ -387,18 +388,23 @@ def _summary(state: State) -> str:
     return "; ".join(part for part in parts if part) or ("Text" if state.call is CallState.NONE else "Call")
 
 
+LANGUAGES = {"en": "English", "fr": "French", "es": "Spanish"}
+
+
 def _card(state: State, now: float) -> dict[str, str]:
-    card = {"Language": state.language}
+    """What the agent should know at a glance; nothing twice."""
+    card = {"Language": LANGUAGES.get(state.language, state.language)}
     if state.path:
         card["Menu"] = " > ".join(word.replace("_", " ") for word in state.path)
-    if state.whisper:
-        card["Note"] = state.whisper
     waiting = state.call is CallState.QUEUED or state.text is TextLeg.QUEUED
     if state.since is not None and waiting:
         card["Waiting"] = f"{int(now - state.since)} s"
+    told = {"language", "menu_path", "place_in_line", "topic" if state.path else ""}
     for name, value in state.card.items():
-        if isinstance(value, str | int | float | bool) and name != "language":
-            card[name.replace("_", " ").capitalize()] = str(value)
+        if isinstance(value, str | int | float | bool) and name not in told and value != "":
+            card[name.replace("_", " ").capitalize()] = f"{value:g}" if isinstance(value, float) else str(value)
+    if state.whisper and state.whisper not in card.values():
+        card["Note"] = state.whisper
     return card
 
 

@@ -6,6 +6,7 @@ event is told. Nothing leaves the process for a state that was not saved.
 """
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -88,7 +89,7 @@ class LiveSession:
         self.saved = saved
         """The state as the journal has it; None before the first commit."""
         self.ticks: dict[e.MessageId, TextState] = {}
-        self.inbox: asyncio.Queue[tuple[e.AnyEvent, asyncio.Future[None] | None]] = asyncio.Queue()
+        self.inbox: asyncio.Queue[tuple[e.AnyEvent | None, asyncio.Future[None] | None]] = asyncio.Queue()
         self.touched_at = session.state.opened_at
         self.asked: set[e.OfferKind] = set()
         """Offers this customer has heard in this session."""
@@ -314,6 +315,15 @@ class Runner:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         live.inbox.put_nowait((event, done))
         await done
+
+    async def settled(self, session: e.SessionId) -> None:
+        """Wait until everything posted to a session so far has been dealt with."""
+        live = self._live.get(session)
+        if live is not None:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            live.inbox.put_nowait((None, done))
+            with contextlib.suppress(UnexpectedEvent):
+                await done
 
     # --- texts
 
