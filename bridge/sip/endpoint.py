@@ -461,7 +461,8 @@ class SipEndpoint:
             if request.method != "ACK" or exchange.machine.state is not State.ACCEPTED:
                 return
         if request.method == "ACK":
-            self._receive_ack(request, now)
+            # Some phones (pyVoIP is one) invent a To tag for their ACK, but repeat the branch of the INVITE.
+            self._receive_ack(request, exchange.call if exchange is not None else self._dialog_of(request), now)
             return
         kind = Kind.INVITE_SERVER if request.method == "INVITE" else Kind.NON_INVITE_SERVER
         exchange = _Exchange(key, Transaction(kind, now=now, timers=self.config.timers), request, reply_to)
@@ -576,8 +577,7 @@ class SipEndpoint:
             self._respond(target, target.request.reply(487, to_tag=call.tag), now)
             self._end(call, "cancel", 487, "Request Terminated")
 
-    def _receive_ack(self, request: Request, now: float) -> None:
-        call = self._dialog_of(request)
+    def _receive_ack(self, request: Request, call: _Call | None, now: float) -> None:
         if call is None or call.answer is None:
             return
         call.answer = call.resend_at = call.give_up_at = None

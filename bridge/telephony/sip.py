@@ -83,6 +83,8 @@ class SipConfig(msgspec.Struct, frozen=True):
     """Calls at one time; one more is refused with 503."""
     retry_after: int = 10
     """Seconds told to whoever is refused with 503."""
+    country_code: str | None = None
+    """Put before numbers that trunks send in national form, for example `1` or `44`; None leaves those as they are."""
 
 
 class SipStats(msgspec.Struct, frozen=True):
@@ -281,7 +283,7 @@ class SipCallProvider:
         liking = leg.audio.negotiated.codec if leg.audio.negotiated else self._codecs[0]
         codecs = tuple(sorted(self._codecs, key=lambda codec: codec is not liking))
         local = sdp.LocalAudio(self._sip.address[0], audio.port, codecs, session_id=self._count)
-        caller = caller_number(leg.invite.request) or "anonymous"
+        caller = caller_number(leg.invite.request, self.config.country_code) or "anonymous"
         sender = f'"{caller}" <sip:{caller}@{self._sip.address[0]}>'
         ref = self._sip.core.invite(target, sdp.offer(local), self._sip.now, sender=sender, destination=destination)
         agent = _AgentLeg(command.agent_leg, ref, audio, leg)
@@ -353,7 +355,7 @@ class SipCallProvider:
         busy = [("retry-after", str(self.config.retry_after))]
         try:
             negotiated = None if event.offer is None else sdp.choose(event.offer, self._codecs)
-            called = called_number(event.request)
+            called = called_number(event.request, self.config.country_code)
             if len(self._callers) >= self.config.max_calls:
                 core.refuse(event.call, 503, now, headers=busy)
                 return
@@ -377,7 +379,8 @@ class SipCallProvider:
         audio.on_played = partial(self._played, leg)
         self._callers[leg.id] = leg
         self._legs[event.call] = leg
-        self._report(leg, CallArrived(leg.id, self.name, caller_number(event.request), called))
+        caller = caller_number(event.request, self.config.country_code)
+        self._report(leg, CallArrived(leg.id, self.name, caller, called))
 
     def _confirmed(self, leg: _CallerLeg, answer: sdp.SessionDescription | None) -> None:
         leg.confirmed = True
@@ -642,8 +645,13 @@ class SipSocket(asyncio.DatagramProtocol):
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def caller_number(request: Request) -> str | None:
-    """Who calls: the asserted identity if there is one (RFC 3325), else From; None when withheld (RFC 3323)."""
+def caller_number(request: Request, country_code: str | None = None) -> str | None:
+    """Who calls: the asserted identity if there is one (RFC 3325), else From.
+
+    Returns:
+        E.164, or the digits as they came when that cannot be made of them; None when the number is withheld (RFC 3323)
+        or the caller gives a name instead.
+    """
     privacy = {word.strip().lower() for value in request.headers.all("privacy") for word in re.split("[;,]", value)}
     if privacy & {"id", "user", "full"}:
         return None
@@ -653,29 +661,35 @@ def caller_number(request: Request) -> str | None:
             uri = SipUri.parse(NameAddr.parse(text).uri)
         except BadMessageError:
             continue
-        if uri.host == "anonymous.invalid" or (uri.user or "anonymous").lower() in {"anonymous", "restricted", "unavailable"}:
-            continue
-        return to_e164(uri.user or "")
+        number = to_e164(uri.user or "", country_code)
+        if uri.host != "anonymous.invalid" and re.fullmatch(r"\+?\d{2,15}", number):
+            return number
     return None
 
 
-def called_number(request: Request) -> str:
+def called_number(request: Request, country_code: str | None = None) -> str:
     """Whom they dialled: the user of the Request-URI.
 
     Raises:
         BadMessageError: it cannot be read.
     """
-    return to_e164(SipUri.parse(request.uri).user or "")
+    return to_e164(SipUri.parse(request.uri).user or "", country_code)
 
 
-def to_e164(user: str) -> str:
-    """A number in E.164 when it looks like an international one (`+`, `00`, or 11 to 15 digits); otherwise as it is."""
+def to_e164(user: str, country_code: str | None = None) -> str:
+    """A number in E.164 when that can be made of it; otherwise as it is.
+
+    International ones begin with `+` or `00` or have 11 to 15 digits. With *country_code*, 7 to 12 digits that may begin
+    with a trunk prefix 0 are national.
+    """
     user = user.partition(";")[0]
     digits = re.sub(r"[\s().-]", "", user)
     if re.fullmatch(r"\+[1-9]\d{6,14}", digits):
         return digits
     if re.fullmatch(r"00[1-9]\d{6,14}", digits):
         return "+" + digits[2:]
+    if country_code is not None and re.fullmatch(r"0[1-9]\d{5,11}|[1-9]\d{6,9}", digits):
+        return f"+{country_code}{digits.removeprefix('0')}"
     if re.fullmatch(r"[1-9]\d{10,14}", digits):
         return "+" + digits
     return user

@@ -634,14 +634,15 @@ def test_an_rfc_2543_caller_is_understood() -> None:
     assert status(end, text("ACK", "sip:x@192.0.2.1", branch="1")) is None
 
 
-def test_an_ack_with_the_branch_of_the_invite_confirms_a_200() -> None:
-    """Many simple callers do it so."""
+@pytest.mark.parametrize("invented", [False, True])
+def test_an_ack_with_the_branch_of_the_invite_confirms_a_200(invented: bool) -> None:
+    """Many simple callers do it so, some with a To tag of their own invention."""
     end = endpoint(SERVER)
     reply(end, text("INVITE", "sip:x@192.0.2.1", "Contact: <sip:a@192.0.2.9:5070>"))
     arrived = the(InviteReceived, end)
     end.answer(arrived.call, SDP, 0.0)
     ((data, _),) = end.datagrams_to_send()
-    tag = parse_message(data).recipient.tag
+    tag = "invented" if invented else parse_message(data).recipient.tag
     end.receive_datagram(text("ACK", "sip:x@192.0.2.1", to=f";tag={tag}"), PHONE, 0.1)
 
     the(CallConfirmed, end)
