@@ -3,10 +3,11 @@
 A text is in the journal before this module hears of it. It is *claimed* (committed as `attempting`) before the provider
 is asked, so a crash leaves it in one of three states: not claimed (send it), settled (done), or claimed without an
 outcome. The last is never sent again on suspicion: the provider is asked what it has, and only a clear "I do not have it"
-puts the text back in line.
+puts the text back in line. Until then nothing else goes to that recipient, or an answer would overtake its question.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
@@ -27,6 +28,8 @@ MOST_AT_ONCE = 32
 MOST_ATTEMPTS = 5
 FIRST_PAUSE = 2.0
 """Seconds before the second attempt of a text that was refused for now; doubled each time."""
+FIRST_LOOK = 0.5
+"""Seconds after which a text of unknown outcome is looked up first; the pause doubles. Finding it ends the wait early."""
 OWED = "owed"
 """Author of the one answer to STOP, START or HELP: the only text that goes to a number that has opted out."""
 
@@ -39,7 +42,7 @@ class Outbox:
         providers: By the name kept with each text.
         settle: Told every outcome.
         clock: Seconds since the epoch.
-        reconcile_after: Age in seconds at which a claimed text without an outcome is looked up.
+        reconcile_after: The longest pause in seconds between two look-ups of a claimed text without an outcome.
     """
 
     def __init__(
@@ -58,8 +61,8 @@ class Outbox:
         self._reconcile_after = reconcile_after
         self._kicked = asyncio.Event()
         self._busy: dict[str, MessageId] = {}
-        self._asked: dict[MessageId, float] = {}
-        """When an unknown outcome was last looked up."""
+        self._looks: dict[MessageId, tuple[float, float]] = {}
+        """When an unknown outcome is looked up next, and the pause after that."""
 
     def kick(self) -> None:
         """There may be something to send."""
@@ -75,27 +78,39 @@ class Outbox:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._kicked.clear()
-                wait = await self._start_due(tasks)
                 try:
+                    wait = await self._start_due(tasks)
+                except Exception:
+                    # The database does not work just now. What has to be sent is in it and waits.
+                    log.exception("outbox.unreadable")
+                    wait = 1.0
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._kicked.wait(), wait)
-                except TimeoutError:
-                    continue
 
     async def _start_due(self, tasks: asyncio.TaskGroup) -> float:
         """Start whatever can be started; returns the seconds until there may be more, unless kicked."""
         now = self._clock()
-        for text in await self._journal.due_outbox(now, 4 * MOST_AT_ONCE):
-            self._start(tasks, text, self._send)
-        soonest = self._reconcile_after
-        for text in await self._journal.attempting():
-            since = max(text.outbox.attempted_at or 0.0, self._asked.get(text.outbox.message, 0.0))
-            remaining = since + self._reconcile_after - now
-            if remaining <= 0:
+        look = await self._journal.outbox_now(now, 4 * MOST_AT_ONCE)
+        soonest = self._reconcile_after if look.next_due is None else min(self._reconcile_after, look.next_due - now)
+        held = set(look.paused)
+        for text in look.unknown:
+            held.add(text.message.recipient)
+            due, _ = self._looks.setdefault(text.outbox.message, (now + FIRST_LOOK, FIRST_LOOK))
+            if due <= now:
                 self._start(tasks, text, self._reconcile)
             else:
-                soonest = min(soonest, remaining)
-        due = await self._journal.next_due(now)
-        return max(0.05, min(soonest, due - now if due is not None else soonest))
+                soonest = min(soonest, due - now)
+        self._looks = {text.outbox.message: self._looks[text.outbox.message] for text in look.unknown}
+        oldest: dict[str, OutboxText] = {}
+        for text in look.due:
+            # The most urgent recipient first, but to each recipient in the order in which the texts were written.
+            known = oldest.setdefault(text.message.recipient, text)
+            if text.outbox.created_at < known.outbox.created_at:
+                oldest[text.message.recipient] = text
+        for recipient, text in oldest.items():
+            if recipient not in held:
+                self._start(tasks, text, self._send)
+        return max(0.05, soonest)
 
     def _start(self, tasks: asyncio.TaskGroup, text: OutboxText, job: Callable[[OutboxText], Awaitable[None]]) -> None:
         recipient = text.message.recipient
@@ -142,11 +157,12 @@ class Outbox:
 
     async def _reconcile(self, text: OutboxText) -> None:
         row, message = text.outbox, text.message
-        self._asked[row.message] = self._clock()
+        _, pause = self._looks.get(row.message, (0.0, FIRST_LOOK))
+        pause = min(2 * pause, self._reconcile_after)
+        self._looks[row.message] = (self._clock() + pause, pause)
         attempted_at = row.attempted_at or row.created_at
         known = await self._journal.known_refs(message.provider, message.recipient, attempted_at - 3600)
         result = await self._providers[message.provider].reconcile(_outbound(text), attempted_at=attempted_at, known_refs=known)
-        log.info("text.reconciled", message=row.message, outcome=type(result).__name__)
         match result:
             case Accepted():
                 await self._accepted(text, result)
@@ -154,7 +170,7 @@ class Outbox:
                 await self._journal.outbox_retry(row.message, self._clock())
             case Unknown():
                 return
-        self._asked.pop(row.message, None)
+        log.info("text.reconciled", message=row.message, outcome=type(result).__name__)
 
     async def _accepted(self, text: OutboxText, result: Accepted) -> None:
         outcome = TextAccepted(text.outbox.message, ProviderRef(result.ref), result.segments)

@@ -122,6 +122,19 @@ class OutboxText(msgspec.Struct, frozen=True):
     message: MessageRow
 
 
+class OutboxNow(msgspec.Struct, frozen=True):
+    """What there is to do about outbound texts, all read at the same instant."""
+
+    due: list[OutboxText]
+    """Pending texts whose time has come, most urgent first, then oldest first. Expired ones are among them."""
+    unknown: list[OutboxText]
+    """Texts that were claimed and never settled: on their way now, or nobody knows whether they went out. Oldest first."""
+    paused: set[str]
+    """Recipients of texts that were refused for now and will be tried again later."""
+    next_due: float | None
+    """When the next pending text comes due; None when none waits."""
+
+
 class ConsentRow(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the consent ledger: who agreed to what, in which words, and how we know."""
 

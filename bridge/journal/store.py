@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Select, Table, delete, desc, select, update
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, desc, func, select, update
 
 from bridge.events import AgentId, MessageId, ProviderRef, SessionId
 from bridge.journal import tables
@@ -21,6 +21,7 @@ from bridge.journal.rows import (
     JournalError,
     MessageRow,
     MessageStep,
+    OutboxNow,
     OutboxRow,
     OutboxText,
     Reply,
@@ -238,23 +239,28 @@ class Journal:
         query = select(table).where(table.c.handled.is_(False)).order_by(table.c.n)
         return await self._read(query, lambda row: _as(InboundRow, row))
 
-    async def due_outbox(self, now: float, limit: int) -> list[OutboxText]:
-        """Pending texts whose time has come, most urgent first, then oldest first. Expired ones are among them."""
-        query = select(_outbox, _message).join(_message, _message.c.id == _outbox.c.message)
-        query = query.where(_outbox.c.state == "pending", _outbox.c.due_at <= now)
-        return await self._outbox_texts(query.order_by(_outbox.c.priority, _outbox.c.created_at, _outbox.c.n).limit(limit))
-
-    async def next_due(self, now: float) -> float | None:
-        """When the next pending text after *now* comes due; None when none waits."""
-        query = select(_outbox.c.due_at).where(_outbox.c.state == "pending", _outbox.c.due_at > now)
-        return await self._first(query.order_by(_outbox.c.due_at).limit(1), lambda row: float(row["due_at"]))
-
-    async def attempting(self) -> list[OutboxText]:
-        """Texts that were claimed and never settled: after a restart nobody knows whether they went out."""
-        query = select(_outbox, _message).join(_message, _message.c.id == _outbox.c.message)
-        return await self._outbox_texts(
-            query.where(_outbox.c.state == "attempting").order_by(_outbox.c.attempted_at, _outbox.c.n)
+    async def outbox_now(self, now: float, limit: int) -> OutboxNow:
+        """What there is to do about outbound texts; at most *limit* of those that are due."""
+        texts = select(_outbox, _message).join(_message, _message.c.id == _outbox.c.message)
+        pending = _outbox.c.state == "pending"
+        due = texts.where(pending, _outbox.c.due_at <= now).order_by(_outbox.c.priority, _outbox.c.created_at, _outbox.c.n)
+        unknown = texts.where(_outbox.c.state == "attempting").order_by(_outbox.c.attempted_at, _outbox.c.n)
+        paused = (
+            select(_message.c.recipient)
+            .join(_outbox, _message.c.id == _outbox.c.message)
+            .where(pending, _outbox.c.due_at > now, _outbox.c.attempts > 0)
         )
+        later = select(func.min(_outbox.c.due_at)).where(pending, _outbox.c.due_at > now)
+
+        def read(connection: Connection) -> OutboxNow:
+            return OutboxNow(
+                due=[_as_outbox_text(row) for row in connection.execute(due.limit(limit)).mappings()],
+                unknown=[_as_outbox_text(row) for row in connection.execute(unknown).mappings()],
+                paused=set(connection.execute(paused).scalars()),
+                next_due=connection.execute(later).scalar(),
+            )
+
+        return await self._readers.run(read)
 
     async def outbox(self, message: MessageId) -> OutboxRow | None:
         """Where a text stands on its way out; None when it never had to go out."""
@@ -310,11 +316,6 @@ class Journal:
             ),
         )
 
-    async def _outbox_texts(self, query: Select[Any]) -> list[OutboxText]:
-        return await self._read(
-            query, lambda row: OutboxText(outbox=_as(OutboxRow, row, _outbox), message=_as(MessageRow, row, _message))
-        )
-
 
 _session, _event, _timeline, _decision = tables.session, tables.event, tables.timeline, tables.decision
 _message, _outbox, _replay = tables.message, tables.outbox, tables.replay
@@ -335,3 +336,7 @@ def _as(kind: type[AnyStruct], row: RowMapping, table: Table | None = None) -> A
 
 def _as_message(row: RowMapping) -> MessageRow:
     return _as(MessageRow, row)
+
+
+def _as_outbox_text(row: RowMapping) -> OutboxText:
+    return OutboxText(outbox=_as(OutboxRow, row, _outbox), message=_as(MessageRow, row, _message))

@@ -265,6 +265,8 @@ class TwilioSms:
             # Not empty, or it would read TWILIO_EDGE and TWILIO_REGION of the process and go somewhere else.
             environment={"TWILIO_REGION": ""},
         )
+        # The client loads most of itself on first use: half a second in which calls would hear nothing.
+        _ = self._client.messages
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -270,13 +270,14 @@ async def test_the_outbox_gives_the_most_urgent_first(journal: Journal) -> None:
     rows = [out("late", 3, 10.0), out("b", 1, 12.0), out("a", 1, 11.0), out("c", 1, 12.0), out("future", 0, 1.0, due_at=500.0)]
     await journal.commit(Unit(messages=[text(row.message, None) for row in rows], outbox=rows))
 
-    due = await journal.due_outbox(100.0, limit=10)
+    now = await journal.outbox_now(100.0, limit=10)
+    due = now.due
 
     assert [item.message.id for item in due] == ["a", "b", "c", "late"]
     assert [rows[2], rows[1], rows[3], rows[0]] == [item.outbox for item in due]
-    assert [item.message.id for item in await journal.due_outbox(100.0, limit=1)] == ["a"]
-    assert await journal.next_due(100.0) == 500.0
-    assert await journal.next_due(500.0) is None
+    assert [item.message.id for item in (await journal.outbox_now(100.0, limit=1)).due] == ["a"]
+    assert (now.unknown, now.paused, now.next_due) == ([], set(), 500.0)
+    assert (await journal.outbox_now(500.0, limit=1)).next_due is None
 
 
 async def test_a_text_is_claimed_by_one_sender_only(journal: Journal) -> None:
@@ -286,13 +287,14 @@ async def test_a_text_is_claimed_by_one_sender_only(journal: Journal) -> None:
 
     assert await journal.claim_outbox(m1, 101.0)
     assert not await journal.claim_outbox(m1, 102.0)
-    assert await journal.due_outbox(999.0, limit=9) == []
-    (claimed,) = await journal.attempting()
+    now = await journal.outbox_now(999.0, limit=9)
+    assert now.due == []
+    (claimed,) = now.unknown
     assert (claimed.outbox.attempts, claimed.outbox.attempted_at) == (1, 101.0)
 
     await journal.commit(Unit(outbox_done=[OutboxDone(m1, "accepted", 103.0)]))
 
-    assert await journal.attempting() == []
+    assert (await journal.outbox_now(999.0, limit=9)).unknown == []
     assert not await journal.claim_outbox(m1, 104.0)
     settled = await outbox_of(journal)
     assert (settled.state, settled.outcome) == ("done", "accepted")
@@ -307,7 +309,9 @@ async def test_a_text_that_was_not_sent_goes_back_in_line(journal: Journal) -> N
 
     assert await journal.outbox_retry(m1, 130.0)
 
-    assert await journal.due_outbox(129.0, limit=9) == []
+    now = await journal.outbox_now(129.0, limit=9)
+    assert (now.due, now.unknown, now.paused, now.next_due) == ([], [], {text().recipient}, 130.0)
+    assert (await journal.outbox_now(130.0, limit=9)).paused == set()
     assert await journal.claim_outbox(m1, 130.0)
     assert (await outbox_of(journal)).attempts == 2
 
@@ -394,5 +398,5 @@ async def test_everything_is_there_after_closing_and_opening(url: str) -> None:
 
     async with Journal.open(url) as second:
         assert [session.id for session in await second.open_sessions()] == [ANA]
-        assert [text()] == [item.message for item in await second.due_outbox(100.0, limit=9)]
+        assert [text()] == [item.message for item in (await second.outbox_now(100.0, limit=9)).due]
         assert await second.value("k") == b"v"

@@ -72,7 +72,7 @@ async def test_acknowledged_units_survive_sigkill_whole(tmp_path: Path) -> None:
     async with Journal.open(url) as journal:
         sessions = {stored.id: stored for stored in await journal.open_sessions()}
         assert set(acknowledged) <= set(sessions)
-        outbox = {item.message.id for item in await journal.due_outbox(2.0, limit=1_000_000)}
+        outbox = {item.message.id for item in (await journal.outbox_now(2.0, limit=1_000_000)).due}
         for session, stored in sessions.items():
             units = int(stored.snapshot)
             assert units in {acknowledged.get(session, 0), acknowledged.get(session, 0) + 1}
