@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from bridge import diagram
 from bridge import events as e
 from bridge.correlation import RANK
 from bridge.journal import tables
+from bridge.metrics import Metrics
 from bridge.settings import Settings, load_settings
+from bridge.web.metrics import WebMetrics
 from scripts import settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +110,28 @@ def test_every_rank_of_correlation_is_explained() -> None:
     _, _, section = read("docs/architecture.md").partition("## Which session a text belongs to")
     section, _, _ = section.partition("\n## ")
     assert len(re.findall(r"^\| \d \|", section, re.MULTILINE)) == len(RANK)
+
+
+def test_every_metric_is_explained() -> None:
+    """`docs/operations.md` names every metric of ours."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    WebMetrics(registry)
+    page = read("docs/operations.md")
+    names = {f"{family.name}_total" if family.type == "counter" else family.name for family in registry.collect()}
+    assert {name for name in names if name not in page} == set()
+
+
+def test_every_log_event_that_is_explained_exists() -> None:
+    """The table of log events has none that the code does not write."""
+    _, _, section = read("docs/operations.md").partition("## Logs")
+    section, _, _ = section.partition("\n## ")
+    told = {name for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in re.findall(r"`([a-z_.]+)`", row)}
+    written = set()
+    for path in (path for package in ("bridge", "sms") for path in (ROOT / package).rglob("*.py")):
+        written |= set(re.findall(r'log\.[a-z]+\(\s*"([a-z_.]+)"', path.read_text(encoding="utf-8")))
+    assert told - written == set()
+    assert told
 
 
 def test_the_example_settings_load() -> None:
