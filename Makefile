@@ -34,7 +34,7 @@ docs: set-up
 	@.venv/bin/python scripts/settings_table.py
 
 bench: set-up
-	@.venv/bin/pytest tests/perf -q -s
+	@for bench in tests/perf/bench_*.py; do echo "== $$bench"; .venv/bin/python "$$bench"; done
 
 clean:
 	@rm -rf .venv .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
