@@ -57,5 +57,6 @@ async def sign_in(page: Page, base: str, login: str, password: str) -> None:
 
 
 async def overflows(page: Page) -> bool:
-    """Whether anything makes the page wider than its window."""
-    return bool(await page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+    """Whether anything makes the page wider or higher than its window: both pages scroll inside, never as a whole."""
+    size = "document.documentElement.scrollWidth > innerWidth || document.documentElement.scrollHeight > innerHeight"
+    return bool(await page.evaluate(size))

@@ -110,6 +110,28 @@ async def test_the_customers_texts_arrive_by_themselves(browser: Browser, base: 
         await expect(page.locator("#announce")).to_contain_text("It is green!")
 
 
+async def test_the_timeline_follows_unless_the_agent_looks_back(browser: Browser, base: str, desk: FakeDesk) -> None:
+    """Many lines at once stay in sight to the last; who has scrolled up is left there and offered the way down."""
+    async with clean_page(browser) as page:
+        await open_session(page, base)
+        for number in range(12):
+            desk.add(SESSION, "text.received", message=f"n-{number}", body=f"Line {number}", media=[])
+            desk.add(SESSION, "prompt.played", words="Hello again.", completed=True)
+        desk.change(SESSION, wrapping_up=True)
+        await expect(page.locator("#note")).to_be_visible()
+        await expect(page.locator("#lines li").last).to_be_in_viewport()
+
+        await page.locator("#timeline").hover()
+        await page.mouse.wheel(0, -600)
+        await expect(page.locator("#lines li").last).not_to_be_in_viewport()
+        desk.add(SESSION, "text.received", message="n-99", body="Down here", media=[])
+        await expect(page.locator("#newest")).to_be_visible()
+        await expect(page.locator(".line.in").last).not_to_be_in_viewport()
+        await page.click("#newest")
+        await expect(page.locator(".line.in").last).to_be_in_viewport()
+        await expect(page.locator("#newest")).not_to_be_visible()
+
+
 async def test_stop_closes_the_composer_and_leaves_the_call(browser: Browser, base: str, desk: FakeDesk) -> None:
     """The composer goes, says why, and what was typed is there again after START."""
     async with clean_page(browser) as page:

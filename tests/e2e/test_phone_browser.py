@@ -167,6 +167,30 @@ async def test_a_narrow_screen_shows_one_side_at_a_time(browser: Browser, base: 
         assert not await overflows(page)
 
 
+@pytest.mark.parametrize("width", [1280, 400])
+async def test_a_long_call_and_a_long_thread_fit(browser: Browser, base: str, far_end: FarEnd, width: int) -> None:
+    """What was heard and what was written scrolls inside; key pad and text field stay in sight."""
+    async with clean_page(browser, width=width) as page:
+        await page.goto(f"{base}/phone")
+        for number in range(20):
+            await far_end.text(f"Text number {number}")
+        await page.click("#hook")
+        await expect(page.locator("#status")).to_have_text("Music")
+        leg = next(event.leg for event in far_end.events)
+        for play in range(20):
+            await far_end.calls.perform(PlayPrompts(leg=leg, play=play, audio=("support/en/hello.wav",)))
+
+        await expect(page.locator("#heard li")).to_have_count(21)
+        await expect(page.locator("#hook")).to_be_in_viewport()
+        assert not await overflows(page)
+        if width == 400:
+            await page.click("#tab-texts")
+        await expect(page.locator("#thread li")).to_have_count(20)
+        await expect(page.locator("#thread li").last).to_be_in_viewport()
+        await expect(page.locator("#words")).to_be_in_viewport()
+        assert not await overflows(page)
+
+
 async def test_a_withheld_number_and_another_handset(browser: Browser, base: str, far_end: FarEnd) -> None:
     """The number can be withheld or changed; the thread is that of the handset."""
     async with clean_page(browser) as page:

@@ -238,7 +238,11 @@ def _audible(hears: Hears) -> dict[str, Any]:
         case Music():
             told |= {"audio": [f"/prompts/{hears.audio}"], "offset": hears.offset}
         case Connected():
-            told |= {"agent": hears.agent.rpartition(":")[2], "audio": [f"/prompts/{hears.greeting}"] if hears.greeting else []}
+            scheme, _, name = hears.agent.partition(":")
+            told |= {
+                "agent": name if scheme == "loopback" else "an agent",
+                "audio": [f"/prompts/{hears.greeting}"] if hears.greeting else [],
+            }
         case Ended():
             told |= {"by": hears.by, "cause": hears.cause}
         case _:

@@ -182,7 +182,7 @@ def _position_told(data: _Data) -> Shown:
 
 
 def _promise_made(data: _Data) -> Shown:
-    return _shown("said", "promise", "Promised", words=_word(data, "words") or _word(data, "what").replace("_", " "))
+    return _shown("said", "promise", "Promised", words=_word(data, "words"), small=_word(data, "what").replace("_", " "))
 
 
 _OFFERS = MappingProxyType({"hold": "texting while waiting", "deflect": "a text chat instead of waiting"})
@@ -303,7 +303,7 @@ def _text_sent(data: _Data) -> Shown:
     author = _word(data, "author", "system")
     title = {"flow": "Flow", "system": "System", "agent": "Agent"}.get(author.partition(":")[0], author)
     name = _word(data, "name")
-    preset = "preset" if data.get("preset") else ""
+    preset = "preset" if data.get("preset") and author.startswith("agent:") else ""
     return _shown("out", "text", name or title, words=_word(data, "body"), small=preset, message=_word(data, "message") or None)
 
 

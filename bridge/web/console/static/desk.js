@@ -119,15 +119,21 @@
   /* --- the timeline stays at its end unless the agent has scrolled away --------------------------------------------- */
 
   let pinned = true;
+  let lastTop = 0;
   let openSession = null;
 
   const atEnd = (timeline) => timeline.scrollHeight - timeline.scrollTop - timeline.clientHeight < 60;
 
   document.addEventListener("scroll", (event) => {
     if (event.target.id !== "timeline") return;
-    pinned = atEnd(event.target);
+    // Lines that arrive between our own scrolling and this event must not look as if the agent had scrolled away:
+    // only moving up is the agent's doing.
+    if (atEnd(event.target)) pinned = true;
+    else if (event.target.scrollTop < lastTop) pinned = false;
+    lastTop = event.target.scrollTop;
     if (pinned) one("#newest").hidden = true;
   }, true);
+  window.addEventListener("resize", () => followEnd());
 
   document.addEventListener("click", (event) => {
     if (event.target.closest("#newest")) {
@@ -150,6 +156,7 @@
     if (session !== openSession) {
       openSession = session;
       pinned = true;
+      lastTop = 0;
     }
     for (const row of all("[data-row]")) {
       if (row.dataset.row === session) row.setAttribute("aria-current", "page");

@@ -129,7 +129,7 @@
       case "connected":
         status(`Talking to ${message.agent}`);
         answered();
-        caption(`${message.agent} is on the line`, "event");
+        caption(`Now talking to ${message.agent}`, "event");
         play(message.audio);
         return;
       case "ended":
