@@ -51,12 +51,14 @@ class PlayEnded(msgspec.Struct, frozen=True):
 class Player:
     """What one leg hears next. Every change of what is played reports the play it cut."""
 
-    __slots__ = ("_at", "_clips", "_frames", "_music", "_places", "_play", "_taken", "barge_in")
+    __slots__ = ("_at", "_clip", "_music", "_places", "_play", "_taken", "_waiting", "barge_in")
 
     def __init__(self) -> None:
-        self._clips: list[Clip] = []
-        self._frames: Sequence[bytes] = ()
+        self._clip: Clip | None = None
         self._at = 0
+        """Next frame of the clip."""
+        self._waiting: list[Clip] = []
+        """Clips after this one, the next one last."""
         self._play: int | None = None
         self._taken = 0
         self._music: str | None = None
@@ -72,15 +74,13 @@ class Player:
     def play(self, play: int, clips: Sequence[Clip], *, barge_in: bool) -> PlayEnded | None:
         """Play *clips* in order under the number *play*; ends what was played before and returns its end."""
         cut = self.stop()
-        self._play, self._clips, self._taken = play, list(reversed(clips)), 0
-        self._frames, self._at, self.barge_in = (), 0, barge_in
+        self._play, self._waiting, self._taken, self.barge_in = play, list(reversed(clips)), 0, barge_in
         return cut
 
     def play_music(self, name: str, clip: Clip) -> PlayEnded | None:
         """Loop *clip*, from where the music of this name was left; ends a play and returns its end."""
         cut = self.stop()
-        self._music, self._clips, self._at = name, [clip], self._places.get(name, 0)
-        self._frames = ()
+        self._music, self._clip, self._at = name, clip, self._places.get(name, 0)
         return cut
 
     def stop(self) -> PlayEnded | None:
@@ -88,32 +88,37 @@ class Player:
         if self._music is not None:
             self._places[self._music] = self._at
         cut = None if self._play is None else PlayEnded(self._play, False, self._taken * FRAME_SECONDS)
-        self._play = self._music = None
-        self._frames, self._clips, self.barge_in = (), [], False
+        self._play = self._music = self._clip = None
+        self._waiting, self.barge_in = [], False
         return cut
 
     def next_frame(self, codec: Codec) -> bytes | PlayEnded | None:
-        """The next 20 ms.
+        """The next 20 ms, in *codec*, which may change from one frame to the next.
 
         Returns:
             A frame; or the end of a play that has run out (ask again for what comes now); or None when there is nothing.
         """
         if self._music is not None:
-            frames = self._frames = self._frames or self._clips[0].frames(codec)
-            if not frames:
-                return None
-            frame = frames[self._at % len(frames)]
-            self._at = (self._at + 1) % len(frames)
-            return frame
+            return self._next_of_music(codec)
         if self._play is None:
             return None
-        while self._at >= len(self._frames):
-            if not self._clips:
+        frames = () if self._clip is None else self._clip.frames(codec)
+        while self._clip is None or self._at >= len(frames):
+            if not self._waiting:
                 ended = PlayEnded(self._play, True, self._taken * FRAME_SECONDS)
-                self._play, self._frames, self.barge_in = None, (), False
+                self._play, self._clip, self.barge_in = None, None, False
                 return ended
-            self._frames, self._at = self._clips.pop().frames(codec), 0
-        frame = self._frames[self._at]
+            self._clip, self._at = self._waiting.pop(), 0
+            frames = self._clip.frames(codec)
+        frame = frames[self._at]
         self._at += 1
         self._taken += 1
+        return frame
+
+    def _next_of_music(self, codec: Codec) -> bytes | None:
+        frames = () if self._clip is None else self._clip.frames(codec)
+        if not frames:
+            return None
+        frame = frames[self._at % len(frames)]
+        self._at = (self._at + 1) % len(frames)
         return frame

@@ -283,24 +283,27 @@ class SipEndpoint:
     def ring(self, call: CallRef, now: float) -> None:
         """Send 180."""
         found = self._calls.get(call)
-        if found is not None and found.state is CallState.INCOMING and found.invite is not None:
+        if found is not None and found.state is CallState.INCOMING:
+            assert found.invite is not None
             self._respond(found.invite, self._dialog_response(found.invite.request, 180, found.tag), now)
 
     def answer(self, call: CallRef, sdp: bytes, now: float) -> None:
         """Send 200 with *sdp* (the answer, or our offer when the INVITE had none) until it is acknowledged."""
         found = self._calls.get(call)
-        if found is None or found.state is not CallState.INCOMING or found.invite is None:
+        if found is None or found.state is not CallState.INCOMING:
             return
+        assert found.invite is not None
+        assert found.dialog is not None
         found.state = CallState.ANSWERED
-        if found.dialog is not None:
-            found.dialog.early = False
+        found.dialog.early = False
         self._send_answer(found, found.invite, sdp, now)
 
     def refuse(self, call: CallRef, status: int, now: float, *, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Send a final response of 300 or above and forget the call."""
         found = self._calls.get(call)
-        if found is None or found.state is not CallState.INCOMING or found.invite is None:
+        if found is None or found.state is not CallState.INCOMING:
             return
+        assert found.invite is not None
         response = found.invite.request.reply(status, to_tag=found.tag)
         for name, value in headers:
             response.headers.add(name, value)
@@ -388,8 +391,9 @@ class SipEndpoint:
     def reinvite(self, call: CallRef, sdp: bytes, now: float) -> None:
         """Propose another description inside a call; the outcome is `OfferAnswered`."""
         found = self._calls.get(call)
-        if found is None or found.dialog is None or found.state is not CallState.UP:
+        if found is None or found.state is not CallState.UP:
             return
+        assert found.dialog is not None
         request = found.dialog.request("INVITE")
         request.body = sdp
         self._finish_invite(request)
@@ -398,8 +402,9 @@ class SipEndpoint:
     def info(self, call: CallRef, content_type: str, body: bytes, now: float) -> None:
         """Send an INFO inside a call."""
         found = self._calls.get(call)
-        if found is None or found.dialog is None or found.state is not CallState.UP:
+        if found is None or found.state is not CallState.UP:
             return
+        assert found.dialog is not None
         request = found.dialog.request("INFO")
         request.headers.add("content-type", content_type)
         request.body = body
@@ -595,9 +600,10 @@ class SipEndpoint:
     def _receive_in_dialog(self, exchange: _Exchange, now: float) -> None:
         request = exchange.request
         call = self._dialog_of(request)
-        if call is None or call.dialog is None:
+        if call is None:
             self._respond(exchange, request.reply(481), now)
             return
+        assert call.dialog is not None
         if request.method == "INVITE" and (call.reinvite is not None or call.answer is not None):
             response = request.reply(500)  # section 14.2: one at a time
             response.headers.add("retry-after", "2")
@@ -622,7 +628,8 @@ class SipEndpoint:
 
     def _receive_bye(self, call: _Call, exchange: _Exchange, now: float) -> None:
         self._respond(exchange, exchange.request.reply(200), now)
-        if call.state is CallState.INCOMING and call.invite is not None:  # section 15.1.2: BYE of an early dialog
+        if call.state is CallState.INCOMING:  # section 15.1.2: BYE of an early dialog
+            assert call.invite is not None
             self._respond(call.invite, call.invite.request.reply(487, to_tag=call.tag), now)
         self._drop_reinvite(call, now)
         if call.state is CallState.ENDING:
@@ -724,8 +731,7 @@ class SipEndpoint:
             self._end(call, str(response.status), response.status, response.reason)
 
     def _take_invite_success(self, call: _Call, response: Response, now: float) -> None:
-        if call.invite is None:
-            return
+        assert call.invite is not None
         try:
             response.check_route()
         except BadMessageError as error:  # we could not even say goodbye to such a peer
@@ -734,8 +740,8 @@ class SipEndpoint:
         dialog = Dialog.as_client(call.invite.request, response)
         if call.dialog is not None:
             if dialog.key == call.dialog.key:  # the same 200 again
-                if call.ack is not None:
-                    self._out.append((call.ack, self._hop(call)))
+                assert call.ack is not None
+                self._out.append((call.ack, self._hop(call)))
             else:  # a second phone picked up (section 13.2.2.4): thank it and hang up
                 self._send_ack(call, dialog, call.invite.request.cseq[0])
                 self._send_request(dialog.request("BYE"), self._hop(call, dialog), now, None)
@@ -757,8 +763,9 @@ class SipEndpoint:
             self._events.append(CallAnswered(call.ref, answer))
 
     def _take_reinvite_response(self, call: _Call, exchange: _Exchange, response: Response, now: float) -> None:
-        if response.status < 200 or call.dialog is None:
+        if response.status < 200:
             return
+        assert call.dialog is not None
         if response.status < 300:
             call.dialog.refresh_target(response)
             call.ack = self._send_ack(call, call.dialog, exchange.request.cseq[0])
@@ -869,8 +876,8 @@ class SipEndpoint:
         if call.give_up_at is not None and call.give_up_at <= now:
             call.give_up_at = call.resend_at = call.answer = None
             if call.cancelled:  # section 9.1: the other end never answered our CANCEL
-                if call.invite is not None:
-                    self._exchanges.pop(call.invite.key, None)
+                assert call.invite is not None
+                self._exchanges.pop(call.invite.key, None)
                 self._forget(call)
                 return
             # Section 13.3.1.4: nobody acknowledged our 200.
@@ -893,10 +900,10 @@ class SipEndpoint:
         return data
 
     def _send_bye(self, call: _Call, now: float) -> None:
-        if call.dialog is not None:
-            call.state = CallState.ENDING
-            self._drop_reinvite(call, now)
-            self._send_request(call.dialog.request("BYE"), self._hop(call), now, call)
+        assert call.dialog is not None
+        call.state = CallState.ENDING
+        self._drop_reinvite(call, now)
+        self._send_request(call.dialog.request("BYE"), self._hop(call), now, call)
 
     def _drop_reinvite(self, call: _Call, now: float) -> None:
         if call.reinvite is not None:
@@ -904,8 +911,7 @@ class SipEndpoint:
             self._respond(exchange, exchange.request.reply(487), now)
 
     def _send_cancel(self, call: _Call, now: float) -> None:
-        if call.invite is None:
-            return
+        assert call.invite is not None
         call.state = CallState.ENDING
         invite = call.invite.request
         copied = {"from", "to", "call-id", "route"}
@@ -928,8 +934,7 @@ class SipEndpoint:
     def _hop(self, call: _Call, dialog: Dialog | None = None) -> Address:
         """Where the next request of a dialog goes: route or target when numeric, unless a NAT hides the peer's Contact."""
         dialog = dialog or call.dialog
-        if dialog is None:
-            return call.peer
+        assert dialog is not None
         where = numeric_address(dialog.next_hop())
         if where is None or (not dialog.route_set and (call.pinned or self._translated(call, where))):
             return call.peer

@@ -6,6 +6,7 @@ that the sender hears 400 instead of silence.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote
 
@@ -240,7 +241,7 @@ class Headers:
         return twin
 
 
-class _Message:
+class _Message(ABC):
     """What requests and responses share."""
 
     __slots__ = ("body", "headers")
@@ -249,8 +250,8 @@ class _Message:
         self.headers = headers
         self.body = body
 
-    def _start_line(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _start_line(self) -> str: ...
 
     def __bytes__(self) -> bytes:
         lines = [self._start_line()]

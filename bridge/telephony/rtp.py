@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from bridge.media.dtmf import DtmfReceiver, DtmfSender
 from bridge.media.g711 import FRAME, TRANSCODE
 from bridge.media.player import PlayEnded, Player
@@ -18,6 +20,7 @@ from bridge.media.recorder import Recorder
 from bridge.media.rtp import IncomingStream, OutgoingStream, RtpPacket, parse
 from bridge.sip.sdp import Negotiated
 
+log = structlog.get_logger()
 Address = tuple[str, int]
 PHASES: Final = 10
 STEP: Final = 0.002
@@ -69,7 +72,11 @@ class Beat:
             if now - self._next > _LATE:
                 self.late += 1
             for leg in tuple(self._phases[self._phase]):
-                leg.send_frame()
+                try:
+                    leg.send_frame()
+                except Exception:  # one leg's fault must not silence all the others
+                    log.exception("media.leg_dropped", port=leg.port)
+                    self.remove(leg)
             self._phase = (self._phase + 1) % PHASES
             self._next += STEP
         self._handle = loop.call_at(self._next, self._wake)

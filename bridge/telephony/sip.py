@@ -10,7 +10,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,7 +59,7 @@ class SipConfig(msgspec.Struct, frozen=True):
     """Settings of the SIP side."""
 
     host: str = "127.0.0.1"
-    """Address to listen on, signalling and sound."""
+    """Numeric address to listen on, signalling and sound."""
     port: int = 5060
     """UDP; 0 takes any free one."""
     advertised_host: str | None = None
@@ -140,11 +140,16 @@ class SipCallProvider:
         config: Addresses, ports, who may call.
         sink: Where events go; one at a time for one call, calls independently of each other.
         prompts: Folder of the recordings, or several searched in order.
+
+    Raises:
+        ValueError: `host` is every address (`0.0.0.0`) and no `advertised_host` says where we can be reached.
     """
 
     name = "sip"
 
     def __init__(self, config: SipConfig, sink: CallSink, prompts: Path | str | Sequence[Path | str]) -> None:
+        if ip_address(config.host).is_unspecified and config.advertised_host is None:
+            raise ValueError(f"advertised_host is needed when host is {config.host}")
         folders = [prompts] if isinstance(prompts, Path | str) else list(prompts)
         music = [config.music] if config.music else [*(Path(folder) / "music" for folder in folders), *folders]
         self.config = config
@@ -538,6 +543,9 @@ class SipCallProvider:
                     await self._sink(event)
                 except Exception:
                     log.exception("call.event_refused", leg=leg.id, event_kind=type(event).__name__)
+                    if isinstance(event, CallArrived):  # nobody will ever answer it
+                        self._perform(leg, RefuseCall(leg.id, 500))
+                        self._sip.settle()
         finally:
             leg.reporter = None
 
@@ -604,9 +612,13 @@ class SipSocket(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Part of asyncio's protocol."""
-        if self.endpoint is not None:
+        if self.endpoint is None:
+            return
+        try:
             self.endpoint.receive_datagram(data, addr[:2], self.now)
-            self.settle()
+        except Exception:  # one odd datagram must not cost the timers of all calls
+            log.exception("sip.datagram_failed", source=addr[0])
+        self.settle()
 
     def error_received(self, exc: Exception) -> None:
         """Part of asyncio's protocol: a refused datagram (ICMP). The transaction's own timers decide."""
@@ -620,13 +632,19 @@ class SipSocket(asyncio.DatagramProtocol):
         core = self.core
         try:
             while (event := core.next_event()) is not None:
-                self._handle(event)
+                self._hand_out(event)
         finally:
             self._settling = False
         if self._transport is not None and not self._transport.is_closing():
             for data, address in core.datagrams_to_send():
                 self._transport.sendto(data, address)
         self._rearm(core.wake_at)
+
+    def _hand_out(self, event: sip.SipEvent) -> None:
+        try:
+            self._handle(event)
+        except Exception:  # nor may one call's fault
+            log.exception("sip.event_failed", event_kind=type(event).__name__)
 
     def _rearm(self, at: float | None) -> None:
         if at == self._timer_at and self._timer is not None:
@@ -638,7 +656,10 @@ class SipSocket(asyncio.DatagramProtocol):
 
     def _wake(self) -> None:
         self._timer = None
-        self.core.wake(self.now)
+        try:
+            self.core.wake(self.now)
+        except Exception:
+            log.exception("sip.timer_failed")
         self.settle()
 
 

@@ -35,7 +35,7 @@ class PhoneConfig(msgspec.Struct, frozen=True):
     refuse_with: int | None = None
     """Refuse every incoming call with this status (486: busy) instead."""
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
-    rtp_ports: tuple[int, int] = (20000, 30000)
+    rtp_ports: tuple[int, int] = (30000, 39998)
 
 
 class CallFailedError(Exception):

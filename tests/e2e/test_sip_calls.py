@@ -36,7 +36,7 @@ from bridge.media.g711 import PCMU
 from bridge.media.rtp import pack
 from bridge.media.wav import format_wav, parse_wav
 from bridge.telephony.sip import SipCallProvider, SipConfig
-from bridge.telephony.softphone import PhoneConfig, Softphone, tone, tone_share
+from bridge.telephony.softphone import CallFailedError, PhoneConfig, Softphone, tone, tone_share
 
 pytestmark = pytest.mark.e2e
 SCENARIOS = Path(__file__).parent / "sipp"
@@ -354,6 +354,41 @@ async def test_strangers_hear_nothing_and_friends_an_answer(prompts: Path, netwo
             (True, 0) if networks[0] != "127.0.0.0/8" else (False, 1)
         )
         await call.hang_up()
+
+
+async def test_a_call_that_nobody_can_handle_is_refused_with_500(prompts: Path) -> None:
+    """When whoever should take it fails, the caller is not left ringing."""
+
+    async def fail(_provider: SipCallProvider, event: CallEvent) -> None:
+        if isinstance(event, CallArrived):
+            raise OSError("the disk is full")
+
+    async with stage(prompts, fail) as play, Softphone(PhoneConfig()) as phone:
+        host, port = play.provider.address
+        with pytest.raises(CallFailedError) as caught:
+            await phone.call(f"sip:{CALLED}@{host}:{port}")
+        ended = await play.wait_for(CallEnded)
+
+    assert caught.value.status == 500
+    assert (ended.by, ended.cause) == ("platform", "500")
+
+
+async def test_one_call_more_than_allowed_is_refused_with_503(prompts: Path) -> None:
+    """The ones in progress go on."""
+    async with stage(prompts, welcome, SipConfig(port=0, max_calls=1)) as play, Softphone(PhoneConfig()) as phone:
+        host, port = play.provider.address
+        call = await phone.call(f"sip:{CALLED}@{host}:{port}")
+        with pytest.raises(CallFailedError) as caught:
+            await phone.call(f"sip:{CALLED}@{host}:{port}")
+        assert caught.value.status == 503
+        assert not call.ended.is_set()
+        assert play.count(CallArrived) == 1
+
+
+async def test_every_address_needs_one_to_be_told(prompts: Path) -> None:
+    """0.0.0.0 cannot be put into a Contact."""
+    with pytest.raises(ValueError, match="advertised_host"):
+        SipCallProvider(SipConfig(host="0.0.0.0"), lambda _event: asyncio.sleep(0), prompts)
 
 
 async def test_fifty_callers_at_once_each_hear_their_prompt(prompts: Path) -> None:

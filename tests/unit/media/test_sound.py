@@ -90,6 +90,18 @@ def test_a_clip_is_encoded_once_for_each_codec_and_filled_up() -> None:
     assert short.seconds == pytest.approx(0.025)
 
 
+def test_the_law_may_change_in_the_middle_of_a_clip() -> None:
+    """A re-INVITE changes the codec; the sound goes on at the same place."""
+    prompt, music = Player(), Player()
+    prompt.play(1, [clip(1, 2, 3)], barge_in=False)
+    music.play_music("m", clip(1, 2, 3))
+    for player in (prompt, music):
+        player.next_frame(PCMU)
+
+        assert player.next_frame(PCMA) == clip(1, 2, 3).frames(PCMA)[1]
+        assert player.next_frame(PCMU) == bytes([3]) * 160
+
+
 # --- recorders -------------------------------------------------------------------------------------------------------
 
 

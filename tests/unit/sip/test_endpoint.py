@@ -463,21 +463,6 @@ def test_two_reinvites_at_one_time_are_one_too_many() -> None:
     the(OfferReceived, wire.server)
 
 
-def test_a_dialog_that_is_gone_at_the_other_end_ends_here_too() -> None:
-    """Section 12.2.1.2: 481 to a re-INVITE."""
-    wire = Wire()
-    ours, theirs = wire.call()
-    wire.server.bye(ours, 1.0)
-    wire.server.datagrams_to_send()
-    wire.advance(60.0)
-    wire.seen.clear()
-    wire.phone.reinvite(theirs, SDP, wire.now)
-    wire.settle()
-
-    ended = [event for event in events(wire.phone) if isinstance(event, CallEnded)]
-    assert [event.status for event in ended] in ([481], [200])
-
-
 def test_keys_by_info_are_handed_on() -> None:
     """With content type and body, answered 200."""
     wire = Wire()
@@ -488,6 +473,84 @@ def test_keys_by_info_are_handed_on() -> None:
     event = the(InfoReceived, wire.server)
     assert (event.content_type, event.body) == ("application/dtmf-relay", b"Signal=5\r\n")
     assert wire.seen == ["INFO", "200"]
+
+
+def inside(wire: Wire, method: str, number: int) -> bytes:
+    """A request of the phone inside the call, which it would not send by itself."""
+    (call,) = wire.phone._calls.values()
+    assert call.dialog is not None
+    request = call.dialog.request(method, sequence=number)
+    request.headers.add("via", f"SIP/2.0/UDP 192.0.2.9:5070;branch=z9hG4bK{method}{number}")
+    return bytes(request)
+
+
+def test_other_requests_inside_a_call_are_answered() -> None:
+    """OPTIONS as anywhere; REGISTER has no business there."""
+    wire = Wire({"anna": None})
+    wire.call()
+
+    assert status(wire.server, inside(wire, "OPTIONS", 8)) == 200
+    assert status(wire.server, inside(wire, "REGISTER", 9)) == 403
+
+
+def test_a_reinvite_that_cannot_be_read_changes_nothing() -> None:
+    """It is refused like a first INVITE, and the call goes on."""
+    wire = Wire()
+    _, theirs = wire.call()
+    odd = inside(wire, "INVITE", 8).replace(b"Content-Length: 0", b"Content-Type: text/plain\r\nContent-Length: 1") + b"x"
+    assert status(wire.server, odd) == 415
+    wire.phone.bye(theirs, 1.0)
+    (data, _), *_ = wire.phone.datagrams_to_send()
+
+    assert status(wire.server, data.replace(b"CSeq: 2", b"CSeq: 9")) == 200
+
+
+def test_a_reinvite_before_the_answer_is_too_early() -> None:
+    """Section 14.2: 491 while the first INVITE is open."""
+    end = endpoint(SERVER)
+    reply(end, text("INVITE", "sip:x@192.0.2.1"))
+    arrived = the(InviteReceived, end)
+    end.ring(arrived.call, 0.0)
+    ((data, _),) = end.datagrams_to_send()
+    tag = parse_message(data).recipient.tag
+    again = text("INVITE", "sip:x@192.0.2.1", to=f";tag={tag}", branch="z9hG4bK9").replace(b"CSeq: 1", b"CSeq: 2")
+
+    assert status(end, again) == 491
+
+
+def test_a_challenged_reinvite_is_proved_and_keeps_the_count() -> None:
+    """The next request of the dialog has the next number."""
+    wire = Wire()
+    theirs = wire.phone.invite("sip:x@192.0.2.1", SDP, 0.0, credentials=digest.Credentials("anna", "secret"))
+    wire.settle()
+    wire.server.answer(the(InviteReceived, wire.server).call, SDP, 0.0)
+    wire.settle()
+    wire.phone.reinvite(theirs, SDP, 1.0)
+    (data, _), *_ = wire.phone.datagrams_to_send()
+    asked = parse_message(data)
+    assert isinstance(asked, Request)
+    refused = asked.reply(401)
+    refused.headers.add("www-authenticate", digest.challenge("r", "n", "SHA-256"))
+    wire.phone.receive_datagram(bytes(refused), SERVER, 1.0)
+    wire.settle()
+    wire.phone.bye(theirs, 2.0)
+    (data, _), *_ = wire.phone.datagrams_to_send()
+
+    assert parse_message(data).cseq == (4, "BYE")
+
+
+def test_a_refused_reinvite_with_481_ends_the_call() -> None:
+    """Section 12.2.1.2: the other end does not know the dialog any more."""
+    wire = Wire()
+    _, theirs = wire.call()
+    wire.phone.reinvite(theirs, SDP, 1.0)
+    (data, _), *_ = wire.phone.datagrams_to_send()
+    asked = parse_message(data)
+    assert isinstance(asked, Request)
+    wire.phone.receive_datagram(bytes(asked.reply(100)), SERVER, 1.0)
+    wire.phone.receive_datagram(bytes(asked.reply(481)), SERVER, 1.0)
+
+    assert [type(event) for event in events(wire.phone)][-2:] == [OfferAnswered, CallEnded]
 
 
 def test_byes_that_cross_are_both_answered_200() -> None:
