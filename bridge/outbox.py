@@ -85,7 +85,8 @@ class Outbox:
                     log.exception("outbox.unreadable")
                     wait = 1.0
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._kicked.wait(), wait)
+                    async with asyncio.timeout(wait):  # wait_for may swallow a cancellation before Python 3.12
+                        await self._kicked.wait()
 
     async def _start_due(self, tasks: asyncio.TaskGroup) -> float:
         """Start whatever can be started; returns the seconds until there may be more, unless kicked."""
