@@ -1,16 +1,18 @@
 """How many calls one core carries, how evenly their packets leave, and what that costs beside a bare UDP echo.
 
-    python tests/perf/bench_calls.py [--calls 100 200 400] [--seconds 8]
+    python tests/perf/bench_calls.py [--calls 100 200 400] [--seconds 8] [--agents]
 
 The server (one process, pinned to the first core where the machine has two) answers every call and plays music on hold
 while each caller sends G.711 and, once a second, a key. The load runs in a process of its own on another core; arrival
 times are the kernel's. `error` is how far a packet is from the ideal 20 ms grid of its call. The baseline echoes the
 same packets at the same rate from as many sockets with nothing but asyncio (uvloop); the ratio compares CPU seconds of
-the same run. Prints figures, never fails on them.
+the same run. With --agents every caller is joined to an agent's phone, so that a call is two legs whose packets are passed
+on; the error then holds the unevenness of the load as well. Prints figures, never fails on them.
 """
 
 import argparse
 import asyncio
+import logging
 import multiprocessing
 import os
 import random
@@ -26,10 +28,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
 
+import structlog
 import uvloop
 
-from bridge.events import AnswerCall, CallArrived, CallEvent, PlayMusic
+from bridge.events import AnswerCall, CallArrived, CallEvent, ConnectAgent, LegId, PlayMusic
 from bridge.media.dtmf import DtmfSender
+from bridge.media.g711 import PCMU
 from bridge.media.rtp import pack
 from bridge.media.wav import format_wav
 from bridge.sip import endpoint as sip
@@ -46,8 +50,8 @@ Address = tuple[str, int]
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-async def serve(pipe: Connection) -> None:
-    """The provider with the smallest script: answer, play music. Tells its port, then its figures when asked to end."""
+async def serve(pipe: Connection, agents: Address | None) -> None:
+    """The provider with the smallest script: answer, then music or an agent. Tells its port, at the end its figures."""
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +61,11 @@ async def serve(pipe: Connection) -> None:
             if isinstance(event, CallArrived):
                 await provider.perform(AnswerCall(event.leg))
                 await provider.perform(PlayMusic(event.leg, "calm"))
+                if agents is not None:
+                    address = f"sip:agent@{agents[0]}:{agents[1]}"
+                    await provider.perform(ConnectAgent(event.leg, LegId(f"agent-{event.leg}"), address))
 
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
         config = SipConfig(port=0, rtp_ports=(40000, 48000), max_calls=4000)
         provider = SipCallProvider(config, react, folder)
         async with provider:
@@ -127,6 +135,8 @@ class Load:
         self.targets: list[Address] = []
         self.arrivals: dict[Address, list[tuple[float, int]]] = {}
         self.sent = 0
+        self.beat = 0
+        self.latest = 0.0
         self.keys = keys
         self.measuring = False
 
@@ -163,7 +173,10 @@ class Load:
         start, beats = loop.time(), round(seconds / STEP)
         for number in range(beats):
             await asyncio.sleep(start + number * STEP - loop.time())
-            self.send(number % PHASES, number // PHASES)
+            if self.measuring:
+                self.latest = max(self.latest, loop.time() - start - number * STEP)
+            self.send(number % PHASES, self.beat + number // PHASES)
+        self.beat += beats // PHASES
         loop.remove_reader(self.socket.fileno())
 
     def errors(self) -> list[float]:
@@ -175,6 +188,10 @@ class Load:
             middle = statistics.median(offsets)
             found += [1000 * abs(offset - middle) for offset in offsets]
         return sorted(found)
+
+    def busy(self) -> float:
+        """How late the load itself was at worst, milliseconds: when that is much, the errors are its own."""
+        return 1000 * self.latest
 
     def lost(self) -> int:
         return sum(
@@ -216,6 +233,11 @@ class Callers(asyncio.DatagramProtocol):
                 self.setups.append(now - self._began[event.call])
                 self._calls.append(event.call)
                 self.load.targets.append((event.answer.media[0].host, event.answer.media[0].port))
+            elif isinstance(event, sip.InviteReceived) and event.offer is not None:
+                local = sdp.LocalAudio("127.0.0.1", self.load.port)
+                body = sdp.answer(event.offer, sdp.choose(event.offer, (PCMU,)), local)
+                self.core.answer(event.call, body, now)
+                self.load.targets.append((event.offer.media[0].host, event.offer.media[0].port))
         self.flush()
 
     def flush(self) -> None:
@@ -244,10 +266,10 @@ async def plateau(load: Load, pid: int, seconds: float) -> tuple[float, float]:
     return (cpu_seconds(pid) - before) * seconds / (time.monotonic() - began), resident_megabytes(pid)
 
 
-async def measure_calls(count: int, seconds: float, server: Address, pid: int) -> dict[str, float]:
+async def measure_calls(count: int, seconds: float, server: Address, pid: int, ours: Address) -> dict[str, float]:
     load = Load(keys=True)
     loop = asyncio.get_running_loop()
-    transport, callers = await loop.create_datagram_endpoint(lambda: Callers(server, load), local_addr=("127.0.0.1", 0))
+    transport, callers = await loop.create_datagram_endpoint(lambda: Callers(server, load), local_addr=ours)
     for number in range(count):
         callers.dial(number)
         await asyncio.sleep(0.004)
@@ -270,6 +292,7 @@ async def measure_calls(count: int, seconds: float, server: Address, pid: int) -
         "p99": errors[len(errors) * 99 // 100],
         "p999": errors[len(errors) * 999 // 1000],
         "lost": load.lost(),
+        "load": load.busy(),
         "setup": 1000 * setups[len(setups) * 99 // 100],
     }
 
@@ -289,6 +312,12 @@ def spawn(work: Callable[..., object], *args: object) -> tuple[multiprocessing.P
     return process, ours
 
 
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def stop(process: multiprocessing.Process) -> None:
     process.terminate()
     process.join(10)
@@ -298,19 +327,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, nargs="+", default=[100, 200, 400])
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--agents", action="store_true", help="join every caller to an agent's phone")
     options = parser.parse_args()
     pin(-1)
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.2f} before the run")
-    print("calls   CPU %  per call   echo %  ratio    error p50    p99     p99.9 ms  lost  late beats  setup p99 ms  RSS MB")
+    print(
+        "calls   CPU %  per call   echo %  ratio    error p50    p99     p99.9 ms  lost  late beats  setup p99 ms  RSS MB  load late ms"
+    )
     for count in options.calls:
-        process, pipe = spawn(serve)
+        ours = ("127.0.0.1", free_port())
+        process, pipe = spawn(serve, ours if options.agents else None)
         (server,) = pipe.recv()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            row = runner.run(measure_calls(count, options.seconds, server, process.pid or 0))
+            row = runner.run(measure_calls(count, options.seconds, server, process.pid or 0, ours))
         process.terminate()
         stats = pipe.recv()
         stop(process)
-        process, pipe = spawn(echo, count)
+        process, pipe = spawn(echo, 2 * count if options.agents else count)
         targets = pipe.recv()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             baseline = runner.run(measure_echo(targets, options.seconds, process.pid or 0))
@@ -318,7 +351,7 @@ def main() -> None:
         print(
             f"{row['calls']:5} {row['cpu']:7.1f} {row['cpu'] / max(row['calls'], 1):9.3f} {baseline:8.1f}"
             f" {row['cpu'] / max(baseline, 0.01):6.2f} {row['p50']:11.3f} {row['p99']:8.3f} {row['p999']:9.3f}"
-            f" {row['lost']:8} {stats.late_beats:11} {row['setup']:13.1f} {row['memory']:7.1f}"
+            f" {row['lost']:8} {stats.late_beats:11} {row['setup']:13.1f} {row['memory']:7.1f} {row['load']:13.1f}"
         )
 
 
