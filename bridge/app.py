@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry
 
 import ivr_flows
 from bridge import events as e
+from bridge.cluster import NodeId
+from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.desk import Desk, Records
 from bridge.floor import Floor
 from bridge.journal import Journal
@@ -119,6 +121,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
 
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(Journal.open(settings.journal_url))
+        cluster = await stack.enter_async_context(MemoryCluster(NodeId("main"), Hub()))
         loopback_calls = LoopbackCallProvider(
             on_call,
             prompts,
@@ -138,6 +141,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             flows=flows,
             call_providers=call_providers,
             sms_provider=sms,
+            cluster=cluster,
             media=MediaStore(settings.data / "media"),
             metrics=Metrics(registry),
             clock=clock,
@@ -145,9 +149,10 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         desk = Desk(runner, presets=lambda language: _presets(flows, language))
         records = Records(runner, draining=lambda: state["draining"])
         _watch(runner)
+        # Open before the runner starts: it begins with what was left to be sent and fetched.
+        await stack.enter_async_context(sms)
         await stack.enter_async_context(_task(runner.run))
         desk.expect_desks()
-        await stack.enter_async_context(sms)
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
             await stack.enter_async_context(sip)

@@ -16,6 +16,7 @@ import structlog
 
 from bridge import events as e
 from bridge.acd import AgentStateChanged, AnyAcdOutput, OfferLapsed, QueueChanged, WorkAssigned, WorkOffered
+from bridge.cluster import Cluster, Lease
 from bridge.correlation import Match, OpenSession, correlate_text
 from bridge.floor import Customer, Floor
 from bridge.journal import (
@@ -59,6 +60,8 @@ MEDIA_LIMIT = 20 * 1024 * 1024
 """Bytes of one picture or video."""
 INTRODUCED_FOR = 180 * 86_400.0
 """Seconds after our last text to a number during which we need not introduce ourselves again."""
+LEASE = 10.0
+"""Seconds for which a node owns a session without saying so again."""
 JOURNAL_PATIENCE = 30.0
 """Seconds for which a commit is tried again while the database does not work."""
 
@@ -95,6 +98,8 @@ class LiveSession:
         """Offers this customer has heard in this session."""
         self.unread = 0
         self.last = ""
+        self.lease: Lease | None = None
+        self.task: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> State:
@@ -126,6 +131,7 @@ class Runner:
         flows: Mapping[str, Flow],
         call_providers: Mapping[str, CallProvider],
         sms_provider: SmsProvider,
+        cluster: Cluster,
         media: MediaStore,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -133,6 +139,7 @@ class Runner:
         self.settings = settings
         self.journal = journal
         self.floor = floor
+        self.cluster = cluster
         self.media = media
         self.metrics = metrics
         self.clock = clock
@@ -148,7 +155,10 @@ class Runner:
         self._by_leg: dict[e.LegId, e.SessionId] = {}
         self._by_customer: dict[str, set[e.SessionId]] = {}
         self._numbers = {number.number: number for number in settings.numbers}
-        self._intake_locks: dict[str, asyncio.Lock] = {}
+        self._intake: dict[str, list[tuple[InboundText, e.MessageId]]] = {}
+        """Texts that are kept and wait to be given to their session, by sender; the first is being dealt with."""
+        self._ledger = asyncio.Lock()
+        """Held from reading a text's state to saving the next, for texts whose session is over."""
         self._listeners: list[Listener] = []
         self._acd_moved = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -169,9 +179,11 @@ class Runner:
             await self._restore()
             tasks.create_task(self.outbox.run())
             tasks.create_task(self._run_acd())
+            tasks.create_task(self._read_mailbox())
+            tasks.create_task(self._keep_leases())
             tasks.create_task(self._save_estimates())
             for row in await self.journal.unhandled_inbound():
-                tasks.create_task(self._route_text(_TEXT_FROM_JSON.decode(row.raw), row.message))
+                self._take_in(_TEXT_FROM_JSON.decode(row.raw), row.message)
             started.set()
             await asyncio.get_running_loop().create_future()
 
@@ -201,25 +213,36 @@ class Runner:
     async def _save_estimates(self) -> None:
         while True:
             await asyncio.sleep(60.0)
-            await self.save_estimates()
+            try:
+                await self.save_estimates()
+            except JournalUnavailableError:
+                log.exception("journal.lost_estimates")
 
     async def _restore(self) -> None:
         now = self.clock()
         saved = await self.journal.value("ewt")
         if saved is not None:
             self.floor.estimator.restore(msgspec.json.decode(saved), now)
+        lives = [await self._load(stored) for stored in await self.journal.open_sessions()]
+        for live in lives:
+            state = live.state
+            if state.text is TextLeg.CHATTING and state.chat_agent in self.floor.acd.agents and state.chat_queue:
+                self.follow(self.floor.acd.assign(state.chat_agent, state.id, "sms", state.chat_queue, now))
+            self._start(live)
+        # Nobody is offered anything before everybody stands in line again, or the first to come back would be served first.
+        back = [self.tell(live.state.id, e.ProcessRestarted()) for live in lives]
+        for failure in await asyncio.gather(*back, return_exceptions=True):
+            if failure is not None:
+                log.error("session.not_restored", why=repr(failure))
+        for live in lives:
+            agent = live.state.chat_agent
+            if live.state.text is TextLeg.CHATTING and agent is not None and agent not in self.floor.acd.agents:
+                self.post(live.state.id, e.AgentLost(agent))
         for agent, row in (await self.journal.agent_states()).items():
             if agent in self.floor.acd.agents and row.state in {"ready", "wrap_up", "not_ready"}:
                 self.follow(
                     self.floor.acd.set_state(agent, "not_ready" if row.state == "not_ready" else "ready", row.reason, now)
                 )
-        for stored in await self.journal.open_sessions():
-            live = await self._load(stored)
-            state = live.state
-            if state.text is TextLeg.CHATTING and state.chat_agent in self.floor.acd.agents and state.chat_queue:
-                self.follow(self.floor.acd.assign(state.chat_agent, state.id, "sms", state.chat_queue, now))
-            self._start(live)
-            self.post(state.id, e.ProcessRestarted())
 
     async def _load(self, stored: StoredSession) -> LiveSession:
         state = _STATE_FROM_JSON.decode(stored.snapshot)
@@ -279,8 +302,7 @@ class Runner:
             self.metrics.texts.labels("in", "repeated").inc()
             return False
         self.metrics.texts.labels("in", "received").inc()
-        assert self._tasks is not None, "texts are taken only while running"
-        self._tasks.create_task(self._route_text(text, message))
+        self._take_in(text, message)
         return True
 
     async def text_reported(self, report: DeliveryReport) -> None:
@@ -298,10 +320,35 @@ class Runner:
         await self._tell_or_save(row.session, e.TextReported(row.id, report.state, report.code), row)
 
     def post(self, session: e.SessionId, event: e.AnyEvent) -> None:
-        """Put *event* into a session's inbox and go on."""
+        """Put *event* into a session's inbox, here or on the node that owns it, and go on."""
         live = self._live.get(session)
         if live is not None:
             live.inbox.put_nowait((event, None))
+        elif self._tasks is not None:
+            self._tasks.create_task(self._forward(session, event))
+
+    async def _forward(self, session: e.SessionId, event: e.AnyEvent) -> None:
+        if not await self.cluster.deliver(session, event):
+            log.debug("event.for_nobody", what=type(event).__name__, session=session)
+
+    async def _read_mailbox(self) -> None:
+        async for delivery in self.cluster.mailbox():
+            live = self._live.get(delivery.session)
+            if live is not None:
+                live.inbox.put_nowait((delivery.event, None))
+
+    async def _keep_leases(self) -> None:
+        """Renew what we own well before it runs out; what we no longer own we stop working on at once."""
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            for live in list(self._live.values()):
+                if live.lease is None or await self.cluster.renew(live.lease, LEASE):
+                    continue
+                # We slept past it. If nobody took the session meanwhile it is ours again.
+                live.lease = await self.cluster.acquire(live.state.id, LEASE)
+                if live.lease is None and live.task is not None:
+                    log.warning("lease.lost", session=live.state.id)
+                    live.task.cancel()
 
     async def tell(self, session: e.SessionId, event: e.AnyEvent) -> None:
         """Put *event* into a session's inbox and wait until it is saved and performed.
@@ -327,19 +374,26 @@ class Runner:
 
     # --- texts
 
-    async def _route_text(self, text: InboundText, message: e.MessageId) -> None:
-        """Give a text that is safely kept to the session it belongs to. Texts of one sender stay in order."""
-        lock = self._intake_locks.setdefault(text.sender, asyncio.Lock())
-        try:
-            async with lock:
+    def _take_in(self, text: InboundText, message: e.MessageId) -> None:
+        """Give a text that is safely kept to the session it belongs to, after the texts of the same sender before it."""
+        waiting = self._intake.setdefault(text.sender, [])
+        waiting.append((text, message))
+        if len(waiting) == 1:
+            assert self._tasks is not None, "texts are taken only while running"
+            self._tasks.create_task(self._route_texts(text.sender))
+
+    async def _route_texts(self, sender: str) -> None:
+        waiting = self._intake[sender]
+        while waiting:
+            text, message = waiting[0]
+            try:
                 media = [item for item in [await self._fetch(remote) for remote in text.media] if item is not None]
                 await self._correlate(text, message, tuple(media))
-        except Exception:
-            # It stays unhandled in the journal and is taken up again at the next start.
-            log.exception("text.not_routed", message=message)
-        finally:
-            if not lock.locked():
-                self._intake_locks.pop(text.sender, None)
+            except Exception:
+                # It stays unhandled in the journal and is taken up again at the next start.
+                log.exception("text.not_routed", message=message)
+            del waiting[0]
+        del self._intake[sender]
 
     async def _fetch(self, remote: RemoteMedia) -> e.Media | None:
         for pause in (0.0, 0.5, 2.0):
@@ -413,10 +467,13 @@ class Runner:
                 log.debug("text.session_over", message=row.id)
             else:
                 return
-        assert row.state != "received"
-        unit = Unit()
-        _text_rows(unit, event, row.state, self.clock())
-        await self.journal.commit(unit)
+        async with self._ledger:
+            current = await self.journal.message(row.id)
+            assert current is not None
+            assert current.state != "received"
+            unit = Unit()
+            _text_rows(unit, event, current.state, self.clock())
+            await self._commit(unit)
 
     # --- sessions
 
@@ -472,7 +529,7 @@ class Runner:
         if state.customer is not None:
             self._by_customer.setdefault(state.customer, set()).add(state.id)
         assert self._tasks is not None, "sessions begin only while running"
-        self._tasks.create_task(self._run_session(live), name=f"session {state.id}")
+        live.task = self._tasks.create_task(self._run_session(live), name=f"session {state.id}")
 
     def _forget(self, live: LiveSession) -> None:
         state = live.state
@@ -491,21 +548,30 @@ class Runner:
 
     async def _run_session(self, live: LiveSession) -> None:
         with structlog.contextvars.bound_contextvars(session=live.state.id):
-            while not live.session.closed:
-                event, done = await self._next(live)
-                try:
-                    await self._step(live, event)
-                except UnexpectedEvent as refusal:
-                    self._refused(live, event, refusal, done)
-                except Exception as error:
-                    log.exception("session.step_failed", what=type(event).__name__)
-                    self._roll_back(live)
-                    if done is not None and not done.done():
-                        done.set_exception(error)
-                else:
-                    if done is not None and not done.done():
-                        done.set_result(None)
-            self._forget(live)
+            try:
+                live.lease = await self.cluster.acquire(live.state.id, LEASE)
+                while live.lease is not None and not live.session.closed:
+                    event, done = await self._next(live)
+                    await self._take(live, event, done)
+            finally:
+                self._forget(live)
+            if live.lease is not None:
+                await self.cluster.release(live.lease)
+
+    async def _take(self, live: LiveSession, event: e.AnyEvent | None, done: asyncio.Future[None] | None) -> None:
+        """One turn of a session, whatever becomes of it."""
+        try:
+            await self._step(live, event)
+        except UnexpectedEvent as refusal:
+            self._refused(live, event, refusal, done)
+        except Exception as error:
+            log.exception("session.step_failed", what=type(event).__name__)
+            self._roll_back(live)
+            if done is not None and not done.done():
+                done.set_exception(error)
+        else:
+            if done is not None and not done.done():
+                done.set_result(None)
 
     async def _next(self, live: LiveSession) -> tuple[e.AnyEvent | None, asyncio.Future[None] | None]:
         """The next event, or None when the session's own clock has something to do."""
@@ -513,7 +579,8 @@ class Runner:
         if not live.inbox.empty() or wake_at is None:
             return await live.inbox.get()
         try:
-            return await asyncio.wait_for(live.inbox.get(), max(0.0, wake_at - self.clock()))
+            async with asyncio.timeout(max(0.0, wake_at - self.clock())):  # wait_for may swallow a cancellation before 3.12
+                return await live.inbox.get()
         except TimeoutError:
             return None, None
 
@@ -781,7 +848,8 @@ class Runner:
             self._acd_moved.clear()
             at = self.floor.acd.wake_at
             try:
-                await asyncio.wait_for(self._acd_moved.wait(), None if at is None else max(0.0, at - self.clock()))
+                async with asyncio.timeout(None if at is None else max(0.0, at - self.clock())):
+                    await self._acd_moved.wait()
             except TimeoutError:
                 self.follow(self.floor.acd.wake(self.clock()))
 
