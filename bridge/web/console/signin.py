@@ -77,18 +77,21 @@ class SignInPages:
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         form = await request.post()
-        login, password = str(form.get("login", "")).strip(), str(form.get("password", ""))
+        login, password = str(form.get("login", "")).strip()[:100], str(form.get("password", ""))
         following = str(form.get("next", "/"))
         if not self._form_is_ours(request, str(form.get("token", ""))):
             return self._show_form(request, login, "That form had grown old. Please try once more.", following, 403)
-        now, address = self._now(), request.remote or ""
-        if self._by_login.holds(login, now=now) or self._by_address.holds(address, now=now):
+        now = self._now()
+        brakes = [(self._by_login, login)]
+        if self._public_url is None:  # behind a proxy everybody comes from its address: one stranger would hold up all
+            brakes.append((self._by_address, request.remote or ""))
+        if any(brake.holds(key, now=now) for brake, key in brakes):
             log.warning("desk.sign_in_held")
             return self._show_form(request, login, "Too many tries. Please wait five minutes.", following, 429)
         agent = await self._desk.sign_in(login, password)
         if agent is None:
-            self._by_login.failed(login, now=now)
-            self._by_address.failed(address, now=now)
+            for brake, key in brakes:
+                brake.failed(key, now=now)
             log.warning("desk.sign_in_refused")
             return self._show_form(request, login, "Login or password is not right.", following, 403)
         self._sign_ins.close(request.cookies.get(COOKIE))

@@ -1,9 +1,15 @@
 """Signing in at the desk."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from aiohttp import CookieJar
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
+
+from bridge.web.server import WebConfig, make_app
 from tests.unit.web.conftest import Client, Clock, SignIn
-from tests.unit.web.fakes import ANA, FakeDesk
+from tests.unit.web.fakes import ANA, FakeDesk, FakeIntake, FakeRecords
 
 GOOD = {"login": "ana", "password": "correct horse"}
 
@@ -77,6 +83,19 @@ async def test_guessing_is_slowed_down(client: Client, clock: Clock) -> None:
     clock.now += 301
     answer = await client.post("/sign-in", data={**GOOD, "token": await form_token(client)}, allow_redirects=False)
     assert answer.status == 303
+
+
+async def test_guessing_logins_is_slowed_down_too(folder: Path) -> None:
+    """Without a proxy in between one address has forty tries, whatever the login."""
+    app = make_app(FakeDesk(0.0), FakeIntake(), FakeRecords(), None, WebConfig(prompts=folder), registry=CollectorRegistry())
+    async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as direct:
+        for number in range(40):
+            data = {"login": f"guess-{number}", "password": "x", "token": await form_token(direct)}
+            assert (await direct.post("/sign-in", data=data)).status == 403
+
+        answer = await direct.post("/sign-in", data={**GOOD, "token": await form_token(direct)})
+
+    assert answer.status == 429
 
 
 async def test_each_sign_in_has_a_cookie_of_its_own(client: Client, sign_in: SignIn) -> None:
