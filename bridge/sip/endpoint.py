@@ -7,105 +7,33 @@ stimulus, calls `wake` when the clock reaches `wake_at`, and reads `next_event` 
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import msgspec
 
 from bridge.sip import digest
 from bridge.sip.dialog import Dialog
+from bridge.sip.events import (
+    Address,
+    CallAnswered,
+    CallConfirmed,
+    CallEnded,
+    CallProgressed,
+    CallRef,
+    InfoReceived,
+    InviteReceived,
+    OfferAnswered,
+    OfferReceived,
+    RegisterAnswered,
+    SipEvent,
+)
+from bridge.sip.exchange import Call, CallState, Exchange, ack_of, numeric_address, read_answer, server_key, stamp
 from bridge.sip.message import MAGIC_COOKIE, BadMessageError, Headers, NameAddr, Request, Response, SipUri, Via, parse_message
 from bridge.sip.registrar import Binding, Registrar
 from bridge.sip.sdp import BadSdpError, SessionDescription, parse_sdp
 from bridge.sip.transaction import Action, Kind, State, Timers, Transaction, trigger_of
 
-Address = tuple[str, int]
-CallRef = int
-"""The endpoint's own number of a call; never used twice by one endpoint."""
 Network = IPv4Network | IPv6Network
-
-
-# --- events ----------------------------------------------------------------------------------------------------------
-
-
-class SipEvent(msgspec.Struct, frozen=True):
-    """Something the owner of the endpoint has to know."""
-
-
-class InviteReceived(SipEvent, frozen=True):
-    """A new call is at the door; 100 has been sent. Answer, ring or refuse it."""
-
-    call: CallRef
-    request: Request
-    offer: SessionDescription | None
-    """None when the caller leaves the offer to us (the answer then comes with `CallConfirmed`)."""
-    source: Address
-
-
-class CallConfirmed(SipEvent, frozen=True):
-    """Our 200 was acknowledged."""
-
-    call: CallRef
-    answer: SessionDescription | None
-
-
-class CallProgressed(SipEvent, frozen=True):
-    """A provisional response to our INVITE."""
-
-    call: CallRef
-    status: int
-
-
-class CallAnswered(SipEvent, frozen=True):
-    """Our INVITE was accepted, and acknowledged by us."""
-
-    call: CallRef
-    answer: SessionDescription | None
-
-
-class OfferReceived(SipEvent, frozen=True):
-    """A re-INVITE. Obey with `accept_offer` or `refuse_offer`."""
-
-    call: CallRef
-    offer: SessionDescription | None
-
-
-class OfferAnswered(SipEvent, frozen=True):
-    """The final response to our re-INVITE."""
-
-    call: CallRef
-    status: int
-    answer: SessionDescription | None
-
-
-class InfoReceived(SipEvent, frozen=True):
-    """An INFO inside a call (answered 200)."""
-
-    call: CallRef
-    content_type: str
-    body: bytes
-
-
-class CallEnded(SipEvent, frozen=True):
-    """A call is over, other than by our own `bye`, `refuse` or `cancel`."""
-
-    call: CallRef
-    cause: str
-    """`bye`, `cancel`, `timeout` (no ACK, or no answer at all), or the status of a refusal."""
-    status: int
-    reason: str
-
-
-class RegisterAnswered(SipEvent, frozen=True):
-    """The final response to our REGISTER; 408 when there was none."""
-
-    status: int
-    reason: str
-    expires: int
-    """Seconds granted."""
-
-
-# --- what is kept ----------------------------------------------------------------------------------------------------
 
 
 class EndpointConfig(msgspec.Struct, frozen=True):
@@ -124,76 +52,6 @@ class EndpointConfig(msgspec.Struct, frozen=True):
     give up altogether when one of several challenges is beyond them, so SHA-256 is for those who know their phones."""
     user_agent: str = "Sidetone"
     timers: Timers = Timers()
-
-
-class CallState(Enum):
-    """How far a call has come."""
-
-    INCOMING = "incoming"
-    OUTGOING = "outgoing"
-    ANSWERED = "answered"
-    """Our 200 went out and waits for its ACK."""
-    UP = "up"
-    ENDING = "ending"
-    """Our BYE (or CANCEL) waits for its answer."""
-
-
-class _Exchange:
-    """A transaction with what its machine does not want to know."""
-
-    __slots__ = ("call", "datagram", "destination", "key", "machine", "request")
-
-    def __init__(self, key: tuple[str, ...], machine: Transaction, request: Request, destination: Address) -> None:
-        self.key = key
-        self.machine = machine
-        self.request = request
-        self.destination = destination
-        self.datagram = b""
-        self.call: _Call | None = None
-
-    @property
-    def wake_at(self) -> float | None:
-        return self.machine.wake_at
-
-
-class _Call:
-    """One INVITE and what came of it."""
-
-    __slots__ = (
-        "ack", "answer", "answer_to", "bye_wanted", "cancelled", "credentials", "dialog", "give_up_at", "interval", "invite",
-        "merge_key", "peer", "pinned", "progressed", "ref", "reinvite", "resend_at", "state", "tag",
-    )  # fmt: skip
-
-    def __init__(self, ref: CallRef, state: CallState, tag: str, peer: Address) -> None:
-        self.ref = ref
-        self.state = state
-        self.tag = tag
-        self.peer = peer
-        self.dialog: Dialog | None = None
-        self.invite: _Exchange | None = None
-        """The transaction of the INVITE that began the call."""
-        self.reinvite: _Exchange | None = None
-        """A re-INVITE of theirs that waits for `accept_offer`."""
-        self.answer: bytes | None = None
-        """A 200 that goes out again until its ACK comes (section 13.3.1.4)."""
-        self.answer_to: Address = peer
-        self.interval = 0.0
-        self.resend_at: float | None = None
-        self.give_up_at: float | None = None
-        self.ack: bytes | None = None
-        """Our last ACK, for a 200 that comes again."""
-        self.merge_key: tuple[str, str, int] | None = None
-        """Call-ID, From tag and CSeq of an INVITE that came in."""
-        self.pinned = False
-        """Requests go to `peer` whatever its Contact says: we were told the address."""
-        self.progressed = False
-        self.cancelled = False
-        self.bye_wanted = False
-        self.credentials: digest.Credentials | None = None
-
-    @property
-    def wake_at(self) -> float | None:
-        return min((at for at in (self.resend_at, self.give_up_at) if at is not None), default=None)
 
 
 class SipEndpoint:
@@ -225,13 +83,13 @@ class SipEndpoint:
         self._guard = digest.DigestGuard(config.realm, lambda: self._token(128), config.digest_algorithms)
         self._allow = self.ALLOW + (", REGISTER" if users else "")
         self._methods = frozenset(self._allow.split(", "))
-        self._exchanges: dict[tuple[str, ...], _Exchange] = {}
-        self._calls: dict[CallRef, _Call] = {}
-        self._dialogs: dict[tuple[str, str, str], _Call] = {}
+        self._exchanges: dict[tuple[str, ...], Exchange] = {}
+        self._calls: dict[CallRef, Call] = {}
+        self._dialogs: dict[tuple[str, str, str], Call] = {}
         self._invites: set[tuple[str, str, int]] = set()
         self._out: list[tuple[bytes, Address]] = []
         self._events: deque[SipEvent] = deque()
-        self._heap: list[tuple[float, int, _Exchange | _Call]] = []
+        self._heap: list[tuple[float, int, Exchange | Call]] = []
         self._counter = 0
         self._last_ref = 0
         self._registration: tuple[Request, Address, digest.Credentials | None] | None = None
@@ -269,7 +127,7 @@ class SipEndpoint:
         """The clock has reached `wake_at`."""
         while (due := self.wake_at) is not None and due <= now:
             owner = heapq.heappop(self._heap)[2]
-            if isinstance(owner, _Exchange):
+            if isinstance(owner, Exchange):
                 self._obey(owner, owner.machine.wake(now), None, now)
             else:
                 self._wake_call(owner, now)
@@ -339,7 +197,7 @@ class SipEndpoint:
         if where is None:
             raise BadMessageError(f"no numeric address in {target!r}")
         self._last_ref += 1
-        call = _Call(self._last_ref, CallState.OUTGOING, self._token(), where)
+        call = Call(self._last_ref, CallState.OUTGOING, self._token(), where)
         call.credentials = credentials
         call.pinned = destination is not None
         self._calls[call.ref] = call
@@ -447,18 +305,18 @@ class SipEndpoint:
         # Whoever is in a call with us may go on talking, wherever the call took the signalling.
         return self._dialog_of(request) is not None
 
-    def _dialog_of(self, request: Request) -> _Call | None:
+    def _dialog_of(self, request: Request) -> Call | None:
         return self._dialogs.get((request.call_id, request.recipient.tag or "", request.sender.tag or ""))
 
     def _receive_request(self, request: Request, source: Address, now: float) -> None:
         via = request.via
-        reply_to = _stamp(request, via, source)
+        reply_to = stamp(request, via, source)
         problem = request.problem()
         if problem is not None:
             if request.method != "ACK":
                 self._out.append((bytes(request.reply(400, f"Bad Request - {problem}")), reply_to))
             return
-        key = _server_key(request, via, "INVITE" if request.method == "ACK" else request.method)
+        key = server_key(request, via, "INVITE" if request.method == "ACK" else request.method)
         exchange = self._exchanges.get(key)
         if exchange is not None:
             trigger = request.method if request.method in {"INVITE", "ACK"} else "request"
@@ -470,7 +328,7 @@ class SipEndpoint:
             self._receive_ack(request, exchange.call if exchange is not None else self._dialog_of(request), now)
             return
         kind = Kind.INVITE_SERVER if request.method == "INVITE" else Kind.NON_INVITE_SERVER
-        exchange = _Exchange(key, Transaction(kind, now=now, timers=self.config.timers), request, reply_to)
+        exchange = Exchange(key, Transaction(kind, now=now, timers=self.config.timers), request, reply_to)
         self._exchanges[key] = exchange
         self._schedule(exchange)
         try:
@@ -478,7 +336,7 @@ class SipEndpoint:
         except BadMessageError as error:
             self._respond(exchange, request.reply(400, f"Bad Request - {error}", to_tag=self._token()), now)
 
-    def _serve(self, exchange: _Exchange, via: Via, source: Address, now: float) -> None:
+    def _serve(self, exchange: Exchange, via: Via, source: Address, now: float) -> None:
         """Answer a new request. May raise BadMessageError for a part that was read only now."""
         refusal = self._refusal(exchange.request)
         if refusal is not None:
@@ -510,7 +368,7 @@ class SipEndpoint:
             return response
         return None
 
-    def _receive_outside(self, exchange: _Exchange, source: Address, now: float) -> None:
+    def _receive_outside(self, exchange: Exchange, source: Address, now: float) -> None:
         request = exchange.request
         if request.method == "INVITE":
             self._receive_invite(exchange, source, now)
@@ -529,7 +387,7 @@ class SipEndpoint:
         response.headers.add("accept", "application/sdp")
         return response
 
-    def _receive_invite(self, exchange: _Exchange, source: Address, now: float) -> None:
+    def _receive_invite(self, exchange: Exchange, source: Address, now: float) -> None:
         request = exchange.request
         if self.retry_after is not None:
             response = request.reply(503, to_tag=self._token())
@@ -544,7 +402,7 @@ class SipEndpoint:
         if isinstance(offer, int):
             return
         self._last_ref += 1
-        call = _Call(self._last_ref, CallState.INCOMING, self._token(), source)
+        call = Call(self._last_ref, CallState.INCOMING, self._token(), source)
         call.dialog = Dialog.as_server(request, call.tag)
         call.invite, exchange.call = exchange, call
         call.merge_key = merge_key
@@ -554,7 +412,7 @@ class SipEndpoint:
         self._respond(exchange, request.reply(100), now)
         self._events.append(InviteReceived(call.ref, request, offer, source))
 
-    def _read_offer(self, exchange: _Exchange, now: float) -> SessionDescription | int | None:
+    def _read_offer(self, exchange: Exchange, now: float) -> SessionDescription | int | None:
         """The description in an INVITE; a number when it was refused with that status."""
         request = exchange.request
         if not request.body.strip():
@@ -571,8 +429,8 @@ class SipEndpoint:
             self._respond(exchange, request.reply(400, "Bad Session Description", to_tag=self._token()), now)
             return 400
 
-    def _receive_cancel(self, exchange: _Exchange, via: Via, now: float) -> None:
-        target = self._exchanges.get(_server_key(exchange.request, via, "INVITE"))
+    def _receive_cancel(self, exchange: Exchange, via: Via, now: float) -> None:
+        target = self._exchanges.get(server_key(exchange.request, via, "INVITE"))
         if target is None:
             self._respond(exchange, exchange.request.reply(481, to_tag=self._token()), now)
             return
@@ -582,11 +440,11 @@ class SipEndpoint:
             self._respond(target, target.request.reply(487, to_tag=call.tag), now)
             self._end(call, "cancel", 487, "Request Terminated")
 
-    def _receive_ack(self, request: Request, call: _Call | None, now: float) -> None:
+    def _receive_ack(self, request: Request, call: Call | None, now: float) -> None:
         if call is None or call.answer is None:
             return
         call.answer = call.resend_at = call.give_up_at = None
-        answer = _read_answer(request)
+        answer = read_answer(request)
         if call.state is CallState.UP and answer is not None:  # of a re-INVITE whose offer was ours
             self._events.append(OfferAnswered(call.ref, 200, answer))
         if call.state is not CallState.ANSWERED:
@@ -597,7 +455,7 @@ class SipEndpoint:
         else:
             self._events.append(CallConfirmed(call.ref, answer))
 
-    def _receive_in_dialog(self, exchange: _Exchange, now: float) -> None:
+    def _receive_in_dialog(self, exchange: Exchange, now: float) -> None:
         request = exchange.request
         call = self._dialog_of(request)
         if call is None:
@@ -626,7 +484,7 @@ class SipEndpoint:
         else:
             self._respond(exchange, request.reply(403), now)
 
-    def _receive_bye(self, call: _Call, exchange: _Exchange, now: float) -> None:
+    def _receive_bye(self, call: Call, exchange: Exchange, now: float) -> None:
         self._respond(exchange, exchange.request.reply(200), now)
         if call.state is CallState.INCOMING:  # section 15.1.2: BYE of an early dialog
             assert call.invite is not None
@@ -636,7 +494,7 @@ class SipEndpoint:
             return
         self._end(call, "bye", 200, "BYE")
 
-    def _receive_reinvite(self, call: _Call, exchange: _Exchange, now: float) -> None:
+    def _receive_reinvite(self, call: Call, exchange: Exchange, now: float) -> None:
         if call.state is not CallState.UP:
             self._respond(exchange, exchange.request.reply(491), now)
             return
@@ -646,7 +504,7 @@ class SipEndpoint:
             self._respond(exchange, exchange.request.reply(100), now)
             self._events.append(OfferReceived(call.ref, offer))
 
-    def _receive_register(self, exchange: _Exchange, source: Address, now: float) -> None:
+    def _receive_register(self, exchange: Exchange, source: Address, now: float) -> None:
         request = exchange.request
         user = SipUri.parse(request.recipient.uri).user
         if user is None or user not in self.registrar.users:
@@ -665,7 +523,7 @@ class SipEndpoint:
             response.headers.add("contact", f"<{binding.contact}>;expires={round(binding.expires_at - now)}")
         self._respond(exchange, response, now)
 
-    def _authenticated(self, exchange: _Exchange, user: str, password: str, now: float) -> bool:
+    def _authenticated(self, exchange: Exchange, user: str, password: str, now: float) -> bool:
         request = exchange.request
         given = request.headers.all("authorization")
         verdicts = [self._guard.check(value, user=user, password=password, method=request.method, now=now) for value in given]
@@ -694,7 +552,7 @@ class SipEndpoint:
         else:
             self.silent_drops += 1
 
-    def _take_response(self, exchange: _Exchange, response: Response, now: float) -> None:
+    def _take_response(self, exchange: Exchange, response: Response, now: float) -> None:
         call, request = exchange.call, exchange.request
         if response.status in {401, 407} and self._retry(exchange, response, now):
             return
@@ -716,7 +574,7 @@ class SipEndpoint:
         granted = int(text) if text.isdecimal() else 0
         self._events.append(RegisterAnswered(response.status, response.reason, granted if response.status < 300 else 0))
 
-    def _take_invite_response(self, call: _Call, response: Response, now: float) -> None:
+    def _take_invite_response(self, call: Call, response: Response, now: float) -> None:
         if response.status < 200:
             call.progressed = True
             if call.cancelled and call.state is CallState.OUTGOING:
@@ -730,7 +588,7 @@ class SipEndpoint:
         elif call.state is CallState.OUTGOING:
             self._end(call, str(response.status), response.status, response.reason)
 
-    def _take_invite_success(self, call: _Call, response: Response, now: float) -> None:
+    def _take_invite_success(self, call: Call, response: Response, now: float) -> None:
         assert call.invite is not None
         try:
             response.check_route()
@@ -755,26 +613,26 @@ class SipEndpoint:
         if call.cancelled:  # section 9.1: it crossed our CANCEL
             self._send_bye(call, now)
             return
-        answer = _read_answer(response)
+        answer = read_answer(response)
         if answer is None:
             self._send_bye(call, now)
             self._events.append(CallEnded(call.ref, "488", 488, "No session description in the answer"))
         else:
             self._events.append(CallAnswered(call.ref, answer))
 
-    def _take_reinvite_response(self, call: _Call, exchange: _Exchange, response: Response, now: float) -> None:
+    def _take_reinvite_response(self, call: Call, exchange: Exchange, response: Response, now: float) -> None:
         if response.status < 200:
             return
         assert call.dialog is not None
         if response.status < 300:
             call.dialog.refresh_target(response)
             call.ack = self._send_ack(call, call.dialog, exchange.request.cseq[0])
-        self._events.append(OfferAnswered(call.ref, response.status, _read_answer(response)))
+        self._events.append(OfferAnswered(call.ref, response.status, read_answer(response)))
         if response.status in {408, 481}:  # section 12.2.1.2: the dialog is gone
             self._send_bye(call, now)
             self._events.append(CallEnded(call.ref, str(response.status), response.status, response.reason))
 
-    def _retry(self, exchange: _Exchange, response: Response, now: float) -> bool:
+    def _retry(self, exchange: Exchange, response: Response, now: float) -> bool:
         """Send a challenged request again with an answer; False when we cannot or did already."""
         request, call = exchange.request, exchange.call
         register = self._registration
@@ -805,7 +663,7 @@ class SipEndpoint:
 
     # --- machinery ---------------------------------------------------------------------------------------------------
 
-    def _obey(self, exchange: _Exchange, actions: Sequence[Action], message: Response | None, now: float) -> None:
+    def _obey(self, exchange: Exchange, actions: Sequence[Action], message: Response | None, now: float) -> None:
         """Do what a machine asks for."""
         for action in actions:
             if action is Action.RESEND and exchange.datagram:
@@ -814,7 +672,7 @@ class SipEndpoint:
                 exchange.datagram = bytes(message)
                 self._out.append((exchange.datagram, exchange.destination))
             elif action is Action.ACK and message is not None:
-                self._out.append((bytes(_ack_of(exchange.request, message)), exchange.destination))
+                self._out.append((bytes(ack_of(exchange.request, message)), exchange.destination))
             elif action is Action.PASS and message is not None:
                 self._take_response(exchange, message, now)
             elif action is Action.TIMEOUT:
@@ -824,23 +682,23 @@ class SipEndpoint:
         else:
             self._schedule(exchange)
 
-    def _timed_out(self, exchange: _Exchange, now: float) -> None:
+    def _timed_out(self, exchange: Exchange, now: float) -> None:
         if exchange.machine.kind in {Kind.INVITE_CLIENT, Kind.NON_INVITE_CLIENT}:
             # Section 8.1.3.1: as if a 408 had come.
             self._take_response(exchange, exchange.request.reply(408), now)
 
-    def _respond(self, exchange: _Exchange, response: Response, now: float) -> None:
+    def _respond(self, exchange: Exchange, response: Response, now: float) -> None:
         response.headers.replace("server", self.config.user_agent)
         self._obey(exchange, exchange.machine.feed(f"send {trigger_of(response.status)}", now=now), response, now)
 
-    def _send_request(self, request: Request, destination: Address, now: float, call: _Call | None) -> _Exchange:
+    def _send_request(self, request: Request, destination: Address, now: float, call: Call | None) -> Exchange:
         branch = MAGIC_COOKIE + self._token()
         via = f"SIP/2.0/UDP {self.config.host}:{self.config.port};branch={branch};rport"
         request.headers = Headers([("via", via), *request.headers])
         request.headers.replace("user-agent", self.config.user_agent)
         kind = Kind.INVITE_CLIENT if request.method == "INVITE" else Kind.NON_INVITE_CLIENT
         key = ("client", branch, request.method)
-        exchange = _Exchange(key, Transaction(kind, now=now, timers=self.config.timers), request, destination)
+        exchange = Exchange(key, Transaction(kind, now=now, timers=self.config.timers), request, destination)
         exchange.call = call
         exchange.datagram = bytes(request)
         self._exchanges[key] = exchange
@@ -860,7 +718,7 @@ class SipEndpoint:
         response.headers.add("contact", f"<{self._contact_uri()}>")
         return response
 
-    def _send_answer(self, call: _Call, exchange: _Exchange, sdp: bytes, now: float) -> None:
+    def _send_answer(self, call: Call, exchange: Exchange, sdp: bytes, now: float) -> None:
         response = self._dialog_response(exchange.request, 200, call.tag)
         response.headers.add("allow", self._allow)
         response.headers.add("content-type", "application/sdp")
@@ -872,7 +730,7 @@ class SipEndpoint:
         call.give_up_at = now + 64 * self.config.timers.t1
         self._schedule(call)
 
-    def _wake_call(self, call: _Call, now: float) -> None:
+    def _wake_call(self, call: Call, now: float) -> None:
         if call.give_up_at is not None and call.give_up_at <= now:
             call.give_up_at = call.resend_at = call.answer = None
             if call.cancelled:  # section 9.1: the other end never answered our CANCEL
@@ -890,7 +748,7 @@ class SipEndpoint:
             call.resend_at = now + call.interval
         self._schedule(call)
 
-    def _send_ack(self, call: _Call, dialog: Dialog, sequence: int) -> bytes:
+    def _send_ack(self, call: Call, dialog: Dialog, sequence: int) -> bytes:
         """ACK a 200: a transaction of its own that is never answered (section 13.2.2.4)."""
         request = dialog.request("ACK", sequence=sequence)
         via = f"SIP/2.0/UDP {self.config.host}:{self.config.port};branch={MAGIC_COOKIE}{self._token()};rport"
@@ -899,18 +757,18 @@ class SipEndpoint:
         self._out.append((data, self._hop(call, dialog)))
         return data
 
-    def _send_bye(self, call: _Call, now: float) -> None:
+    def _send_bye(self, call: Call, now: float) -> None:
         assert call.dialog is not None
         call.state = CallState.ENDING
         self._drop_reinvite(call, now)
         self._send_request(call.dialog.request("BYE"), self._hop(call), now, call)
 
-    def _drop_reinvite(self, call: _Call, now: float) -> None:
+    def _drop_reinvite(self, call: Call, now: float) -> None:
         if call.reinvite is not None:
             exchange, call.reinvite = call.reinvite, None
             self._respond(exchange, exchange.request.reply(487), now)
 
-    def _send_cancel(self, call: _Call, now: float) -> None:
+    def _send_cancel(self, call: Call, now: float) -> None:
         assert call.invite is not None
         call.state = CallState.ENDING
         invite = call.invite.request
@@ -923,7 +781,7 @@ class SipEndpoint:
         request = Request("CANCEL", invite.uri, headers)
         key = ("client", invite.via.branch, "CANCEL")  # section 9.1: the branch of the INVITE
         machine = Transaction(Kind.NON_INVITE_CLIENT, now=now, timers=self.config.timers)
-        exchange = _Exchange(key, machine, request, call.invite.destination)
+        exchange = Exchange(key, machine, request, call.invite.destination)
         exchange.datagram = bytes(request)
         self._exchanges[key] = exchange
         self._schedule(exchange)
@@ -931,7 +789,7 @@ class SipEndpoint:
         call.give_up_at = now + 64 * self.config.timers.t1
         self._schedule(call)
 
-    def _hop(self, call: _Call, dialog: Dialog | None = None) -> Address:
+    def _hop(self, call: Call, dialog: Dialog | None = None) -> Address:
         """Where the next request of a dialog goes: route or target when numeric, unless a NAT hides the peer's Contact."""
         dialog = dialog or call.dialog
         assert dialog is not None
@@ -941,18 +799,18 @@ class SipEndpoint:
         return where
 
     @staticmethod
-    def _translated(call: _Call, target: Address) -> bool:
+    def _translated(call: Call, target: Address) -> bool:
         """Whether a caller's Contact and Via show the same address and its packets come from another one."""
         if call.invite is None or call.invite.machine.kind is Kind.INVITE_CLIENT:
             return False
         via = call.invite.request.via
         return via.params.get("received", via.host) != via.host == target[0]
 
-    def _end(self, call: _Call, cause: str, status: int, reason: str) -> None:
+    def _end(self, call: Call, cause: str, status: int, reason: str) -> None:
         self._forget(call)
         self._events.append(CallEnded(call.ref, cause, status, reason))
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: Call) -> None:
         self._calls.pop(call.ref, None)
         call.resend_at = call.give_up_at = None
         if call.merge_key is not None:
@@ -960,7 +818,7 @@ class SipEndpoint:
         if call.dialog is not None:
             self._dialogs.pop(call.dialog.key, None)
 
-    def _schedule(self, owner: _Exchange | _Call) -> None:
+    def _schedule(self, owner: Exchange | Call) -> None:
         at = owner.wake_at
         if at is not None:
             self._counter += 1
@@ -972,55 +830,3 @@ class SipEndpoint:
 
     def _token(self, bits: int = 64) -> str:
         return f"{self._random(bits):0{bits // 4}x}"
-
-
-def numeric_address(uri: str) -> Address | None:
-    """Host and port of a URI when the host is a numeric address or `localhost`; None otherwise.
-
-    Raises:
-        BadMessageError: it is no URI.
-    """
-    parsed = SipUri.parse(uri)
-    host = "127.0.0.1" if parsed.host == "localhost" else parsed.host.strip("[]")
-    try:
-        ip_address(host)
-    except ValueError:
-        return None
-    return host, parsed.port or 5060
-
-
-def _read_answer(message: Request | Response) -> SessionDescription | None:
-    try:
-        return parse_sdp(message.body) if message.body.strip() else None
-    except BadSdpError:
-        return None
-
-
-def _stamp(request: Request, via: Via, source: Address) -> Address:
-    """Note on the top Via where a request really came from and return where its responses go."""
-    params = dict(via.params)
-    if via.host != source[0] or "rport" in params:
-        params["received"] = source[0]  # section 18.2.1
-    if "rport" in params:
-        params["rport"] = str(source[1])  # RFC 3581 section 4
-    request.headers.replace("via", str(Via(via.transport, via.host, via.port, params)), *request.headers.all("via")[1:])
-    return source if "rport" in params else (source[0], via.port or 5060)
-
-
-def _server_key(request: Request, via: Via, method: str) -> tuple[str, ...]:
-    """What makes a request the same as one before (section 17.2.3), also for senders of RFC 2543."""
-    sent_by = f"{via.host}:{via.port or 5060}"
-    if via.branch.startswith(MAGIC_COOKIE):
-        return "server", via.branch, sent_by, method
-    return "server", request.call_id, str(request.cseq[0]), request.sender.tag or "", sent_by, method
-
-
-def _ack_of(invite: Request, response: Response) -> Request:
-    """ACK for a refusal: same branch, same route, the To of the response (section 17.1.1.3)."""
-    headers = Headers([("via", invite.headers.first("via") or ""), ("max-forwards", "70")])
-    for name, value in invite.headers:
-        if name in {"from", "call-id", "route"}:
-            headers.add(name, value)
-    headers.add("to", response.headers.first("to") or "")
-    headers.add("cseq", f"{invite.cseq[0]} ACK")
-    return Request("ACK", invite.uri, headers)

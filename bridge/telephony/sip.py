@@ -42,9 +42,11 @@ from bridge.events import (
 )
 from bridge.media.g711 import CODECS, Codec
 from bridge.media.player import PlayEnded
-from bridge.sip import endpoint as sip
+from bridge.sip import events as sip
 from bridge.sip import sdp
 from bridge.sip.digest import Algorithm
+from bridge.sip.endpoint import EndpointConfig, SipEndpoint
+from bridge.sip.exchange import numeric_address
 from bridge.sip.message import BadMessageError, NameAddr, Request, SipUri
 from bridge.telephony.clips import ClipLibrary
 from bridge.telephony.provider import CallSink
@@ -313,7 +315,7 @@ class SipCallProvider:
             if binding is None:
                 raise LookupError(f"{uri.user} is not registered")
             return binding.contact, binding.source
-        numeric = sip.numeric_address(str(uri))
+        numeric = numeric_address(str(uri))
         if numeric is not None:
             return str(uri), numeric
         loop = asyncio.get_running_loop()
@@ -567,10 +569,10 @@ class SipSocket(asyncio.DatagramProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._settling = False
-        self.endpoint: sip.SipEndpoint | None = None
+        self.endpoint: SipEndpoint | None = None
 
     @property
-    def core(self) -> sip.SipEndpoint:
+    def core(self) -> SipEndpoint:
         """The endpoint. Only after opening."""
         assert self.endpoint is not None
         return self.endpoint
@@ -593,7 +595,7 @@ class SipSocket(asyncio.DatagramProtocol):
         self._transport = transport
         networks = tuple(ip_network(network) for network in config.networks)
         port = transport.get_extra_info("sockname")[1]
-        told = sip.EndpointConfig(
+        told = EndpointConfig(
             config.advertised_host or config.host,
             port,
             networks,
@@ -601,7 +603,7 @@ class SipSocket(asyncio.DatagramProtocol):
             realm=config.realm,
             digest_algorithms=config.digest_algorithms,
         )
-        self.endpoint = sip.SipEndpoint(told, secrets.randbits, config.users)
+        self.endpoint = SipEndpoint(told, secrets.randbits, config.users)
 
     def close(self) -> None:
         """Close the socket at once; what was handed to it before goes out."""

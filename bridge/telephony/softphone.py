@@ -16,7 +16,7 @@ from bridge.media.g711 import CODECS, SAMPLE_RATE, Codec
 from bridge.media.player import Clip
 from bridge.media.recorder import Recorder
 from bridge.sip import digest, sdp
-from bridge.sip import endpoint as sip
+from bridge.sip import events as sip
 from bridge.sip.message import NameAddr
 from bridge.telephony.rtp import Address, AudioLeg, Beat, Counters, PortPool
 from bridge.telephony.sip import SipConfig, SipSocket

@@ -36,8 +36,9 @@ from bridge.media.dtmf import DtmfSender
 from bridge.media.g711 import PCMU
 from bridge.media.rtp import pack
 from bridge.media.wav import format_wav
-from bridge.sip import endpoint as sip
+from bridge.sip import events as sip
 from bridge.sip import sdp
+from bridge.sip.endpoint import EndpointConfig, SipEndpoint
 from bridge.telephony.sip import SipCallProvider, SipConfig
 from bridge.telephony.softphone import tone
 
@@ -221,8 +222,8 @@ class Callers(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
-        config = sip.EndpointConfig("127.0.0.1", transport.get_extra_info("sockname")[1], (ip_network("127.0.0.0/8"),))
-        self.core = sip.SipEndpoint(config, random.SystemRandom().getrandbits)
+        config = EndpointConfig("127.0.0.1", transport.get_extra_info("sockname")[1], (ip_network("127.0.0.0/8"),))
+        self.core = SipEndpoint(config, random.SystemRandom().getrandbits)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         now = time.monotonic()
@@ -332,7 +333,8 @@ def main() -> None:
     pin(-1)
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.2f} before the run")
     print(
-        "calls   CPU %  per call   echo %  ratio    error p50    p99     p99.9 ms  lost  late beats  setup p99 ms  RSS MB  load late ms"
+        "calls   CPU %  per call   echo %  ratio   error p50      p99  p99.9 ms     lost  late beats  setup p99 ms  RSS MB"
+        "  load late ms"
     )
     for count in options.calls:
         ours = ("127.0.0.1", free_port())

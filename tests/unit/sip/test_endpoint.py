@@ -10,22 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.sip import digest
-from bridge.sip.endpoint import (
+from bridge.sip.endpoint import EndpointConfig, SipEndpoint
+from bridge.sip.events import (
     Address,
     CallAnswered,
     CallConfirmed,
     CallEnded,
     CallProgressed,
-    EndpointConfig,
     InfoReceived,
     InviteReceived,
     OfferAnswered,
     OfferReceived,
     RegisterAnswered,
-    SipEndpoint,
     SipEvent,
-    numeric_address,
 )
+from bridge.sip.exchange import numeric_address
 from bridge.sip.message import BadMessageError, Request, Response, parse_message
 from bridge.sip.sdp import LocalAudio, offer
 
