@@ -98,6 +98,8 @@ class LiveSession:
         """Offers this customer has heard in this session."""
         self.unread = 0
         self.last = ""
+        self.leg = session.state.leg
+        """The call leg, for the log."""
         self.lease: Lease | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -150,6 +152,7 @@ class Runner:
             reply_window=settings.sms.reply_window,
             open_window=settings.sms.open_window,
             chat_idle=settings.sms.chat_idle_timeout,
+            agent_ring=settings.sip.ring_timeout,
         )
         self._live: dict[e.SessionId, LiveSession] = {}
         self._by_leg: dict[e.LegId, e.SessionId] = {}
@@ -283,7 +286,7 @@ class Runner:
             log.exception("call.not_taken")
             await self._call_providers[event.provider].perform(e.RefuseCall(event.leg, 503))
             return
-        live = self._open(event.called, customer, flow=flow, prefix="c")
+        live = self._open(event.called, customer, flow=flow, leg=event.leg)
         self._by_leg[event.leg] = live.state.id
         self.metrics.calls.labels(event.provider).inc()
         self.post(live.state.id, event)
@@ -423,13 +426,15 @@ class Runner:
             live = None
         if live is None:
             customer = await self._customer(text.sender, text.recipient)
-            opened = self._open(text.recipient, customer, flow=None, prefix="t")
+            opened = self._open(text.recipient, customer, flow=None, leg=None)
             await self._give_text(opened, text, message, media, match)
 
     async def _give_text(
         self, live: LiveSession, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...], match: Match
     ) -> bool:
-        keyword = keywords.classify(text.body, answering=live.state.asked).keyword if not media else None
+        # To anybody but those who have opted out, YES is what they answer us and no wish to have texts again.
+        answering = live.state.text is not TextLeg.OPTED_OUT
+        keyword = keywords.classify(text.body, answering=answering).keyword if not media else None
         event = e.TextArrived(
             message,
             text.provider,
@@ -473,6 +478,10 @@ class Runner:
             assert current.state != "received"
             unit = Unit()
             _text_rows(unit, event, current.state, self.clock())
+            if isinstance(event, e.TextRejected) and event.error_class == "opted_out":
+                # The session that could have learnt it is over; the number is not to be texted again all the same.
+                evidence = f"provider code {event.code}"
+                unit.suppress.append(Suppression(number=row.recipient, sender=row.sender, evidence=evidence, at=self.clock()))
             await self._commit(unit)
 
     # --- sessions
@@ -492,10 +501,10 @@ class Runner:
         customer.consent = frozenset(purpose for purpose, yes in granted.items() if yes)
         return customer
 
-    def _open(self, ours: str, customer: Customer, *, flow: Flow | None, prefix: str) -> LiveSession:
+    def _open(self, ours: str, customer: Customer, *, flow: Flow | None, leg: e.LegId | None) -> LiveSession:
         number = self._numbers.get(ours)
         state = State(
-            id=e.SessionId(f"{prefix}{uuid.uuid4().hex[:12]}"),
+            id=e.SessionId(f"{'t' if leg is None else 'c'}{uuid.uuid4().hex[:12]}"),
             opened_at=self.clock(),
             customer=customer.number.e164,
             our_number=ours,
@@ -508,6 +517,7 @@ class Runner:
         live.state.why_not_text = (
             None if customer.number.can_text or state.customer is None else ("This number cannot take texts.")
         )
+        live.leg = leg
         self._start(live)
         return live
 
@@ -520,7 +530,7 @@ class Runner:
         flow = self._flows.get(number.flow or "") if number is not None else None
         if flow is None or flow.texts is None:
             flow = next(flow for flow in self._flows.values() if flow.texts is not None)
-        texts, values = flow.texts, {"brand": self.settings.brand, "number": ours}
+        texts, values = flow.texts, {"brand": self.settings.brand, "called": ours}
         return lambda key, language: flow.text(getattr(texts, key), language, values)
 
     def _start(self, live: LiveSession) -> None:
@@ -547,7 +557,7 @@ class Runner:
                 done.set_exception(UnexpectedEvent("the session is over"))
 
     async def _run_session(self, live: LiveSession) -> None:
-        with structlog.contextvars.bound_contextvars(session=live.state.id):
+        with structlog.contextvars.bound_contextvars(session=live.state.id, leg=live.leg):
             try:
                 live.lease = await self.cluster.acquire(live.state.id, LEASE)
                 while live.lease is not None and not live.session.closed:
@@ -566,7 +576,7 @@ class Runner:
             self._refused(live, event, refusal, done)
         except Exception as error:
             log.exception("session.step_failed", what=type(event).__name__)
-            self._roll_back(live)
+            await self._roll_back(live)
             if done is not None and not done.done():
                 done.set_exception(error)
         else:
@@ -585,6 +595,10 @@ class Runner:
             return None, None
 
     async def _step(self, live: LiveSession, event: e.AnyEvent | None) -> None:
+        if isinstance(event, e.TextReported):
+            known = live.ticks.get(event.message, "pending")
+            if advance(known, event.state) == known:
+                return  # late or twice: it says nothing new
         now = self.clock()
         facts = self.floor.facts(live.state, live.customer, now)
         session = live.session
@@ -609,10 +623,12 @@ class Runner:
                 log.warning("journal.unavailable")
                 await asyncio.sleep(0.2)
 
-    def _roll_back(self, live: LiveSession) -> None:
+    async def _roll_back(self, live: LiveSession) -> None:
         """Something of ours broke: go on from the last state that is safe."""
         if live.saved is None:
             live.state.closed_at = self.clock()
+            if live.state.leg is not None:
+                await self._call_command(live.state, e.RefuseCall(live.state.leg, 503))
             return
         state = _STATE_FROM_JSON.decode(live.saved)
         flow = next((flow for flow in self._flows.values() if flow.revision == state.flow_revision), None)
