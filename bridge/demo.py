@@ -125,7 +125,9 @@ class SimulatedAgent:
 
 
 class Crowd:
-    """Callers who keep the lines busy: they choose billing, refuse every offer, wait, and talk for long.
+    """Callers who keep the lines busy: they speak Spanish, refuse every offer, wait, and talk for long.
+
+    Only Ana speaks Spanish, so their calls never ring at the desk of the person who tries the demonstration.
 
     Args:
         calls: The loopback line they call on.
@@ -145,7 +147,7 @@ class Crowd:
         for person in range(people):
             leg = await self._calls.dial(f"+1555010{50 + person:04d}", OUR_NUMBER)
             self.legs.append(leg)
-            for pause, key in ((1.0, "1"), (0.7, "1"), (0.7, "1"), (0.2, "2"), (0.2, "3"), (0.2, "4"), (0.2, "#"), (1.0, "2")):
+            for pause, key in ((1.0, "3"), (0.7, "2"), (1.0, "2")):
                 await asyncio.sleep(pause)
                 with contextlib.suppress(UnknownCallError):
                     await self._calls.press(leg, key)
@@ -248,7 +250,7 @@ def _welcome(server: Running) -> Panel:
         "                                (or ana, ben: the simulated agents)",
         f"SIP      sip:{OUR_NUMBER}@{server.sip_address}",
         "",
-        "The lines are busy at first, so a call is offered a text: press 1 to go on",
+        "The lines are busy at first: a call is offered a text. Press 1 to go on",
         "by text, 2 to wait. Who waits is asked again, and is reached in a minute.",
         "Or be the agent: sign in at the desk, get ready, dial, and accept.",
         "",

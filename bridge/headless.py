@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 from argon2 import PasswordHasher
+from pydantic import SecretStr
 
 from bridge import events as e
 from bridge.app import Running
 from bridge.demo import OUR_NUMBER, Crowd, staffed, with_password
 from bridge.events import AgentId, SessionId
-from bridge.settings import Settings
+from bridge.settings import Settings, TwilioSettings
 from bridge.telephony.softphone import PhoneCall, PhoneConfig, Softphone, tone, tone_share
 from bridge.web.ports import SessionView
 from sms.testing.twilio_server import ACCOUNT_SID, AUTH_TOKEN, TwilioServer
@@ -67,16 +68,17 @@ async def play(settings: Settings, say: Say) -> dict[str, Any]:
 def _settings_for(settings: Settings, twilio: TwilioServer, folder: Path) -> Settings:
     """The demonstration's settings on free ports, with texts through the Twilio-shaped server."""
     port = _free_port()
-    raw = settings.model_dump()
-    raw.update(
-        data=folder,
-        public_url=f"http://127.0.0.1:{port}",
-        web={**raw["web"], "port": port, "phone_page": False},
-        sip={**raw["sip"], "port": 0},
-        sms={**raw["sms"], "provider": "twilio", "reconcile_after": 15.0},
-        twilio={"account_sid": ACCOUNT_SID, "auth_tokens": [AUTH_TOKEN], "api_base_url": twilio.url},
+    own = settings.model_copy(
+        update={
+            "data": folder,
+            "public_url": f"http://127.0.0.1:{port}",
+            "web": settings.web.model_copy(update={"port": port, "phone_page": False}),
+            "sip": settings.sip.model_copy(update={"port": 0}),
+            "sms": settings.sms.model_copy(update={"provider": "twilio"}),
+            "twilio": TwilioSettings(account_sid=ACCOUNT_SID, auth_tokens=(SecretStr(AUTH_TOKEN),), api_base_url=twilio.url),
+        }
     )
-    return with_password(Settings(**raw), PasswordHasher().hash("demo"))
+    return with_password(own, PasswordHasher().hash("demo"))
 
 
 def _free_port() -> int:

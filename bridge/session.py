@@ -86,6 +86,8 @@ class Limits(msgspec.Struct, frozen=True):
     open_window: float = 1_800.0
     chat_idle: float = 86_400.0
     wrap_up: float = 600.0
+    agent_ring: float = 20.0
+    """An agent's phone, once the agent has accepted."""
 
 
 _CALL_EVENTS = (
@@ -318,7 +320,7 @@ class Session:
         state.agent_legs += 1
         state.agent_leg = e.LegId(f"{state.leg}/agent{state.agent_legs}")
         self._record("agent.accepted", name=event.name, channel="voice")
-        self._out.append(e.ConnectAgent(state.leg, state.agent_leg, event.address or ""))
+        self._out.append(e.ConnectAgent(state.leg, state.agent_leg, event.address or "", self._limits.agent_ring))
 
     def _agent_leg_failed(self, event: e.AgentLegFailed) -> None:
         """The phone was not picked up: the caller stands in line as before, at the same place."""

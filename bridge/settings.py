@@ -78,7 +78,6 @@ class TwilioSettings(_Section):
     account_sid: str = Field(description="whose webhooks are believed, and who pays")
     auth_tokens: tuple[Secret, ...] = Field(min_length=1, description="the first signs requests, all verify webhooks")
     api_base_url: str = Field(default="https://api.twilio.com", description="where every request goes")
-    messaging_service_sid: str | None = Field(default=None, description="sends in place of the number, when given")
     timeout: Seconds = Field(default=10.0, description="for one request; after it the outcome is unknown")
 
 
