@@ -552,9 +552,11 @@ class Runner:
             if not ours:
                 self._by_customer.pop(state.customer, None)
         while not live.inbox.empty():
-            _, done = live.inbox.get_nowait()
-            if done is not None and not done.done():
-                done.set_exception(UnexpectedEvent("the session is over"))
+            event, done = live.inbox.get_nowait()
+            if live.session.closed:
+                self._refused(live, event, UnexpectedEvent("the session is over"), done)
+            elif done is not None and not done.done():
+                done.set_exception(UnexpectedEvent("the session is not worked on here any more"))
 
     async def _run_session(self, live: LiveSession) -> None:
         with structlog.contextvars.bound_contextvars(session=live.state.id, leg=live.leg):
@@ -767,7 +769,7 @@ class Runner:
                     )
                 case e.LeaveQueue():
                     self.follow(self.floor.acd.leave(state.id, command.channel, command.outcome, now))
-                case e.ReleaseAgent():
+                case e.ReleaseAgent() if command.agent in self.floor.acd.agents:  # who may have left us since
                     self.follow(self.floor.acd.release(command.agent, state.id, command.channel, command.wrap_up, now))
                 case _:
                     pass
