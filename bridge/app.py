@@ -228,6 +228,8 @@ def _sip(settings: Settings, sink: CallSink, prompts: Path) -> SipCallProvider:
         networks=sip.allowed_networks,
         users={name: None if secret is None else secret.get_secret_value() for name, secret in sip.users.items()},
         media_timeout=sip.media_timeout,
+        max_calls=sip.max_calls,
+        country_code=sip.country_code,
         music=str(prompts / "music"),
     )
     return SipCallProvider(config, sink, prompts)

@@ -69,6 +69,10 @@ class SipSettings(_Section):
         default_factory=dict, description="who may register: user to password, null for none"
     )
     ring_timeout: Seconds = Field(default=20.0, description="how long an agent's phone rings")
+    max_calls: Annotated[int, Field(ge=1)] = Field(default=1000, description="calls at one time; one more hears 503")
+    country_code: str | None = Field(
+        default=None, pattern=r"^[1-9][0-9]{0,2}$", description="put before callers' numbers that a trunk sends without plus"
+    )
     media_timeout: Seconds = Field(default=60.0, description="a call without any audio packet for so long is over; 0: never")
 
 
@@ -214,6 +218,8 @@ class Settings(BaseSettings):
                 problems.append("sms.provider is twilio: the section twilio is missing")
             if self.public_url is None:
                 problems.append("sms.provider is twilio: public_url is missing (webhook signatures are made over it)")
+        if self.sip.enabled and self.sip.host in {"0.0.0.0", "::"} and self.sip.advertised_host is None:  # noqa: S104  # a check
+            problems.append("sip.host listens everywhere: sip.advertised_host must say where the audio is to be sent")
         if problems:
             raise ValueError("; ".join(problems))
         return self
