@@ -1,0 +1,138 @@
+"""What a flow may know, and what an offer is decided from: only what is so at that instant."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge import events as e
+from bridge.floor import Customer, Floor
+from bridge.legs import CallState, TextLeg
+from bridge.session import State
+from sms.numbers import look_up
+from tests.unit.bridge.house import ANN, BEN, CALLER, settings
+from tests.unit.bridge.story import OURS, START
+
+SUPPORT = e.QueueId("support")
+
+
+@pytest.fixture
+def floor(tmp_path: Path) -> Floor:
+    """A floor on which nobody works yet."""
+    return Floor(settings(tmp_path), now=START)
+
+
+def state(**changes: object) -> State:
+    """A caller who hears us."""
+    fields: dict[str, object] = {
+        "id": "s",
+        "opened_at": START,
+        "customer": CALLER,
+        "our_number": OURS,
+        "desk": "support_sms",
+        "language": "en",
+        "introduced": False,
+        "call": CallState.IN_FLOW,
+    }
+    return State(**(fields | changes))  # type: ignore[arg-type]
+
+
+def customer(number: str | None = CALLER) -> Customer:
+    """What is known of the number."""
+    return Customer(look_up(number, region="US"))
+
+
+def ask(kind: e.OfferKind = "deflect") -> e.DecideOffer:
+    """The question a flow asks."""
+    return e.DecideOffer(1, kind, SUPPORT, e.QueueId("support_sms"))
+
+
+def test_a_flow_knows_who_is_there_and_who_is_not(floor: Floor) -> None:
+    """Desks with and without staff, the time since nobody is there, opening hours, and no guess at a wait."""
+    floor.acd.set_state(BEN, "ready", None, START)
+    facts = floor.facts(state(), customer(), START + 10.0)
+    assert (facts.desks["support_sms"].staffed, facts.desks["support_sms"].open_slots) == (True, 3)
+    assert (facts.desks["support"].staffed, facts.desks["support"].unstaffed_since) == (False, START)
+    assert facts.ewt["support"].status == "no_agents"
+    assert facts.hours["support_hours"].state == "open"
+    assert (facts.called, facts.caller, facts.can_text, facts.position, facts.remaining) == (OURS, CALLER, True, None, None)
+
+
+def test_a_caller_in_line_knows_place_and_wait(floor: Floor) -> None:
+    """The position is that of the line now; what is left is asked of the estimator for this caller."""
+    floor.acd.join(e.SessionId("other"), SUPPORT, "voice", START - 60.0, 1, (), START)
+    floor.acd.join(e.SessionId("s"), SUPPORT, "voice", START - 5.0, 1, (), START)
+    facts = floor.facts(state(since=START - 5.0, call=CallState.QUEUED), customer(), START + 10.0)
+    assert (facts.position, facts.waited) == (2, 15.0)
+    assert facts.remaining is not None
+
+
+def test_after_the_call_a_flow_knows_the_customer_and_no_queues(floor: Floor) -> None:
+    """What is done by text then needs no wait and no hours, and they cost time."""
+    facts = floor.facts(state(call=CallState.ENDED, since=START - 90.0), customer(), START)
+    assert (facts.ewt, facts.desks, facts.hours) == ({}, {}, {})
+    assert (facts.waited, facts.can_text) == (90.0, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "number", "why"),
+    [
+        ({}, CALLER, None),
+        ({"customer": None}, None, "the number is withheld"),
+        ({"text": TextLeg.OPTED_OUT}, CALLER, "the number has opted out"),
+        ({"customer": "+442079460000"}, "+442079460000", "the number cannot take texts (fixed)"),
+        ({"why_not_text": "This number cannot take texts."}, CALLER, "This number cannot take texts."),
+    ],
+)
+def test_who_cannot_be_texted_and_why(floor: Floor, changes: dict[str, object], number: str | None, why: str | None) -> None:
+    """The reason is in words, and the flow is told the same."""
+    caller = state(**changes)
+    assert floor.why_not_text(caller, customer(number)) == why
+    assert floor.facts(caller, customer(number), START).can_text is (why is None)
+
+
+def test_an_offer_needs_somebody_to_answer_it(floor: Floor) -> None:
+    """Nobody at the text desk: no offer; somebody: an offer, with what it was decided from."""
+    decided = floor.decide_offer(ask(), state(), customer(), False, START)
+    assert (decided.request, decided.kind, decided.offer, decided.reason) == (1, "deflect", False, "sms_unstaffed")
+    floor.acd.set_state(BEN, "ready", None, START)
+    decided = floor.decide_offer(ask(), state(), customer(), False, START)
+    assert (decided.offer, decided.reason) == (True, "always")
+    assert (decided.inputs["sms_staffed"], decided.inputs["open_slots"]) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "number", "asked", "reason"),
+    [
+        ({}, CALLER, True, "asked_before"),
+        ({"customer": None}, None, False, "number_withheld"),
+        ({"text": TextLeg.OPTED_OUT}, CALLER, False, "opted_out"),
+        ({"customer": "+442079460000"}, "+442079460000", False, "cannot_text"),
+    ],
+)
+def test_who_is_not_asked(floor: Floor, changes: dict[str, object], number: str | None, asked: bool, reason: str) -> None:
+    """Whatever the wait is."""
+    floor.acd.set_state(BEN, "ready", None, START)
+    assert floor.decide_offer(ask(), state(**changes), customer(number), asked, START).reason == reason
+
+
+def test_a_caller_whose_call_rings_at_an_agent_is_not_asked(floor: Floor) -> None:
+    """Help is a moment away."""
+    floor.acd.set_state(ANN, "ready", None, START)
+    floor.acd.join(e.SessionId("s"), SUPPORT, "voice", START, 1, (), START)
+    assert floor.decide_offer(ask("hold"), state(call=CallState.QUEUED), customer(), False, START).reason == "agent_coming"
+
+
+def test_the_desk_of_the_queue_counts_when_the_flow_names_none(floor: Floor) -> None:
+    """As the settings have it."""
+    floor.acd.set_state(BEN, "ready", None, START)
+    decided = floor.decide_offer(e.DecideOffer(1, "deflect", SUPPORT, None), state(), customer(), False, START)
+    assert decided.inputs["sms"] is not None
+
+
+def test_the_wait_of_a_queue_as_the_api_shows_it(floor: Floor) -> None:
+    """Numbers and how they may be spoken; None when there is no such queue."""
+    shown = floor.forecast_json("support", START)
+    assert shown is not None
+    assert (shown["queue"], shown["status"], shown["waiting"]) == ("support", "no_agents", 0)
+    assert set(shown["prob_ge"]) == {"60", "120", "300"}
+    assert floor.forecast_json("nothing", START) is None
