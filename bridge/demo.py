@@ -116,7 +116,8 @@ class SimulatedAgent:
 
     async def _send_preset(self, session: SessionId) -> None:
         view = await self._desk.session(self.agent, session)
-        preset = self._desk.presets(view.language)[0]
+        wanted = "moment" if view.answers else "photo"
+        preset = next(preset for preset in self._desk.presets(view.language) if preset.id == wanted)
         if view.composer_open:
             await self._desk.say(self.agent, session, preset.text, preset.id)
 

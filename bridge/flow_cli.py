@@ -19,6 +19,7 @@ from bridge.settings import Settings, SettingsError, load_settings
 from ivr_flows import outputs as o
 from ivr_flows.describe import graph as draw
 from ivr_flows.describe import schema as make_schema
+from ivr_flows.format import NotYamlError, formatted
 from ivr_flows.loader import FlowErrors, check, load_flow
 from ivr_flows.model import Flow
 from ivr_flows.simulate import Given, Heard, Simulator, facts_of, run_tests
@@ -62,6 +63,27 @@ def _line_of(file: str, line: int) -> str:
         return Path(file).read_text(encoding="utf-8").splitlines()[line - 1]
     except (OSError, IndexError):
         return ""
+
+
+@flow_commands.command("fmt")
+def format_flows(
+    flows: Flows, only_check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something would.")] = False
+) -> None:
+    """Lay flow files out in the one way; comments stay."""
+    changed = 0
+    for path in flows:
+        source = path.read_text(encoding="utf-8")
+        try:
+            tidy = formatted(source)
+        except NotYamlError as error:
+            err.print(f"{path}: {error}", style="red", markup=False)
+            raise typer.Exit(2) from error
+        if tidy != source:
+            changed += 1
+            out.print(f"{'would change' if only_check else 'changed'} {path}", markup=False)
+            if not only_check:
+                path.write_text(tidy, encoding="utf-8")
+    raise typer.Exit(1 if only_check and changed else 0)
 
 
 @flow_commands.command()

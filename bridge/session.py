@@ -666,7 +666,7 @@ class Session:
                 state.timers.pop("text", None)
                 self._record("text.withdrawn", why=output.why)
             case o.AnswerStored():
-                photos = f"{output.media} photo(s)" if output.media else ""
+                photos = {0: "", 1: "1 photo"}.get(output.media, f"{output.media} photos")
                 state.answers[output.question] = ", ".join(part for part in (output.body, photos) if part)
                 self._record("answer.stored", question=output.question, body=output.body, media=output.media)
             case o.JoinQueue():

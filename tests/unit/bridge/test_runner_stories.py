@@ -93,7 +93,7 @@ async def test_hold_time(house: House) -> None:
     await house.until(lambda: bool(house.desk.offers(ANN)))
     assert "my router blinks" in house.desk.offers(ANN)[0].summary
     view = await house.desk.session(ANN, house.session)
-    assert view.answers == {"reason": "my router blinks", "photo": "1 photo(s)"}
+    assert view.answers == {"reason": "my router blinks", "photo": "1 photo"}
     [photo] = [line.data["media"][0] for line in view.timeline if line.kind == "text.received" and line.data["media"]]
     assert house.records.media_path(photo["digest"], thumbnail=True) is not None
     await house.accept(ANN)

@@ -46,7 +46,7 @@ def test_questions_go_one_by_one_and_end_with_thanks(story: Story) -> None:
     story.text("", photos=1)
     assert story.texts[-1].startswith("Thank you")
     assert not story.asked()
-    assert story.state.answers == {"reason": "the router blinks", "photo": "1 photo(s)"}
+    assert story.state.answers == {"reason": "the router blinks", "photo": "1 photo"}
     assert len(story.texts) == 3
     assert story.call() is CallState.QUEUED
 
@@ -55,7 +55,7 @@ def test_words_that_come_with_a_photo_are_kept_with_it(story: Story) -> None:
     """A photo and its caption answer both questions at once; the agent sees that there is a photo."""
     asked(story)
     story.text("the router blinks", photos=2)
-    assert story.state.answers == {"reason": "the router blinks, 2 photo(s)"}
+    assert story.state.answers == {"reason": "the router blinks, 2 photos"}
     assert not story.asked()
 
 

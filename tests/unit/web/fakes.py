@@ -102,7 +102,7 @@ def view(now: float) -> SessionView:
         composer_open=True,
         composer_why="",
         card={"topic": "Internet", "contract": "A-1029", "waited": "2 min 54 s"},
-        answers={"reason": "My router blinks red since this morning", "photo": "1 photo(s)"},
+        answers={"reason": "My router blinks red since this morning", "photo": "1 photo"},
         timeline=lines(now),
         ticks={
             MessageId("m-1"): Ticks("delivered"),
