@@ -166,7 +166,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             for provider in call_providers.values():
                 await provider.drain()
             deadline = clock() + settings.drain_timeout
-            while clock() < deadline and (runner.calls or not runner.outbox.idle):  # noqa: ASYNC110  what ends by itself
+            while clock() < deadline and (runner.calls or await runner.outbox.has_work()):  # noqa: ASYNC110  what ends by itself
                 await asyncio.sleep(0.1)
             await runner.save_estimates()
             log.info("drained", calls_left=runner.calls)

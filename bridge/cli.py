@@ -44,23 +44,32 @@ def settings_from(path: Path) -> Settings:
 
 @main.command()
 def serve(config: Config = DEFAULT_CONFIG) -> None:
-    """Run the server until SIGTERM or Ctrl-C; then finish calls in progress and stop."""
+    """Run the server until SIGTERM or Ctrl-C; then finish calls in progress and stop. A second one does not wait for them."""
     settings = settings_from(config)
     set_up_logs(settings.log, settings.log_level)
     raise typer.Exit(_run(_serve(settings)))
 
 
 async def _serve(settings: Settings) -> int:
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def asked() -> None:
+        """The first signal asks to finish, the second not to wait for that."""
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, asked)
     async with composition.running(settings) as server:
         out.print(f"Sidetone is up. Desk: {server.web_url}/", markup=False)
         # What stands now stands for good: the collector need not look at it, and a pause would be heard in every call.
         gc.collect()
         gc.freeze()
         await stop.wait()
-        await server.drain()
+        waiting = {asyncio.create_task(server.drain()), asyncio.create_task(hurry.wait())}
+        done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*done)
     return 0
 
 

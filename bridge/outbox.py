@@ -14,7 +14,7 @@ from typing import TypeAlias
 import structlog
 
 from bridge.events import MessageId, ProviderRef, SessionId, TextAccepted, TextRejected
-from bridge.journal import Journal, OutboxText
+from bridge.journal import Journal, OutboxNow, OutboxText
 from sms.message import OutboundText
 from sms.provider import Accepted, NotSent, Rejected, SmsProvider, Unknown
 
@@ -25,6 +25,8 @@ Settle: TypeAlias = Callable[[SessionId | None, Outcome], Awaitable[None]]
 log = structlog.get_logger()
 
 MOST_AT_ONCE = 32
+MOST_READ = 4 * MOST_AT_ONCE
+"""Texts that are due and looked at together: several may be for one number, and only one of those can go."""
 MOST_ATTEMPTS = 5
 FIRST_PAUSE = 2.0
 """Seconds before the second attempt of a text that was refused for now; doubled each time."""
@@ -73,6 +75,10 @@ class Outbox:
         """Nothing is being handed over at this moment."""
         return not self._busy
 
+    async def has_work(self) -> bool:
+        """Something is being handed over, or waits and could be."""
+        return not self.idle or bool(_next_for_each(await self._journal.outbox_now(self._clock(), MOST_READ)))
+
     async def run(self) -> None:
         """Send until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -91,26 +97,17 @@ class Outbox:
     async def _start_due(self, tasks: asyncio.TaskGroup) -> float:
         """Start whatever can be started; returns the seconds until there may be more, unless kicked."""
         now = self._clock()
-        look = await self._journal.outbox_now(now, 4 * MOST_AT_ONCE)
+        look = await self._journal.outbox_now(now, MOST_READ)
         soonest = self._reconcile_after if look.next_due is None else min(self._reconcile_after, look.next_due - now)
-        held = set(look.paused)
         for text in look.unknown:
-            held.add(text.message.recipient)
             due, _ = self._looks.setdefault(text.outbox.message, (now + FIRST_LOOK, FIRST_LOOK))
             if due <= now:
                 self._start(tasks, text, self._reconcile)
             else:
                 soonest = min(soonest, due - now)
         self._looks = {text.outbox.message: self._looks[text.outbox.message] for text in look.unknown}
-        oldest: dict[str, OutboxText] = {}
-        for text in look.due:
-            # The most urgent recipient first, but to each recipient in the order in which the texts were written.
-            known = oldest.setdefault(text.message.recipient, text)
-            if text.outbox.created_at < known.outbox.created_at:
-                oldest[text.message.recipient] = text
-        for recipient, text in oldest.items():
-            if recipient not in held:
-                self._start(tasks, text, self._send)
+        for text in _next_for_each(look):
+            self._start(tasks, text, self._send)
         return max(0.05, soonest)
 
     def _start(self, tasks: asyncio.TaskGroup, text: OutboxText, job: Callable[[OutboxText], Awaitable[None]]) -> None:
@@ -176,6 +173,20 @@ class Outbox:
     async def _accepted(self, text: OutboxText, result: Accepted) -> None:
         outcome = TextAccepted(text.outbox.message, ProviderRef(result.ref), result.segments)
         await self._settle(text.message.session, outcome)
+
+
+def _next_for_each(look: OutboxNow) -> list[OutboxText]:
+    """What may be sent now: the most urgent recipient first, to each the text that was written first.
+
+    Nothing for those to whom something is on its way, or was refused for now.
+    """
+    held = look.paused | {text.message.recipient for text in look.unknown}
+    oldest: dict[str, OutboxText] = {}
+    for text in look.due:
+        known = oldest.setdefault(text.message.recipient, text)
+        if text.outbox.created_at < known.outbox.created_at:
+            oldest[text.message.recipient] = text
+    return [text for recipient, text in oldest.items() if recipient not in held]
 
 
 def _outbound(text: OutboxText) -> OutboundText:
