@@ -114,10 +114,10 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         await runner.call_event(event)
 
     async def on_text(text: InboundText) -> None:
-        await runner.text_arrived(text)
+        await runner.intake.text_arrived(text)
 
     async def on_report(report: DeliveryReport) -> None:
-        await runner.text_reported(report)
+        await runner.intake.text_reported(report)
 
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(Journal.open(settings.journal_url))
@@ -157,7 +157,12 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         if sip is not None:
             await stack.enter_async_context(sip)
         app = make_app(
-            desk, runner, records, _phone_line(settings, loopback_calls, network), _web(settings, prompts), registry=registry
+            desk,
+            runner.intake,
+            records,
+            _phone_line(settings, loopback_calls, network),
+            _web(settings, prompts),
+            registry=registry,
         )
         web_port = await stack.enter_async_context(serving(app, settings.web.host, settings.web.port))
 

@@ -8,8 +8,8 @@ event is told. Nothing leaves the process for a state that was not saved.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -17,47 +17,35 @@ import structlog
 from bridge import events as e
 from bridge.acd import AgentStateChanged, AnyAcdOutput, OfferLapsed, QueueChanged, WorkAssigned, WorkOffered
 from bridge.cluster import Cluster, Lease
-from bridge.correlation import Match, OpenSession, correlate_text
+from bridge.correlation import OpenSession
 from bridge.floor import Customer, Floor
+from bridge.intake import Intake
 from bridge.journal import (
     AgentStateRow,
     Committed,
-    ConsentRow,
-    DecisionRow,
-    InboundRow,
     Journal,
     JournalError,
     JournalUnavailableError,
-    MessageRow,
-    MessageUpdate,
-    OutboxDone,
-    OutboxRow,
-    SessionRow,
     StoredSession,
-    Suppression,
     TimelineLine,
     Unit,
 )
+from bridge.ledger import TextEvent, step_unit
 from bridge.legs import LIVE, CallState, TextLeg
-from bridge.media_store import MediaRefusedError, MediaStore
+from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
-from bridge.outbox import OWED, Outbox
+from bridge.outbox import Outbox
 from bridge.session import Limits, Session, State, UnexpectedEvent, Words
 from bridge.settings import Settings
 from bridge.telephony.provider import CallProvider
 from ivr_flows.model import Flow
-from sms import keywords
-from sms.message import DeliveryReport, InboundText, RemoteMedia, TextState, advance
+from sms.message import TextState, advance
 from sms.numbers import look_up
-from sms.provider import MediaUnavailable, SmsProvider
+from sms.provider import SmsProvider
 
 log = structlog.get_logger()
 
-_EVENTS = msgspec.json.Encoder()
-_TEXT_FROM_JSON = msgspec.json.Decoder(InboundText)
 _STATE_FROM_JSON = msgspec.json.Decoder(State)
-MEDIA_LIMIT = 20 * 1024 * 1024
-"""Bytes of one picture or video."""
 INTRODUCED_FOR = 180 * 86_400.0
 """Seconds after our last text to a number during which we need not introduce ourselves again."""
 LEASE = 10.0
@@ -158,17 +146,14 @@ class Runner:
         self._by_leg: dict[e.LegId, e.SessionId] = {}
         self._by_customer: dict[str, set[e.SessionId]] = {}
         self._numbers = {number.number: number for number in settings.numbers}
-        self._intake: dict[str, list[tuple[InboundText, e.MessageId]]] = {}
-        """Texts that are kept and wait to be given to their session, by sender; the first is being dealt with."""
-        self._ledger = asyncio.Lock()
-        """Held from reading a text's state to saving the next, for texts whose session is over."""
         self._listeners: list[Listener] = []
         self._acd_moved = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
+        self.intake = Intake(self, sms_provider, media)
         self.outbox = Outbox(
             journal,
             {sms_provider.name: sms_provider},
-            self._text_settled,
+            self.intake.settle,
             clock=clock,
             reconcile_after=settings.sms.reconcile_after,
         )
@@ -185,8 +170,7 @@ class Runner:
             tasks.create_task(self._read_mailbox())
             tasks.create_task(self._keep_leases())
             tasks.create_task(self._save_estimates())
-            for row in await self.journal.unhandled_inbound():
-                self._take_in(_TEXT_FROM_JSON.decode(row.raw), row.message)
+            await self.intake.take_up()
             started.set()
             await asyncio.get_running_loop().create_future()
 
@@ -291,37 +275,6 @@ class Runner:
         self.metrics.calls.labels(event.provider).inc()
         self.post(live.state.id, event)
 
-    async def text_arrived(self, text: InboundText) -> bool:
-        """Keep an inbound text; it is on disk when this returns. False when it was a repeat."""
-        message = e.MessageId(f"in-{uuid.uuid4().hex}")
-        row = InboundRow(
-            provider=text.provider,
-            ref=e.ProviderRef(text.ref),
-            raw=_EVENTS.encode(text),
-            received_at=text.received_at,
-            message=message,
-        )
-        if not await self.journal.spool_inbound(row):
-            self.metrics.texts.labels("in", "repeated").inc()
-            return False
-        self.metrics.texts.labels("in", "received").inc()
-        self._take_in(text, message)
-        return True
-
-    async def text_reported(self, report: DeliveryReport) -> None:
-        """Keep a delivery report; it is on disk when this returns."""
-        row = await self.journal.message(e.MessageId(report.message)) if report.message is not None else None
-        if row is None:
-            row = await self.journal.message_by_ref(report.provider, e.ProviderRef(report.ref))
-        if row is None or report.state is None:
-            log.warning("report.of_nobody", provider=report.provider, reported=report.reported)
-            return
-        self.metrics.texts.labels("out", report.state).inc()
-        if row.provider_ref is None:
-            # The report overtook the provider's own answer, or that answer was lost: now we know that it has the text.
-            await self._text_settled(row.session, e.TextAccepted(row.id, e.ProviderRef(report.ref), row.segments or 0))
-        await self._tell_or_save(row.session, e.TextReported(row.id, report.state, report.code), row)
-
     def post(self, session: e.SessionId, event: e.AnyEvent) -> None:
         """Put *event* into a session's inbox, here or on the node that owns it, and go on."""
         live = self._live.get(session)
@@ -375,116 +328,24 @@ class Runner:
             with contextlib.suppress(UnexpectedEvent):
                 await done
 
-    # --- texts
-
-    def _take_in(self, text: InboundText, message: e.MessageId) -> None:
-        """Give a text that is safely kept to the session it belongs to, after the texts of the same sender before it."""
-        waiting = self._intake.setdefault(text.sender, [])
-        waiting.append((text, message))
-        if len(waiting) == 1:
-            assert self._tasks is not None, "texts are taken only while running"
-            self._tasks.create_task(self._route_texts(text.sender))
-
-    async def _route_texts(self, sender: str) -> None:
-        waiting = self._intake[sender]
-        while waiting:
-            text, message = waiting[0]
-            try:
-                media = [item for item in [await self._fetch(remote) for remote in text.media] if item is not None]
-                await self._correlate(text, message, tuple(media))
-            except Exception:
-                # It stays unhandled in the journal and is taken up again at the next start.
-                log.exception("text.not_routed", message=message)
-            del waiting[0]
-        del self._intake[sender]
-
-    async def _fetch(self, remote: RemoteMedia) -> e.Media | None:
-        for pause in (0.0, 0.5, 2.0):
-            await asyncio.sleep(pause)
-            try:
-                return await self.media.put(await self._sms.fetch_media(remote, max_bytes=MEDIA_LIMIT))
-            except MediaUnavailable as error:
-                log.warning("media.unavailable", reason=str(error), retriable=error.retriable)
-                if not error.retriable:
-                    return None
-            except MediaRefusedError as error:
-                log.warning("media.refused", reason=str(error))
-                return None
-        return None
-
-    async def _correlate(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> None:
-        match = correlate_text(
-            text.sender, text.recipient, [self._live[s].as_open() for s in self._by_customer.get(text.sender, ())]
-        )
-        live = self._live.get(match.session) if match.session is not None else None
-        if live is None and text.recipient not in self._numbers:
-            log.warning("text.to_unknown_number")
-            await self.journal.commit(Unit(inbound_handled=[message]))
-            return
-        if live is not None and not await self._give_text(live, text, message, media, match):
-            # It closed between the look and the event: the text opens a conversation of its own.
-            live = None
-        if live is None:
-            customer = await self._customer(text.sender, text.recipient)
-            opened = self._open(text.recipient, customer, flow=None, leg=None)
-            await self._give_text(opened, text, message, media, match)
-
-    async def _give_text(
-        self, live: LiveSession, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...], match: Match
-    ) -> bool:
-        # To anybody but those who have opted out, YES is what they answer us and no wish to have texts again.
-        answering = live.state.text is not TextLeg.OPTED_OUT
-        keyword = keywords.classify(text.body, answering=answering).keyword if not media else None
-        event = e.TextArrived(
-            message,
-            text.provider,
-            e.ProviderRef(text.ref),
-            text.sender,
-            text.recipient,
-            text.body,
-            media,
-            text.opt_out_handled or keyword,
-            text.opt_out_handled is not None,
-            match.confidence,
-            match.why,
-        )
-        try:
-            await self.tell(live.state.id, event)
-        except UnexpectedEvent:
-            return False
-        return True
-
-    async def _text_settled(self, session: e.SessionId | None, outcome: e.TextAccepted | e.TextRejected) -> None:
-        """Take the outcome of handing a text over; the outbox row is settled with it."""
-        state = "accepted" if isinstance(outcome, e.TextAccepted) else "failed"
-        self.metrics.texts.labels("out", state).inc()
-        row = await self.journal.message(outcome.message)
-        assert row is not None, "only texts in the journal are sent"
-        await self._tell_or_save(session, outcome, row)
-
-    async def _tell_or_save(
-        self, session: e.SessionId | None, event: e.TextAccepted | e.TextRejected | e.TextReported, row: MessageRow
-    ) -> None:
-        if session is not None and session in self._live:
-            try:
-                await self.tell(session, event)
-            except UnexpectedEvent:
-                log.debug("text.session_over", message=row.id)
-            else:
-                return
-        async with self._ledger:
-            current = await self.journal.message(row.id)
-            assert current is not None
-            assert current.state != "received"
-            unit = Unit()
-            _text_rows(unit, event, current.state, self.clock())
-            if isinstance(event, e.TextRejected) and event.error_class == "opted_out":
-                # The session that could have learnt it is over; the number is not to be texted again all the same.
-                evidence = f"provider code {event.code}"
-                unit.suppress.append(Suppression(number=row.recipient, sender=row.sender, evidence=evidence, at=self.clock()))
-            await self._commit(unit)
-
     # --- sessions
+
+    def sessions_of(self, customer: str) -> list[LiveSession]:
+        """The open sessions of a number."""
+        return [self._live[session] for session in self._by_customer.get(customer, ())]
+
+    def is_ours(self, number: str) -> bool:
+        """Whether *number* is one of ours."""
+        return number in self._numbers
+
+    async def open_text_session(self, customer: str, ours: str) -> LiveSession:
+        """Begin a session with a text, without a call."""
+        return self._open(ours, await self._customer(customer, ours), flow=None, leg=None)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let *work* run beside the sessions, owned by the runner."""
+        assert self._tasks is not None, "nothing begins before the runner does"
+        self._tasks.create_task(work)
 
     async def _customer(self, number: str | None, ours: str) -> Customer:
         known = look_up(number, region=self.settings.country)
@@ -607,13 +468,22 @@ class Runner:
         commands = session.wake(now=now, facts=facts) if event is None else session.handle(event, now=now, facts=facts)
         if event is None and not commands:
             return
-        unit, moved = self._unit(live, event, commands, now)
-        committed = await self._commit(unit)
+        unit = step_unit(
+            event,
+            commands,
+            state=live.state,
+            snapshot=session.state_json(),
+            seq=live.seq,
+            ticks=live.ticks,
+            provider=self._sms.name,
+            now=now,
+        )
+        committed = await self.commit(unit)
         live.seq, live.saved, live.touched_at = committed.seq, unit.snapshot, now
         await self._perform(live, commands)
-        self._publish(live, unit, moved, committed)
+        self._publish(live, unit, event, committed)
 
-    async def _commit(self, unit: Unit) -> Committed:
+    async def commit(self, unit: Unit) -> Committed:
         """Commit, trying again while the database does not work: an event that happened is not to be forgotten."""
         deadline = self.clock() + JOURNAL_PATIENCE
         while True:
@@ -646,97 +516,9 @@ class Runner:
         if done is not None and not done.done():
             done.set_exception(refusal)
 
-    # --- what a step writes
-
-    def _unit(
-        self, live: LiveSession, event: e.AnyEvent | None, commands: list[e.AnyCommand], now: float
-    ) -> tuple[Unit, list[tuple[e.MessageId, TextState, str | None]]]:
-        state = live.state
-        unit = Unit(session=state.id, expected_seq=live.seq, snapshot=live.session.state_json(), row=_session_row(state))
-        moved: list[tuple[e.MessageId, TextState, str | None]] = []
-        if event is not None:
-            unit.events.append((now, _EVENTS.encode(event)))
-        match event:
-            case e.TextArrived():
-                unit.messages.append(_received(event, state.id, now))
-                unit.inbound_handled.append(event.message)
-            case e.TextAccepted() | e.TextRejected() | e.TextReported():
-                current = live.ticks.get(event.message, "pending")
-                live.ticks[event.message] = _text_rows(unit, event, current, now)
-                moved.append((event.message, live.ticks[event.message], getattr(event, "code", None)))
-            case e.OfferDecided():
-                unit.decisions.append(
-                    DecisionRow(
-                        kind=f"offer.{event.kind}",
-                        outcome="offer" if event.offer else "no_offer",
-                        reason=event.reason,
-                        inputs=event.inputs,
-                        at=now,
-                    )
-                )
-            case _:
-                pass
-        for command in commands:
-            self._write(unit, live, command, now)
-        return unit, moved
-
-    def _write(self, unit: Unit, live: LiveSession, command: e.AnyCommand, now: float) -> None:
-        state = live.state
-        match command:
-            case e.Record():
-                unit.timeline.append(TimelineLine(now, command.kind, dict(command.data)))
-            case e.SendText():
-                live.ticks[command.message] = "pending"
-                unit.messages.append(
-                    MessageRow(
-                        id=command.message,
-                        session=state.id,
-                        direction="out",
-                        provider=self._sms.name,
-                        sender=command.sender,
-                        recipient=command.recipient,
-                        body=command.body,
-                        state="pending",
-                        purpose=command.purpose,
-                        author=OWED if command.required else command.author,
-                        created_at=now,
-                    )
-                )
-                unit.outbox.append(
-                    OutboxRow(
-                        message=command.message,
-                        priority=command.priority,
-                        created_at=now,
-                        due_at=now,
-                        expires_at=command.expires_at,
-                    )
-                )
-            case e.RecordConsent():
-                unit.consents.append(
-                    ConsentRow(
-                        number=command.number,
-                        purpose=command.purpose,
-                        granted=command.granted,
-                        words=command.words,
-                        language=command.language,
-                        evidence=command.evidence,
-                        at=now,
-                    )
-                )
-                if command.granted:
-                    live.customer.consent |= {command.purpose}
-            case e.OptOut():
-                unit.suppress.append(Suppression(number=command.number, sender=command.sender, evidence=command.evidence, at=now))
-            case e.OptIn():
-                unit.unsuppress.append(
-                    Suppression(number=command.number, sender=command.sender, evidence=command.evidence, at=now)
-                )
-            case _:
-                pass
-
     # --- what a step does
 
-    async def _perform(self, live: LiveSession, commands: list[e.AnyCommand]) -> None:
+    async def _perform(self, live: LiveSession, commands: list[e.AnyCommand]) -> None:  # noqa: C901  # flat
         state, now = live.state, self.clock()
         for command in commands:
             match command:
@@ -759,6 +541,8 @@ class Runner:
                     if verdict.offer:
                         live.asked.add(command.kind)
                     self.post(state.id, verdict)
+                case e.RecordConsent() if command.granted:
+                    live.customer.consent |= {command.purpose}
                 case e.ReportOffer():
                     self.floor.policy.answered(command.queue, command.accepted)
                 case e.JoinQueue():
@@ -791,7 +575,7 @@ class Runner:
         self,
         live: LiveSession,
         unit: Unit,
-        moved: list[tuple[e.MessageId, TextState, str | None]],
+        event: e.AnyEvent | None,
         committed: Committed,
     ) -> None:
         session = live.state.id
@@ -806,8 +590,8 @@ class Runner:
         for listener in self._listeners:
             for line in lines:
                 listener.line_added(session, line)
-            for message, state, code in moved:
-                listener.text_moved(session, message, state, code)
+            if isinstance(event, TextEvent):
+                listener.text_moved(session, event.message, live.ticks[event.message], getattr(event, "code", None))
             listener.session_changed(session)
 
     # --- the floor
@@ -852,7 +636,7 @@ class Runner:
 
     async def _save(self, unit: Unit) -> None:
         try:
-            await self._commit(unit)
+            await self.commit(unit)
         except JournalUnavailableError:
             log.exception("journal.lost_agent_state")
 
@@ -870,53 +654,3 @@ class Runner:
                     await self._acd_moved.wait()
             except TimeoutError:
                 self.follow(self.floor.acd.wake(self.clock()))
-
-
-def _session_row(state: State) -> SessionRow:
-    return SessionRow(
-        state="closed" if state.closed_at is not None else "open",
-        customer=state.customer,
-        our_number=state.our_number,
-        language=state.language,
-        queue=state.chat_queue or state.queue,
-        agent=state.agent or state.chat_agent,
-        opened_at=state.opened_at,
-        closed_at=state.closed_at,
-        text_state=state.text,
-        call_state=state.call,
-    )
-
-
-def _received(event: e.TextArrived, session: e.SessionId, now: float) -> MessageRow:
-    return MessageRow(
-        id=event.message,
-        session=session,
-        direction="in",
-        provider=event.provider,
-        provider_ref=event.ref,
-        sender=event.sender,
-        recipient=event.recipient,
-        body=event.body,
-        media=event.media,
-        state="received",
-        author="customer",
-        created_at=now,
-    )
-
-
-def _text_rows(unit: Unit, event: e.TextAccepted | e.TextRejected | e.TextReported, current: TextState, now: float) -> TextState:
-    """Add what a text's event changes to *unit*; returns the text's state after it (ranks only rise)."""
-    match event:
-        case e.TextAccepted():
-            state = advance(current, "accepted")
-            update = MessageUpdate(id=event.message, state=state, at=now, provider_ref=event.ref, segments=event.segments)
-            unit.message_updates.append(update)
-            unit.outbox_done.append(OutboxDone(event.message, "accepted", now))
-        case e.TextRejected():
-            state = advance(current, "canceled" if event.error_class == "too_late" else "failed")
-            unit.message_updates.append(MessageUpdate(id=event.message, state=state, at=now, error_code=event.code))
-            unit.outbox_done.append(OutboxDone(event.message, "rejected", now))
-        case e.TextReported():
-            state = advance(current, event.state)
-            unit.message_updates.append(MessageUpdate(id=event.message, state=state, at=now, error_code=event.code))
-    return state

@@ -164,10 +164,10 @@ class House:
         await self.runner.call_event(event)
 
     async def _on_text(self, text: InboundText) -> None:
-        await self.runner.text_arrived(text)
+        await self.runner.intake.text_arrived(text)
 
     async def _on_report(self, report: DeliveryReport) -> None:
-        await self.runner.text_reported(report)
+        await self.runner.intake.text_reported(report)
 
     # --- what is asked of it
 

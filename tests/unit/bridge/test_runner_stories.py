@@ -194,7 +194,7 @@ async def test_two_callers_and_a_texter_do_not_get_mixed_up(house: House) -> Non
 async def test_a_text_told_twice_counts_once(house: House) -> None:
     """The provider repeats itself; the customer is greeted once."""
     text = await house.caller.text(OURS, "hello")
-    assert not await house.runner.text_arrived(text)
+    assert not await house.runner.intake.text_arrived(text)
     await house.until(lambda: len(house.received) == 1)
     await house.line("text.received")
     assert len(await house.lines("text.received")) == 1
@@ -232,5 +232,5 @@ async def test_an_opt_out_learnt_after_the_session_is_kept(house: House) -> None
     again = Suppression(number=CALLER, sender=OURS, evidence="test", at=START)
     await house.journal.commit(Unit(unsuppress=[again]))
     assert not await house.journal.suppressed(CALLER, OURS)
-    await house.runner._text_settled(stored.id, e.TextRejected(answer.id, "opted_out", "21610", "The number has opted out."))
+    await house.runner.intake.settle(stored.id, e.TextRejected(answer.id, "opted_out", "21610", "The number has opted out."))
     assert await house.journal.suppressed(CALLER, OURS)

@@ -1,0 +1,227 @@
+"""Where texts and their reports come in: kept first, then fetched, correlated and told to the session they belong to."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from bridge import events as e
+from bridge.correlation import Match, OpenSession, correlate_text
+from bridge.journal import Committed, InboundRow, Journal, MessageRow, Suppression, Unit
+from bridge.ledger import TextEvent, write_text
+from bridge.legs import TextLeg
+from bridge.media_store import MediaRefusedError, MediaStore
+from bridge.metrics import Metrics
+from bridge.session import State, UnexpectedEvent
+from sms import keywords
+from sms.message import DeliveryReport, InboundText, RemoteMedia
+from sms.provider import MediaUnavailable, SmsProvider
+
+log = structlog.get_logger()
+
+_TO_JSON = msgspec.json.Encoder()
+_FROM_JSON = msgspec.json.Decoder(InboundText)
+MEDIA_LIMIT = 20 * 1024 * 1024
+"""Bytes of one picture or video."""
+
+
+class OpenConversation(Protocol):
+    """A session that is open on this node."""
+
+    @property
+    def state(self) -> State:
+        """Its state."""
+
+    def as_open(self) -> OpenSession:
+        """What correlation may know of it."""
+
+
+class Sessions(Protocol):
+    """What the intake needs of the runner."""
+
+    journal: Journal
+    metrics: Metrics
+    clock: Callable[[], float]
+
+    @property
+    def sessions(self) -> Mapping[e.SessionId, OpenConversation]:
+        """Every open session."""
+
+    def sessions_of(self, customer: str) -> Sequence[OpenConversation]:
+        """The open sessions of a number."""
+
+    def is_ours(self, number: str) -> bool:
+        """Whether *number* is one of ours."""
+
+    async def open_text_session(self, customer: str, ours: str) -> OpenConversation:
+        """Begin a session with a text."""
+
+    async def tell(self, session: e.SessionId, event: e.AnyEvent) -> None:
+        """Tell a session and wait until it is saved and done; raises UnexpectedEvent."""
+
+    async def commit(self, unit: Unit) -> Committed:
+        """Save, with patience."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let *work* run beside the sessions."""
+
+
+class Intake:
+    """Implements `bridge.web.ports.Intake` on a runner.
+
+    Args:
+        runner: Where the sessions are.
+        provider: Who has the pictures of inbound texts.
+        media: Where pictures are kept.
+    """
+
+    def __init__(self, runner: Sessions, provider: SmsProvider, media: MediaStore) -> None:
+        self._runner = runner
+        self._journal = runner.journal
+        self._metrics = runner.metrics
+        self._provider = provider
+        self._media = media
+        self._waiting: dict[str, list[tuple[InboundText, e.MessageId]]] = {}
+        """Texts that are kept and wait to be given to their session, by sender; the first is being dealt with."""
+        self._ledger = asyncio.Lock()
+        """Held from reading a text's state to saving the next, for texts whose session is over."""
+
+    async def take_up(self) -> None:
+        """After a start: what was kept and not yet given to a session."""
+        for row in await self._journal.unhandled_inbound():
+            self._take_in(_FROM_JSON.decode(row.raw), row.message)
+
+    async def text_arrived(self, text: InboundText) -> bool:
+        """Keep an inbound text; it is on disk when this returns. False when it was a repeat."""
+        message = e.MessageId(f"in-{uuid.uuid4().hex}")
+        row = InboundRow(
+            provider=text.provider,
+            ref=e.ProviderRef(text.ref),
+            raw=_TO_JSON.encode(text),
+            received_at=text.received_at,
+            message=message,
+        )
+        if not await self._journal.spool_inbound(row):
+            self._metrics.texts.labels("in", "repeated").inc()
+            return False
+        self._metrics.texts.labels("in", "received").inc()
+        self._take_in(text, message)
+        return True
+
+    async def text_reported(self, report: DeliveryReport) -> None:
+        """Keep a delivery report; it is on disk when this returns."""
+        row = await self._journal.message(e.MessageId(report.message)) if report.message is not None else None
+        if row is None:
+            row = await self._journal.message_by_ref(report.provider, e.ProviderRef(report.ref))
+        if row is None or report.state is None:
+            log.warning("report.of_nobody", provider=report.provider, reported=report.reported)
+            return
+        self._metrics.texts.labels("out", report.state).inc()
+        if row.provider_ref is None:
+            # The report overtook the provider's own answer, or that answer was lost: now we know that it has the text.
+            await self.settle(row.session, e.TextAccepted(row.id, e.ProviderRef(report.ref), row.segments or 0))
+        await self._tell_or_save(row.session, e.TextReported(row.id, report.state, report.code), row)
+
+    def _take_in(self, text: InboundText, message: e.MessageId) -> None:
+        """Give a text that is safely kept to the session it belongs to, after the texts of the same sender before it."""
+        waiting = self._waiting.setdefault(text.sender, [])
+        waiting.append((text, message))
+        if len(waiting) == 1:
+            self._runner.spawn(self._route_texts(text.sender))
+
+    async def _route_texts(self, sender: str) -> None:
+        waiting = self._waiting[sender]
+        while waiting:
+            text, message = waiting[0]
+            try:
+                media = [item for item in [await self._fetch(remote) for remote in text.media] if item is not None]
+                await self._correlate(text, message, tuple(media))
+            except Exception:
+                # It stays unhandled in the journal and is taken up again at the next start.
+                log.exception("text.not_routed", message=message)
+            del waiting[0]
+        del self._waiting[sender]
+
+    async def _fetch(self, remote: RemoteMedia) -> e.Media | None:
+        for pause in (0.0, 0.5, 2.0):
+            await asyncio.sleep(pause)
+            try:
+                return await self._media.put(await self._provider.fetch_media(remote, max_bytes=MEDIA_LIMIT))
+            except MediaUnavailable as error:
+                log.warning("media.unavailable", reason=str(error), retriable=error.retriable)
+                if not error.retriable:
+                    return None
+            except MediaRefusedError as error:
+                log.warning("media.refused", reason=str(error))
+                return None
+        return None
+
+    async def _correlate(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> None:
+        match = correlate_text(text.sender, text.recipient, [live.as_open() for live in self._runner.sessions_of(text.sender)])
+        live = self._runner.sessions.get(match.session) if match.session is not None else None
+        if live is None and not self._runner.is_ours(text.recipient):
+            log.warning("text.to_unknown_number")
+            await self._journal.commit(Unit(inbound_handled=[message]))
+            return
+        if live is not None and not await self._give_text(live, text, message, media, match):
+            # It closed between the look and the event: the text opens a conversation of its own.
+            live = None
+        if live is None:
+            opened = await self._runner.open_text_session(text.sender, text.recipient)
+            await self._give_text(opened, text, message, media, match)
+
+    async def _give_text(
+        self, live: OpenConversation, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...], match: Match
+    ) -> bool:
+        # To anybody but those who have opted out, YES is what they answer us and no wish to have texts again.
+        answering = live.state.text is not TextLeg.OPTED_OUT
+        keyword = keywords.classify(text.body, answering=answering).keyword if not media else None
+        event = e.TextArrived(
+            message,
+            text.provider,
+            e.ProviderRef(text.ref),
+            text.sender,
+            text.recipient,
+            text.body,
+            media,
+            text.opt_out_handled or keyword,
+            text.opt_out_handled is not None,
+            match.confidence,
+            match.why,
+        )
+        try:
+            await self._runner.tell(live.state.id, event)
+        except UnexpectedEvent:
+            return False
+        return True
+
+    async def settle(self, session: e.SessionId | None, outcome: e.TextAccepted | e.TextRejected) -> None:
+        """Take the outcome of handing a text over; the outbox row is settled with it."""
+        state = "accepted" if isinstance(outcome, e.TextAccepted) else "failed"
+        self._metrics.texts.labels("out", state).inc()
+        row = await self._journal.message(outcome.message)
+        assert row is not None, "only texts in the journal are sent"
+        await self._tell_or_save(session, outcome, row)
+
+    async def _tell_or_save(self, session: e.SessionId | None, event: TextEvent, row: MessageRow) -> None:
+        if session is not None and session in self._runner.sessions:
+            try:
+                await self._runner.tell(session, event)
+            except UnexpectedEvent:
+                log.debug("text.session_over", message=row.id)
+            else:
+                return
+        async with self._ledger:
+            current = await self._journal.message(row.id)
+            assert current is not None
+            assert current.state != "received"
+            unit, now = Unit(), self._runner.clock()
+            write_text(unit, event, current.state, now)
+            if isinstance(event, e.TextRejected) and event.error_class == "opted_out":
+                # The session that could have learnt it is over; the number is not to be texted again all the same.
+                evidence = f"provider code {event.code}"
+                unit.suppress.append(Suppression(number=row.recipient, sender=row.sender, evidence=evidence, at=now))
+            await self._runner.commit(unit)

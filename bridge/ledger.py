@@ -1,0 +1,176 @@
+"""What one step of a session writes into the journal: the event, and everything that follows from it, as rows of one unit."""
+
+from collections.abc import Iterable, MutableMapping
+
+import msgspec
+
+from bridge import events as e
+from bridge.journal import (
+    ConsentRow,
+    DecisionRow,
+    MessageRow,
+    MessageUpdate,
+    OutboxDone,
+    OutboxRow,
+    SessionRow,
+    Suppression,
+    TimelineLine,
+    Unit,
+)
+from bridge.outbox import OWED
+from bridge.session import State
+from sms.message import TextState, advance
+
+_EVENTS = msgspec.json.Encoder()
+TextEvent = e.TextAccepted | e.TextRejected | e.TextReported
+
+
+def step_unit(
+    event: e.AnyEvent | None,
+    commands: Iterable[e.AnyCommand],
+    *,
+    state: State,
+    snapshot: bytes,
+    seq: int,
+    ticks: MutableMapping[e.MessageId, TextState],
+    provider: str,
+    now: float,
+) -> Unit:
+    """Everything one step leads to.
+
+    Args:
+        event: What happened; None when the session's own clock moved it.
+        commands: What the session wants done.
+        state: Of the session after the step.
+        snapshot: The same as JSON.
+        seq: The number of the session's newest event before the step.
+        ticks: How far each of its texts has come; brought up to date.
+        provider: Who carries texts that are sent now.
+        now: Seconds since the epoch.
+    """
+    unit = Unit(session=state.id, expected_seq=seq, snapshot=snapshot, row=session_row(state))
+    if event is not None:
+        unit.events.append((now, _EVENTS.encode(event)))
+    match event:
+        case e.TextArrived():
+            unit.messages.append(_received(event, state.id, now))
+            unit.inbound_handled.append(event.message)
+        case e.TextAccepted() | e.TextRejected() | e.TextReported():
+            ticks[event.message] = write_text(unit, event, ticks.get(event.message, "pending"), now)
+        case e.OfferDecided():
+            unit.decisions.append(
+                DecisionRow(
+                    kind=f"offer.{event.kind}",
+                    outcome="offer" if event.offer else "no_offer",
+                    reason=event.reason,
+                    inputs=event.inputs,
+                    at=now,
+                )
+            )
+        case _:
+            pass
+    for command in commands:
+        if isinstance(command, e.SendText):
+            ticks[command.message] = "pending"
+        _write_command(unit, command, state.id, provider, now)
+    return unit
+
+
+def _write_command(unit: Unit, command: e.AnyCommand, session: e.SessionId, provider: str, now: float) -> None:
+    match command:
+        case e.Record():
+            unit.timeline.append(TimelineLine(now, command.kind, dict(command.data)))
+        case e.SendText():
+            unit.messages.append(
+                MessageRow(
+                    id=command.message,
+                    session=session,
+                    direction="out",
+                    provider=provider,
+                    sender=command.sender,
+                    recipient=command.recipient,
+                    body=command.body,
+                    state="pending",
+                    purpose=command.purpose,
+                    author=OWED if command.required else command.author,
+                    created_at=now,
+                )
+            )
+            unit.outbox.append(
+                OutboxRow(
+                    message=command.message,
+                    priority=command.priority,
+                    created_at=now,
+                    due_at=now,
+                    expires_at=command.expires_at,
+                )
+            )
+        case e.RecordConsent():
+            unit.consents.append(
+                ConsentRow(
+                    number=command.number,
+                    purpose=command.purpose,
+                    granted=command.granted,
+                    words=command.words,
+                    language=command.language,
+                    evidence=command.evidence,
+                    at=now,
+                )
+            )
+        case e.OptOut():
+            unit.suppress.append(Suppression(number=command.number, sender=command.sender, evidence=command.evidence, at=now))
+        case e.OptIn():
+            unit.unsuppress.append(Suppression(number=command.number, sender=command.sender, evidence=command.evidence, at=now))
+        case _:
+            pass
+
+
+def session_row(state: State) -> SessionRow:
+    """What can be asked of a session without opening its snapshot."""
+    return SessionRow(
+        state="closed" if state.closed_at is not None else "open",
+        customer=state.customer,
+        our_number=state.our_number,
+        language=state.language,
+        queue=state.chat_queue or state.queue,
+        agent=state.agent or state.chat_agent,
+        opened_at=state.opened_at,
+        closed_at=state.closed_at,
+        text_state=state.text,
+        call_state=state.call,
+    )
+
+
+def _received(event: e.TextArrived, session: e.SessionId, now: float) -> MessageRow:
+    return MessageRow(
+        id=event.message,
+        session=session,
+        direction="in",
+        provider=event.provider,
+        provider_ref=event.ref,
+        sender=event.sender,
+        recipient=event.recipient,
+        body=event.body,
+        media=event.media,
+        state="received",
+        author="customer",
+        created_at=now,
+    )
+
+
+def write_text(unit: Unit, event: TextEvent, current: TextState, now: float) -> TextState:
+    """Add what a text's event changes to *unit*; returns the text's state after it (ranks only rise)."""
+    match event:
+        case e.TextAccepted():
+            state = advance(current, "accepted")
+            update = MessageUpdate(id=event.message, state=state, at=now, provider_ref=event.ref, segments=event.segments)
+            unit.message_updates.append(update)
+            unit.outbox_done.append(OutboxDone(event.message, "accepted", now))
+        case e.TextRejected():
+            state = advance(current, "canceled" if event.error_class == "too_late" else "failed")
+            unit.message_updates.append(MessageUpdate(id=event.message, state=state, at=now, error_code=event.code))
+            unit.outbox_done.append(OutboxDone(event.message, "rejected", now))
+        case e.TextReported():
+            state = advance(current, event.state)
+            unit.message_updates.append(MessageUpdate(id=event.message, state=state, at=now, error_code=event.code))
+    return state
