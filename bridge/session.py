@@ -255,9 +255,7 @@ class Session:
 
     def _check(self, event: e.AnyEvent) -> None:
         state, kind = self.state, type(event)
-        if state.closed_at is not None and not isinstance(
-            event, e.TextAccepted | e.TextRejected | e.TextReported | e.WrapUpNoted
-        ):
+        if state.closed_at is not None and not isinstance(event, _AFTERWARDS):
             raise UnexpectedEvent(f"{kind.__name__}: the session is closed")
         on_call = isinstance(event, _CALL_EVENTS) or (isinstance(event, _BY_CHANNEL) and event.channel == "voice")
         on_text = isinstance(event, _TEXT_EVENTS) or (isinstance(event, _BY_CHANNEL) and event.channel == "sms")
