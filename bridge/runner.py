@@ -19,6 +19,7 @@ from bridge.acd import AgentStateChanged, AnyAcdOutput, OfferLapsed, QueueChange
 from bridge.cluster import Cluster, Lease
 from bridge.correlation import OpenSession
 from bridge.floor import Customer, Floor
+from bridge.hours import hours_at
 from bridge.intake import Intake
 from bridge.journal import (
     AgentStateRow,
@@ -392,7 +393,15 @@ class Runner:
         if flow is None or flow.texts is None:
             flow = next(flow for flow in self._flows.values() if flow.texts is not None)
         texts, values = flow.texts, {"brand": self.settings.brand, "called": ours}
-        return lambda key, language: flow.text(getattr(texts, key), language, values)
+        hours = self.settings.hours.get(flow.hours or "")
+
+        def words(key: str, language: str) -> str:
+            # Nobody is told that an agent will answer here while everybody has gone home.
+            if key == "hello" and hours is not None and hours_at(hours, self.clock()).state != "open":
+                key = "closed"
+            return flow.text(getattr(texts, key), language, values)
+
+        return words
 
     def _start(self, live: LiveSession) -> None:
         state = live.state

@@ -234,3 +234,12 @@ async def test_an_opt_out_learnt_after_the_session_is_kept(house: House) -> None
     assert not await house.journal.suppressed(CALLER, OURS)
     await house.runner.intake.settle(stored.id, e.TextRejected(answer.id, "opted_out", "21610", "The number has opted out."))
     assert await house.journal.suppressed(CALLER, OURS)
+
+
+async def test_who_texts_after_hours_is_told_so(tmp_path: Path) -> None:
+    """Nobody is promised an agent while everybody has gone home; the text waits at the desk."""
+    async with House(tmp_path, hours={"support_hours": {"week": {"mon": ["09:00-09:01"]}}}).open() as house:
+        await house.caller.text(OURS, "is anybody there?")
+        await house.until(lambda: len(house.received) == 1)
+        assert "we are closed" in house.received[0]
+        await house.line("queue.joined")
