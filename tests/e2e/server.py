@@ -117,6 +117,12 @@ class ServerProcess:
         raise AssertionError(f"not ready after {STARTS_WITHIN} s\n{self.said()}")
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, "start it first"
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """It was started and has not ended."""
         return self._process is not None and self._process.returncode is None

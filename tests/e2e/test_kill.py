@@ -26,6 +26,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bridge.telephony.softphone import PhoneConfig, Softphone
 from sms.testing.twilio_server import Disorder, Fault, TwilioServer
 from tests.e2e.server import NUMBER, OTHER_NUMBER, Api, DeskClient, ServerProcess, agent, settings
 
@@ -391,3 +392,61 @@ async def desks_are_as_they_were(server: ServerProcess) -> None:
             assert len(desk.rows) >= open_chats[name]
             chats = re.search(r"(\d+) chats?<", desk.page)
             assert (int(chats[1]) if chats else 0) == open_chats[name]
+
+
+async def test_who_was_invited_to_text_when_the_server_died_is_still_invited(tmp_path: Path) -> None:
+    """The call is lost; the consent, the one text and the place in line are not, and the reply reaches an agent."""
+    caller = "+15550100151"
+    async with TwilioServer(opt_out="off", latency=5.0) as twilio:
+        server = ServerProcess(tmp_path, settings(tmp_path, twilio.url, [agent("ben", "support_sms")]))
+        twilio.inbound_url = f"{server.url}/twilio/sms"
+        async with server:
+            async with DeskClient(server.url, "ben") as ben, Softphone(PhoneConfig(user=caller)) as phone:
+                await ben.sign_in()
+                await ben.go("ready")
+                call = await phone.call(f"sip:{NUMBER}@{server.sip}")
+                for key in "121":
+                    await asyncio.sleep(1.5)
+                    await call.press(key)
+                await until(lambda: twilio.accepted_bodies.total() == 1, "the invitation is at the provider")
+                await asyncio.sleep(chance_of_a_moment())
+                before = await only_session(server)
+                await server.kill()
+            await server.start()
+            await until(lambda: unsettled(server.database) == 0, "the invitation is settled")
+            after = await only_session(server)
+            assert (after["call_state"], after["text_state"]) == ("ended", "invited")
+            assert after["place_since"] == before["place_since"]
+            assert "server.restarted" in [line["kind"] for line in after["timeline"]]
+            assert ask(server.database, f"select count(*) from consent where granted and number = '{caller}'") == 1
+
+            await twilio.handset(caller).text(NUMBER, "Where were we?")
+            async with DeskClient(server.url, "ben") as ben:
+                await ben.sign_in()
+                assert "is-ready" in ben.page
+                await until_offered(ben)
+                ((session, channel),) = ben.offers
+            assert (session, channel) == (before["id"], "sms")
+            answered = await only_session(server)
+        assert answered["place_since"] == before["place_since"]
+        assert twilio.accepted_bodies.total() == 1
+
+
+def chance_of_a_moment() -> float:
+    """Up to 20 ms: before or after the provider's answer is on disk."""
+    return random.Random(SEED).uniform(0.0, 0.02)
+
+
+async def only_session(server: ServerProcess) -> dict[str, Any]:
+    """The one session there is."""
+    async with Api.open(server.url) as api:
+        (row,) = await api.sessions()
+        return await api.session(row["id"])
+
+
+async def until_offered(desk: DeskClient) -> None:
+    """Until something rings at the desk."""
+    async with asyncio.timeout(5.0):
+        while not desk.offers:
+            await desk.read()
+            await asyncio.sleep(0.05)

@@ -1,151 +1,204 @@
-"""How many signed inbound texts a second the web side takes on one core, each on disk before it is acknowledged.
+"""How many signed webhooks a second the real process takes on one core, each on disk before it is acknowledged.
 
-    python -m tests.perf.bench_webhooks [--seconds 5] [--connections 32]
+    python tests/perf/bench_webhooks.py [--seconds 4] [--connections 1 8 64]
 
-The server runs in a process of its own: signature check, parsing, the journal on SQLite with fsync, the empty answer. The
-last line compares with `/healthz` on the same server in the same run, which costs the HTTP library alone. Prints figures,
-never fails on them.
+`sidetone serve` with its settings as shipped is held to the first core, the load to the second. Texts come into conversations
+that are open: signature, parsing, the spool on SQLite with fsync, the empty answer; and behind the answer, on the same
+core, each text goes through its session and into the journal a second time. Reports are delivery reports of texts that
+were sent. The baseline is an aiohttp handler on uvloop that reads the body and does nothing, measured in the same run by
+the same load. Prints figures, never fails on them.
 """
 
 import argparse
 import asyncio
-import logging
-import multiprocessing
-import resource
+import itertools
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
-import msgspec
 import structlog
 import uvloop
-from prometheus_client import CollectorRegistry
 
-from bridge.events import MessageId, ProviderRef
-from bridge.journal import Journal
-from bridge.journal.rows import InboundRow
-from bridge.web.server import TwilioConfig, WebConfig, make_app, serving
-from sms.message import DeliveryReport, InboundText
-from sms.providers.twilio import sign
-from tests.unit.web.fakes import FakeDesk, FakeRecords
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
 
-PUBLIC_URL, TOKEN, ACCOUNT = "https://calls.example", "token", "AC" + "0" * 32
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: calls.example\r\n\r\n"
+from sms.providers.twilio import sign  # noqa: E402
+from sms.testing.twilio_server import ACCOUNT_SID, AUTH_TOKEN, TwilioServer  # noqa: E402
+from tests.e2e.server import NUMBER, ServerProcess, agent, settings  # noqa: E402
 
-
-class JournalIntake:
-    """Keeps texts as the server does, and does nothing more with them."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    async def text_arrived(self, text: InboundText) -> bool:
-        row = InboundRow(
-            provider=text.provider,
-            ref=ProviderRef(text.ref),
-            raw=msgspec.json.encode(text),
-            received_at=text.received_at,
-            message=MessageId(f"in-{text.ref}"),
-        )
-        return await self._journal.spool_inbound(row)
-
-    async def text_reported(self, report: DeliveryReport) -> None:
-        """Not measured here."""
+BARE = """
+import asyncio, sys, uvloop
+from aiohttp import web
+async def nothing(request):
+    await request.read()
+    return web.Response(text="")
+async def main():
+    app = web.Application()
+    app.add_routes([web.post("/twilio/sms", nothing)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+uvloop.run(main())
+"""
+BODY = "My router blinks red since this morning, and the telephone is silent too."
 
 
-async def serve(pipe: Connection, folder: str) -> None:
-    """The server's process: say the port, serve until told to stop, say what it cost."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    twilio = TwilioConfig(auth_tokens=(TOKEN,), accounts=frozenset({ACCOUNT}))
-    config = WebConfig(prompts=Path(folder), public_url=PUBLIC_URL, twilio=twilio)
-    async with Journal.open(f"sqlite:///{folder}/bench.db") as journal:
-        app = make_app(FakeDesk(0.0), JournalIntake(journal), FakeRecords(), None, config, registry=CollectorRegistry())
-        async with serving(app, "127.0.0.1", 0) as port:
-            pipe.send(port)
-            loop = asyncio.get_running_loop()
-            while await loop.run_in_executor(None, pipe.recv) != "stop":
-                usage = resource.getrusage(resource.RUSAGE_SELF)
-                pipe.send(usage.ru_utime + usage.ru_stime)
+def pin(process: int, core: int) -> None:
+    """Hold every thread of a process to one core, where there are two."""
+    if (os.cpu_count() or 1) > 1:
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
 
 
-def run_server(pipe: Connection, folder: str) -> None:
-    uvloop.run(serve(pipe, folder))
+def cpu(process: int) -> float:
+    """Seconds of processor time a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def webhook(number: int) -> bytes:
-    """One signed inbound text, ready for the wire."""
-    fields = (
-        ("MessageSid", f"SM{number:032x}"),
-        ("AccountSid", ACCOUNT),
-        ("From", f"+1555010{number % 10_000:04d}"),
-        ("To", "+15550100200"),
-        ("Body", "My router blinks red since this morning, and the telephone is silent too."),
-        ("NumMedia", "0"),
-        ("NumSegments", "1"),
-        ("FromCity", ""),
-        ("FromCountry", "US"),
-        ("ApiVersion", "2010-04-01"),
-    )
+def signed(base: str, path: str, fields: tuple[tuple[str, str], ...]) -> bytes:
+    """A webhook, ready for the wire."""
     body = urlencode(fields).encode()
+    signature = sign(AUTH_TOKEN.encode(), base + path, fields)
     head = (
-        "POST /twilio/sms HTTP/1.1\r\nHost: calls.example\r\nContent-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"
-        f"X-Twilio-Signature: {sign(TOKEN.encode(), PUBLIC_URL + '/twilio/sms', fields)}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {base.removeprefix('http://')}\r\n"
+        "Content-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"
+        f"X-Twilio-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def text(base: str, number: int, senders: int) -> bytes:
+    """One inbound text of one of so many senders."""
+    fields = (
+        ("ToCountry", "US"), ("ToState", ""), ("ToCity", ""), ("ToZip", ""), ("FromCountry", "US"), ("FromState", ""),
+        ("FromCity", ""), ("FromZip", ""), ("SmsMessageSid", f"SM{number:032x}"), ("SmsSid", f"SM{number:032x}"),
+        ("MessageSid", f"SM{number:032x}"), ("NumMedia", "0"), ("NumSegments", "1"), ("SmsStatus", "received"),
+        ("Body", BODY), ("To", NUMBER), ("From", f"+1555010{number % senders:04d}"), ("AccountSid", ACCOUNT_SID),
+        ("ApiVersion", "2010-04-01"),
+    )  # fmt: skip
+    return signed(base, "/twilio/sms", fields)
+
+
+def report(base: str, sid: str, message: str, state: str) -> bytes:
+    """One delivery report."""
+    fields = (
+        ("SmsSid", sid), ("SmsStatus", state), ("MessageSid", sid), ("MessageStatus", state), ("To", "+15550100000"),
+        ("From", NUMBER), ("AccountSid", ACCOUNT_SID), ("ApiVersion", "2010-04-01"),
+    )  # fmt: skip
+    return signed(base, f"/twilio/sms/status?message={message}", fields)
 
 
 async def load(port: int, seconds: float, connections: int, request: Callable[[], bytes]) -> tuple[float, list[float]]:
     """(requests a second, the time of each in seconds), each connection waiting for its own answer."""
     times: list[float] = []
-    end = time.perf_counter() + seconds
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while (began := time.perf_counter()) < end:
+        while (sent := time.perf_counter()) < end:
             writer.write(request())
             head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 200"):
+            if not head.startswith(b"HTTP/1.1 20"):
                 raise RuntimeError(head.decode())
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
-            times.append(time.perf_counter() - began)
+            length = re.search(rb"content-length: (\d+)", head.lower())
+            if length is not None:
+                await reader.readexactly(int(length[1]))
+            times.append(time.perf_counter() - sent)
         writer.close()
 
     began = time.perf_counter()
+    end = began + seconds
     await asyncio.gather(*(one() for _ in range(connections)))
     return len(times) / (time.perf_counter() - began), sorted(times)
 
 
+async def row(name: str, process: int, port: int, seconds: float, connections: int, request: Callable[[], bytes]) -> float:
+    """Measure one line of the table and print it; returns the rate."""
+    before, began = cpu(process), time.perf_counter()
+    rate, times = await load(port, seconds, connections, request)
+    share = (cpu(process) - before) / (time.perf_counter() - began)
+    p50, p99 = (1000 * times[int(len(times) * part)] for part in (0.50, 0.99))
+    print(f"{name:<22}{connections:>6}{rate:>12.0f}{p50:>10.1f}{p99:>10.1f}{share:>12.0%}", flush=True)
+    return rate
+
+
+@contextmanager
+def bare() -> Iterator[tuple[int, int]]:
+    """The handler that does nothing: its process and port."""
+    with subprocess.Popen([sys.executable, "-c", BARE], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        pin(process.pid, 0)
+        try:
+            yield process.pid, port
+        finally:
+            process.kill()
+
+
+async def measure(folder: Path, seconds: float, connections: list[int]) -> None:
+    """All of it."""
+    pin(os.getpid(), 1)
+    senders = max(connections)
+    with bare() as (process, port):
+        # The same bytes; the answer is the same whatever they say.
+        baseline = {
+            crowd: await row("nothing (aiohttp)", process, port, seconds, crowd, lambda: text("http://127.0.0.1", 0, 1))
+            for crowd in connections
+        }
+    async with TwilioServer(opt_out="off", latency=0.01) as twilio:
+        config = settings(folder, twilio.url, [agent("ana", "support_sms")])
+        async with ServerProcess(folder, config) as server:
+            pin(server.pid, 0)
+            port = config["web"]["port"]
+            numbers = itertools.count()
+            await load(port, 1.0, senders, lambda: text(server.url, next(numbers), senders))  # opens the conversations
+            await routed(server.database)
+            texts = {}
+            for crowd in connections:
+                ready = iter([text(server.url, next(numbers), senders) for _ in range(int(seconds * 3000))])
+                texts[crowd] = await row("inbound text", server.pid, port, seconds, crowd, partial(next, ready))
+                print(f"{'':<22}{'':>6}  all through their sessions {await routed(server.database):.1f} s later")
+            with closing(sqlite3.connect(server.database)) as file:
+                query = "select provider_ref, id from message where direction = 'out' and provider_ref is not null"
+                sent = file.execute(query).fetchall()
+            reports = itertools.cycle([report(server.url, sid, message, "delivered") for sid, message in sent])
+            for crowd in connections:
+                await row("delivery report", server.pid, port, seconds, crowd, partial(next, reports))
+    crowd = max(connections)
+    print(f"a text costs {baseline[crowd] / texts[crowd]:.1f} times a request that does nothing")
+
+
+async def routed(database: Path) -> float:
+    """Wait until every text that was kept has been through its session; returns the seconds that took."""
+    began = time.perf_counter()
+    while True:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as file:
+            (left,) = file.execute("select count(*) from inbound where not handled").fetchone()
+        if left == 0:
+            return time.perf_counter() - began
+        await asyncio.sleep(0.1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64])
     arguments = parser.parse_args()
-    ours, theirs = multiprocessing.Pipe()
-    with TemporaryDirectory() as folder:
-        server = multiprocessing.get_context("spawn").Process(target=run_server, args=(theirs, folder))
-        server.start()
-        port = ours.recv()
-        ready = iter([webhook(number) for number in range(int(arguments.seconds * 6000))])
-        print(f"{'request':<14}{'per second':>12}{'p50 ms':>10}{'p99 ms':>10}{'server CPU':>12}")
-        rates = []
-        for name, request in (("/healthz", lambda: HEALTH), ("/twilio/sms", lambda: next(ready))):
-            ours.send("usage")
-            before = ours.recv()
-            began = time.perf_counter()
-            rate, times = uvloop.run(load(port, arguments.seconds, arguments.connections, request))
-            took = time.perf_counter() - began
-            ours.send("usage")
-            share = (ours.recv() - before) / took
-            rates.append(rate)
-            p50, p99 = (1000 * times[int(len(times) * share_of)] for share_of in (0.50, 0.99))
-            print(f"{name:<14}{rate:>12.0f}{p50:>10.1f}{p99:>10.1f}{share:>12.0%}")
-        ours.send("stop")
-        server.join()
-    print(f"a text costs {rates[0] / rates[1]:.1f} times an empty request of the same server")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    print(f"{'request':<22}{'at once':>6}{'per second':>11}{'p50 ms':>10}{'p99 ms':>10}{'server CPU':>12}")
+    with tempfile.TemporaryDirectory(prefix="sidetone-") as folder:
+        uvloop.run(measure(Path(folder), arguments.seconds, arguments.connections))
 
 
 if __name__ == "__main__":
