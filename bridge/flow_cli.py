@@ -229,6 +229,8 @@ def _why(line: TimelineLine) -> str:
     if line.kind == "offer.decided":
         inputs = ", ".join(f"{name} {_short(value)}" for name, value in data.get("inputs", {}).items() if value is not None)
         return f"{data['kind']}: {'offered' if data['offer'] else 'not offered'}, {data['reason']} ({inputs})"
+    if line.kind == "prompt.played":
+        return f'"{data["words"]}"' + ("" if data["completed"] else f" (cut after {data['heard']:g} s)")
     return ", ".join(f"{name} {_short(value)}" for name, value in data.items() if value not in (None, [], "", {}))
 
 
