@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bridge import events as e
-from bridge.journal import Suppression, Unit
+from bridge.journal import MessageRow, Suppression, Unit
 from bridge.legs import CallState, TextLeg
 from bridge.telephony.loopback import AgentPhone
 from bridge.web.ports import DeskRefusedError
+from sms.message import DeliveryReport, TextState
 from tests.unit.bridge.house import ANN, BEN, CALLER, House, picture
 from tests.unit.bridge.story import OURS, START
 
@@ -243,3 +245,69 @@ async def test_who_texts_after_hours_is_told_so(tmp_path: Path) -> None:
         await house.until(lambda: len(house.received) == 1)
         assert "we are closed" in house.received[0]
         await house.line("queue.joined")
+
+
+async def test_a_report_that_comes_late_or_twice_says_nothing_new(house: House) -> None:
+    """Delivered stays delivered: no failure is shown to the agent, and the ticks do not go back."""
+    await house.ready(BEN)
+    await house.caller.text(OURS, "hello")
+    await house.accept(BEN)
+    session = house.session
+    await house.until(lambda: house.runner.sessions[session].ticks.get(e.MessageId(f"{session}-1")) == "delivered")
+    [_, greeting] = await house.journal.messages(session)
+    late: tuple[TextState, ...] = ("sent", "undelivered", "delivered")
+    for state in late:
+        await house.runner.intake.text_reported(report(greeting, state))
+    assert not await house.lines("text.failed")
+    assert (await house.desk.session(BEN, session)).ticks[greeting.id].state == "delivered"
+
+
+async def test_a_report_that_overtakes_the_answer_of_the_provider_counts(house: House) -> None:
+    """By our own id the text is known before the provider has answered; it is not sent again."""
+    house.sms.gate.clear()
+    await house.ready(BEN)
+    leg = await house.dial()
+    await house.line("offer.made")
+    await house.calls.press(leg, "1")
+    await house.line("text.sent")
+    [text] = await house.journal.messages(house.session)
+    await house.runner.intake.text_reported(report(text, "delivered"))
+    await house.until(lambda: house.state.call is CallState.ENDED)
+    house.sms.gate.set()
+    await house.until(lambda: house.runner.outbox.idle)
+    row = await house.journal.outbox(text.id)
+    assert row is not None
+    assert (row.state, row.outcome) == ("done", "accepted")
+
+
+async def test_a_report_of_a_text_nobody_knows_is_left_alone(house: House) -> None:
+    """Neither a strange id nor a strange word changes anything."""
+    await house.caller.text(OURS, "hello")
+    await house.until(lambda: bool(house.runner.sessions))
+    await house.line("queue.joined")
+    [_, greeting] = await house.journal.messages(house.session)
+    before = await house.stored(house.session)
+    await house.runner.intake.text_reported(msgspec.structs.replace(report(greeting, "failed"), message="nobody", ref="nobody"))
+    await house.runner.intake.text_reported(msgspec.structs.replace(report(greeting, "failed"), state=None))
+    assert await house.stored(house.session) == before
+
+
+async def test_a_file_that_is_no_picture_is_not_kept_and_its_words_are(house: House) -> None:
+    """What a stranger sends is looked at first; the text itself is not lost with it."""
+    await house.caller.text(OURS, "see", [("virus.exe", b"MZ" * 100, "image/png")])
+    await house.until(lambda: bool(house.runner.sessions))
+    line = await house.line("text.received")
+    assert (line.data["body"], line.data["media"]) == ("see", [])
+
+
+def report(text: MessageRow, state: TextState) -> DeliveryReport:
+    """What the provider says became of a text."""
+    return DeliveryReport(
+        provider=text.provider,
+        ref=text.provider_ref or f"ref of {text.id}",
+        message=text.id,
+        state=state,
+        reported=state,
+        at=START,
+        code="30003" if state == "undelivered" else None,
+    )
