@@ -292,14 +292,8 @@ class LoopbackCallProvider:
             case AnswerCall():
                 call.answered = True
                 call.hear(Silence())
-            case PlayPrompts():
-                self._play(call, command)
-            case PlayMusic():
-                self._play_music(call, command.name)
-            case StopAudio():
-                self._cut_play(call)
-                self._pause_music(call)
-                call.hear(Silence())
+            case PlayPrompts() | PlayMusic() | StopAudio():
+                self._sound(call, command)
             case ConnectAgent():
                 self._ring_agent(call, command)
             case DropAgent():
@@ -326,6 +320,22 @@ class LoopbackCallProvider:
                 log.exception("call.report_failed", leg=call.leg, event_kind=type(event).__name__)
             if isinstance(event, CallEnded):
                 return
+
+    def _sound(self, call: _Call, command: PlayPrompts | PlayMusic | StopAudio) -> None:
+        if call.agent is not None and call.agent.connected:
+            # It crossed with the agent's answer: nobody listens, the two are talking.
+            if isinstance(command, PlayPrompts):
+                call.reports.put_nowait(PromptFinished(leg=call.leg, play=command.play, completed=False, heard=0.0))
+            return
+        match command:
+            case PlayPrompts():
+                self._play(call, command)
+            case PlayMusic():
+                self._play_music(call, command.name)
+            case StopAudio():
+                self._cut_play(call)
+                self._pause_music(call)
+                call.hear(Silence())
 
     def _play(self, call: _Call, command: PlayPrompts) -> None:
         self._cut_play(call)

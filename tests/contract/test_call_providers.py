@@ -319,6 +319,19 @@ async def test_an_agent_is_connected(line: Line) -> None:
     assert not (await event(line, PromptFinished)).completed
 
 
+async def test_music_that_crosses_with_the_agents_answer_is_not_heard(line: Line) -> None:
+    """A prompt ended and its music was ordered in the moment the agent answered: the two talk undisturbed."""
+    leg = await answered(line)
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=AGENT, address=line.agent_address("ready")))
+    await event(line, AudioConnected)
+
+    await line.provider.perform(PlayMusic(leg=leg, name="calm"))
+    await line.provider.perform(PlayPrompts(leg=leg, play=7, audio=(LONG,)))
+
+    finished = await event(line, PromptFinished)
+    assert (finished.play, finished.completed, finished.heard) == (7, False, 0.0)
+
+
 async def test_a_busy_agent_is_reported_and_the_caller_stays(line: Line) -> None:
     """Busy is 486; the caller's leg is untouched."""
     leg = await answered(line)
