@@ -42,7 +42,7 @@ _NOBODY = _HASHER.hash("nobody")
 """Checked for logins that do not exist, so that a wrong name takes as long as a wrong password."""
 _STATE = msgspec.json.Decoder(State)
 MISSED_UPDATES = 1000
-"""Updates a slow desk may be behind before it is told to read everything again."""
+"""Updates a slow desk may be behind before its subscription ends, so that it begins again and reads everything."""
 KEPT = 50
 """Pieces of ended work an agent may still look at."""
 QUIET = frozenset({"flow.trace", "flow.ended"})
@@ -61,7 +61,7 @@ class Desk:
         self._runner = runner
         self._presets = presets
         self._agents = {e.AgentId(agent.id): agent for agent in runner.settings.agents}
-        self._subscribers: dict[e.AgentId, set[asyncio.Queue[DeskUpdate]]] = {}
+        self._subscribers: dict[e.AgentId, set[asyncio.Queue[DeskUpdate | None]]] = {}
         self._leaving: dict[e.AgentId, asyncio.TimerHandle] = {}
         self._done: dict[e.AgentId, list[e.SessionId]] = {}
         """Ended work an agent may still look at, newest last."""
@@ -233,7 +233,7 @@ class Desk:
 
     @asynccontextmanager
     async def _subscription(self, agent: e.AgentId) -> AsyncIterator[AsyncIterator[DeskUpdate]]:
-        updates: asyncio.Queue[DeskUpdate] = asyncio.Queue()
+        updates: asyncio.Queue[DeskUpdate | None] = asyncio.Queue()
         self._subscribers.setdefault(agent, set()).add(updates)
         leaving = self._leaving.pop(agent, None)
         if leaving is not None:
@@ -303,6 +303,11 @@ class Desk:
         for updates in self._subscribers.get(agent, ()):
             if updates.qsize() < MISSED_UPDATES:
                 updates.put_nowait(update)
+            else:
+                # Too far behind to be told line by line: the subscription ends, and whoever reads begins again.
+                while not updates.empty():
+                    updates.get_nowait()
+                updates.put_nowait(None)
 
 
 class Records:
@@ -365,9 +370,9 @@ class Records:
         return None if path is None else str(path)
 
 
-async def _drain(updates: asyncio.Queue[DeskUpdate]) -> AsyncIterator[DeskUpdate]:
-    while True:
-        yield await updates.get()
+async def _drain(updates: asyncio.Queue[DeskUpdate | None]) -> AsyncIterator[DeskUpdate]:
+    while (update := await updates.get()) is not None:
+        yield update
 
 
 def _agent(settings: AgentSettings) -> Agent:

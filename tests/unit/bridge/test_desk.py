@@ -253,3 +253,11 @@ async def test_what_an_agent_may_choose_from(house: House) -> None:
     assert [preset.id for preset in house.desk.presets("en")] == ["form"]
     await house.desk.set_state(ANN, "not_ready", "Lunch")
     assert (house.desk.presence(ANN).state, house.desk.presence(ANN).reason) == ("not_ready", "Lunch")
+
+
+async def test_a_desk_that_falls_far_behind_begins_again(house: House) -> None:
+    """It is not told half of what happened: its subscription ends, and the next one starts from what is there."""
+    async with house.desk.subscribe(BEN) as updates:
+        for _ in range(1002):
+            house.desk.desk_changed(BEN)
+        assert [update async for update in updates] == []
