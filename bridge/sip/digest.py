@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
@@ -16,6 +17,12 @@ _HASHES: dict[str, Callable[[bytes], "hashlib._Hash"]] = {
 }
 NONCE_LIFETIME = 300.0
 """Seconds; afterwards a right answer is told that its nonce is stale and the phone tries again without asking anybody."""
+MOST_NONCES = 10_000
+"""Open challenges. One more and the oldest is stale before its time."""
+MOST_WRONG = 20
+"""Wrong passwords for a user from one address in `NONCE_LIFETIME` seconds, after which even the right one is refused there."""
+MOST_GUESSERS = 10_000
+"""Users and addresses whose wrong passwords are counted; the oldest is forgotten first."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -104,16 +111,34 @@ class DigestGuard:
         self._make_nonce = make_nonce
         self._algorithms = algorithms
         self._nonces: dict[str, tuple[float, int]] = {}
+        """Each with its end and the highest count used; the oldest first."""
+        self._wrong: dict[tuple[str, str], deque[float]] = {}
+        """When a wrong password was given, by user and address."""
 
     def challenges(self, now: float, *, stale: bool = False) -> list[str]:
         """One WWW-Authenticate value for each algorithm, all with the same new nonce."""
-        self._nonces = {nonce: made for nonce, made in self._nonces.items() if made[0] > now}
+        while self._nonces:
+            oldest = next(iter(self._nonces))
+            if self._nonces[oldest][0] > now and len(self._nonces) < MOST_NONCES:
+                break
+            del self._nonces[oldest]
         nonce = self._make_nonce()
         self._nonces[nonce] = (now + NONCE_LIFETIME, 0)
         return [challenge(self._realm, nonce, algorithm, stale=stale) for algorithm in self._algorithms]
 
-    def check(self, value: str, *, user: str, password: str, method: str, now: float) -> Literal["ok", "stale", "wrong"]:
-        """Whether an Authorization value proves *password*; a nonce count may not come twice (RFC 7616 section 3.4)."""
+    def check(
+        self, value: str, *, user: str, password: str, method: str, source: str, now: float
+    ) -> Literal["ok", "stale", "wrong"]:
+        """Whether an Authorization value proves *password*; a nonce count may not come twice (RFC 7616 section 3.4).
+
+        Args:
+            value: Of the header.
+            user: Who it must be.
+            password: Of that user.
+            method: Of the request.
+            source: Address it came from; one that guesses is not listened to for a while.
+            now: Seconds.
+        """
         try:
             fields = parse_digest(value)
         except BadMessageError:
@@ -123,8 +148,12 @@ class DigestGuard:
         algorithm = fields.get("algorithm", "MD5").upper()
         if algorithm not in self._algorithms or fields.get("qop", "auth") != "auth":
             return "wrong"
+        wrong = self._wrong.get((user, source))
+        if wrong is not None and len(wrong) == MOST_WRONG and wrong[0] > now - NONCE_LIFETIME:
+            return "wrong"
         expected = _response(algorithm, fields, password, method)
         if not hmac.compare_digest(expected.encode(), fields.get("response", "").lower().encode("utf-8", "replace")):
+            self._note_wrong((user, source), now)
             return "wrong"
         until, used = self._nonces.get(fields.get("nonce", ""), (now, 0))
         if until <= now:
@@ -137,3 +166,10 @@ class DigestGuard:
             return "stale"
         self._nonces[fields["nonce"]] = (until, count)
         return "ok"
+
+    def _note_wrong(self, who: tuple[str, str], now: float) -> None:
+        wrong = self._wrong.pop(who, None) or deque(maxlen=MOST_WRONG)
+        wrong.append(now)
+        self._wrong[who] = wrong
+        while len(self._wrong) > MOST_GUESSERS:
+            del self._wrong[next(iter(self._wrong))]

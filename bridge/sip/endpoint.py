@@ -28,7 +28,18 @@ from bridge.sip.events import (
     SipEvent,
 )
 from bridge.sip.exchange import Call, CallState, Exchange, ack_of, numeric_address, read_answer, server_key, stamp
-from bridge.sip.message import MAGIC_COOKIE, BadMessageError, Headers, NameAddr, Request, Response, SipUri, Via, parse_message
+from bridge.sip.message import (
+    MAGIC_COOKIE,
+    BadMessageError,
+    Headers,
+    NameAddr,
+    Request,
+    Response,
+    SipUri,
+    Via,
+    parse_message,
+    whole_number,
+)
 from bridge.sip.registrar import Binding, Registrar
 from bridge.sip.sdp import BadSdpError, SessionDescription, parse_sdp
 from bridge.sip.transaction import Action, Kind, State, Timers, Transaction, trigger_of
@@ -52,6 +63,9 @@ class EndpointConfig(msgspec.Struct, frozen=True):
     give up altogether when one of several challenges is beyond them, so SHA-256 is for those who know their phones."""
     user_agent: str = "Sidetone"
     timers: Timers = Timers()
+    max_exchanges: int = 20_000
+    """Requests kept at one time for half a minute each, so that a repeated one gets the same answer. While there are so
+    many, a request outside a call is refused with 503 and forgotten."""
 
 
 class SipEndpoint:
@@ -120,13 +134,16 @@ class SipEndpoint:
     def wake_at(self) -> float | None:
         """When to call `wake`; None when nothing is waited for."""
         while self._heap and self._heap[0][2].wake_at != self._heap[0][0]:
-            heapq.heappop(self._heap)
+            at, _, owner = heapq.heappop(self._heap)
+            if owner.scheduled_at == at:
+                owner.scheduled_at = None
         return self._heap[0][0] if self._heap else None
 
     def wake(self, now: float) -> None:
         """The clock has reached `wake_at`."""
         while (due := self.wake_at) is not None and due <= now:
             owner = heapq.heappop(self._heap)[2]
+            owner.scheduled_at = None
             if isinstance(owner, Exchange):
                 self._obey(owner, owner.machine.wake(now), None, now)
             else:
@@ -327,6 +344,10 @@ class SipEndpoint:
             # Some phones (pyVoIP is one) invent a To tag for their ACK, but repeat the branch of the INVITE.
             self._receive_ack(request, exchange.call if exchange is not None else self._dialog_of(request), now)
             return
+        if len(self._exchanges) >= self.config.max_exchanges and request.method != "CANCEL" and not self._dialog_of(request):
+            # Section 8.2.7: without a transaction, so that a flood costs nothing that stays. Calls go on and can be ended.
+            self._out.append((bytes(request.reply(503, to_tag=self._token())), reply_to))
+            return
         kind = Kind.INVITE_SERVER if request.method == "INVITE" else Kind.NON_INVITE_SERVER
         exchange = Exchange(key, Transaction(kind, now=now, timers=self.config.timers), request, reply_to)
         self._exchanges[key] = exchange
@@ -335,6 +356,10 @@ class SipEndpoint:
             self._serve(exchange, via, source, now)
         except BadMessageError as error:
             self._respond(exchange, request.reply(400, f"Bad Request - {error}", to_tag=self._token()), now)
+        except Exception:
+            # A fault of ours. Nothing would ever end this transaction: until it is answered it has no timer.
+            self._exchanges.pop(key, None)
+            raise
 
     def _serve(self, exchange: Exchange, via: Via, source: Address, now: float) -> None:
         """Answer a new request. May raise BadMessageError for a part that was read only now."""
@@ -511,7 +536,7 @@ class SipEndpoint:
             self._respond(exchange, request.reply(403, to_tag=self._token()), now)
             return
         password = self.registrar.users[user]
-        if password is not None and not self._authenticated(exchange, user, password, now):
+        if password is not None and not self._authenticated(exchange, user, password, source, now):
             return
         try:
             bindings = self.registrar.register(user, request, source, now)
@@ -523,10 +548,13 @@ class SipEndpoint:
             response.headers.add("contact", f"<{binding.contact}>;expires={round(binding.expires_at - now)}")
         self._respond(exchange, response, now)
 
-    def _authenticated(self, exchange: Exchange, user: str, password: str, now: float) -> bool:
+    def _authenticated(self, exchange: Exchange, user: str, password: str, source: Address, now: float) -> bool:
         request = exchange.request
-        given = request.headers.all("authorization")
-        verdicts = [self._guard.check(value, user=user, password=password, method=request.method, now=now) for value in given]
+        given = request.headers.all("authorization")[:4]  # a phone answers a challenge once, or once for each realm
+        verdicts = [
+            self._guard.check(value, user=user, password=password, method=request.method, source=source[0], now=now)
+            for value in given
+        ]
         if "ok" in verdicts:
             return True
         response = request.reply(401, to_tag=self._token())
@@ -571,7 +599,7 @@ class SipEndpoint:
     def _registered(self, response: Response) -> None:
         contact = response.contact
         text = (contact.params.get("expires") if contact else None) or response.headers.first("expires") or "0"
-        granted = int(text) if text.isdecimal() else 0
+        granted = whole_number(text) or 0
         self._events.append(RegisterAnswered(response.status, response.reason, granted if response.status < 300 else 0))
 
     def _take_invite_response(self, call: Call, response: Response, now: float) -> None:
@@ -820,7 +848,8 @@ class SipEndpoint:
 
     def _schedule(self, owner: Exchange | Call) -> None:
         at = owner.wake_at
-        if at is not None:
+        if at is not None and at != owner.scheduled_at:  # or every repeated request would leave an entry for half a minute
+            owner.scheduled_at = at
             self._counter += 1
             heapq.heappush(self._heap, (at, self._counter, owner))
 

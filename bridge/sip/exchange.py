@@ -26,7 +26,7 @@ class CallState(Enum):
 class Exchange:
     """A transaction with what its machine does not want to know."""
 
-    __slots__ = ("call", "datagram", "destination", "key", "machine", "request")
+    __slots__ = ("call", "datagram", "destination", "key", "machine", "request", "scheduled_at")
 
     def __init__(self, key: tuple[str, ...], machine: Transaction, request: Request, destination: Address) -> None:
         self.key = key
@@ -35,6 +35,8 @@ class Exchange:
         self.destination = destination
         self.datagram = b""
         self.call: Call | None = None
+        self.scheduled_at: float | None = None
+        """The time for which it stands in the endpoint's calendar."""
 
     @property
     def wake_at(self) -> float | None:
@@ -47,7 +49,7 @@ class Call:
 
     __slots__ = (
         "ack", "answer", "answer_to", "bye_wanted", "cancelled", "credentials", "dialog", "give_up_at", "interval", "invite",
-        "merge_key", "peer", "pinned", "progressed", "ref", "reinvite", "resend_at", "state", "tag",
+        "merge_key", "peer", "pinned", "progressed", "ref", "reinvite", "resend_at", "scheduled_at", "state", "tag",
     )  # fmt: skip
 
     def __init__(self, ref: CallRef, state: CallState, tag: str, peer: Address) -> None:
@@ -65,6 +67,8 @@ class Call:
         self.answer_to: Address = peer
         self.interval = 0.0
         self.resend_at: float | None = None
+        self.scheduled_at: float | None = None
+        """The time for which it stands in the endpoint's calendar."""
         self.give_up_at: float | None = None
         self.ack: bytes | None = None
         """Our last ACK, for a 200 that comes again."""

@@ -61,9 +61,13 @@ _SINGLE = ("to", "from", "call-id", "cseq")
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z")
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _HEAD_END = re.compile(rb"\r\n\r\n|\n\n|\r\n\n|\n\r\n")
-_CSEQ = re.compile(r"(\d{1,10})\s+(\S+)\Z")
+_CSEQ = re.compile(r"([0-9]{1,10})\s+(\S+)\Z")
 _VERSION = re.compile(r"SIP/\d+\.\d+\Z", re.IGNORECASE)
-_DIGITS = re.compile(r"\d{1,10}\Z")
+_DIGITS = re.compile(r"[0-9]{1,10}\Z")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""What no header may hold (RFC 3261 section 25.1); a bare CR would let its sender write headers into what we send on."""
+LONGEST = 16_384
+"""Bytes of a message; genuine ones over UDP stay far below, and what comes in is kept for half a minute."""
 
 
 class BadMessageError(ValueError):
@@ -392,20 +396,25 @@ def parse_message(data: bytes) -> Request | Response:
     """Read one datagram.
 
     Raises:
-        BadMessageError: no start line of SIP, or a header line without a name. Such a thing is dropped.
+        BadMessageError: no start line of SIP, a header line without a name or with control characters, or longer than
+            `LONGEST`. Such a thing is dropped.
     """
+    if len(data) > LONGEST:
+        raise BadMessageError(f"{len(data)} bytes are more than {LONGEST}")
     data = data.lstrip(b"\r\n")  # RFC 3261 section 7.5: leading line ends are ignored
     end = _HEAD_END.search(data)
     head, body = (data[: end.start()], data[end.end() :]) if end else (data.rstrip(b"\r\n"), b"")
-    start, *lines = _FOLD.sub(" ", head.decode("utf-8", "surrogateescape")).split("\n")
+    start, *lines = [line.rstrip("\r") for line in _FOLD.sub(" ", head.decode("utf-8", "surrogateescape")).split("\n")]
     headers = Headers(_read_header(line) for line in lines)
     length = headers.first("content-length")
     if length is not None and _DIGITS.match(length.strip()):
         body = body[: int(length)]  # RFC 3261 section 18.3: what follows is discarded
-    return _read_start(start.rstrip("\r"), headers, body)
+    return _read_start(start, headers, body)
 
 
 def _read_start(line: str, headers: Headers, body: bytes) -> Request | Response:
+    if _CONTROL.search(line):
+        raise BadMessageError("control characters in the start line")
     first, _, rest = line.partition(" ")
     if first.upper() == "SIP/2.0":
         status, _, reason = rest.partition(" ")
@@ -421,9 +430,15 @@ def _read_start(line: str, headers: Headers, body: bytes) -> Request | Response:
 def _read_header(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     name = name.strip().lower()
-    if not colon or not _TOKEN.match(name):
+    if not colon or not _TOKEN.match(name) or _CONTROL.search(value):
         raise BadMessageError(f"not a header: {line!r}")
     return COMPACT.get(name, name), value.strip()
+
+
+def whole_number(text: str) -> int | None:
+    """A number of up to ten ASCII digits, blanks around it; None for anything else."""
+    text = text.strip()
+    return int(text) if _DIGITS.match(text) else None
 
 
 def split_commas(value: str) -> list[str]:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bridge.sip.message import BadMessageError, NameAddr, Request, SipUri
+from bridge.sip.message import BadMessageError, NameAddr, Request, SipUri, whole_number
 
 MAX_EXPIRES = 3600
 """Seconds a phone may stay registered without saying so again."""
+MAX_BINDINGS = 10
+"""Phones of one user; one more takes the place of the one that registered first."""
 Address = tuple[str, int]
 
 
@@ -71,6 +73,8 @@ class Registrar:
             bindings.pop(contact.uri, None)
             if expires:
                 bindings[contact.uri] = Binding(contact.uri, source, now + expires, request.call_id, sequence)
+        while len(bindings) > MAX_BINDINGS:
+            del bindings[next(iter(bindings))]
         self._bindings[user] = bindings
         return list(bindings.values())
 
@@ -78,6 +82,7 @@ class Registrar:
 def _seconds(text: str | None, default: int) -> int:
     if text is None:
         return default
-    if not text.strip().isdecimal():
+    seconds = whole_number(text)
+    if seconds is None:
         raise BadMessageError("expiry cannot be read")
-    return int(text.strip())
+    return seconds

@@ -1,11 +1,13 @@
 """Session descriptions and offer/answer for one stream of G.711 (RFC 4566, RFC 3264, RFC 4733)."""
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Literal
 
 import msgspec
 
 from bridge.media.g711 import BY_PAYLOAD_TYPE, CODECS, Codec
+from bridge.sip.message import whole_number
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 _DIRECTIONS: tuple[Direction, ...] = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -105,7 +107,8 @@ def _connection(line: str) -> str:
 
 def _media(lines: Sequence[str], host: str, inherited: str) -> MediaLine:
     fields = lines[0][2:].split()
-    if len(fields) < 4 or not fields[1].partition("/")[0].isdecimal() or int(fields[1].partition("/")[0]) > 65535:
+    port = whole_number(fields[1].partition("/")[0]) if len(fields) >= 4 else None
+    if port is None or port > 65535:
         raise BadSdpError(f"not a media line: {lines[0]!r}")
     direction = inherited
     rtpmap: dict[str, str] = {}
@@ -118,7 +121,7 @@ def _media(lines: Sequence[str], host: str, inherited: str) -> MediaLine:
         elif line.startswith("a=") and line[2:].strip() in _DIRECTIONS:
             direction = line[2:].strip()
     known = next(name for name in _DIRECTIONS if name == direction)
-    return MediaLine(fields[0], int(fields[1].partition("/")[0]), fields[2], tuple(fields[3:]), host, known, rtpmap)
+    return MediaLine(fields[0], port, fields[2], tuple(fields[3:]), host, known, rtpmap)
 
 
 class LocalAudio(msgspec.Struct, frozen=True):
@@ -147,7 +150,8 @@ def choose(description: SessionDescription, codecs: Sequence[Codec]) -> Negotiat
         codecs: Ours; the other end's order decides (RFC 3264 section 6.1).
 
     Raises:
-        NotAcceptableError: no sound over RTP/AVP, or no common codec.
+        NotAcceptableError: no sound over RTP/AVP, no common codec, or an address that is no numeric one. A name would have
+            to be looked up, by somebody who may take his time, while all other calls wait.
     """
     kinds = [line for line in description.media if line.kind == "audio" and line.port]
     usable = [line for line in kinds if line.protocol == "RTP/AVP"]
@@ -161,8 +165,10 @@ def choose(description: SessionDescription, codecs: Sequence[Codec]) -> Negotiat
         for number in line.formats:
             codec = _codec(number, line, codecs)
             if codec is not None:
+                if not _numeric(line.host):
+                    raise NotAcceptableError("Incompatible network address formats", 301)
                 event = next((n for n in line.formats if line.rtpmap.get(n, "").startswith("TELEPHONE-EVENT/8000")), None)
-                event_type = int(event) if event is not None and event.isdecimal() else None
+                event_type = None if event is None else _payload_type(event)
                 return Negotiated(codec, int(number), event_type, line.host, line.port, _MIRROR[line.direction], index)
     raise NotAcceptableError("Incompatible media format", 305)
 
@@ -181,11 +187,26 @@ def answer(description: SessionDescription, chosen: Negotiated, local: LocalAudi
 
 def _codec(number: str, line: MediaLine, codecs: Sequence[Codec]) -> Codec | None:
     name = line.rtpmap.get(number)
-    if name is None and number.isdecimal() and int(number) in BY_PAYLOAD_TYPE:
-        name = BY_PAYLOAD_TYPE[int(number)].name + "/8000"  # RFC 3551: static types need no rtpmap
-    if name is None or not number.isdecimal() or int(number) > 127:
+    payload_type = _payload_type(number)
+    if payload_type is None:
         return None
+    if name is None and payload_type in BY_PAYLOAD_TYPE:
+        name = BY_PAYLOAD_TYPE[payload_type].name + "/8000"  # RFC 3551: static types need no rtpmap
     return next((codec for codec in codecs if name in {f"{codec.name}/8000", f"{codec.name}/8000/1"}), None)
+
+
+def _payload_type(number: str) -> int | None:
+    """Seven bits (RFC 3550 section 5.1), or None."""
+    found = whole_number(number)
+    return found if found is not None and found <= 127 else None
+
+
+def _numeric(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _head(local: LocalAudio) -> list[str]:

@@ -98,11 +98,19 @@ class PortPool:
         self._free = deque(range(low + (low & 1), high, 2))
 
     def open(self) -> socket.socket | None:
-        """A bound socket that does not block, or None when every port is taken."""
+        """A bound socket that does not block, or None when every port is taken.
+
+        Raises:
+            OSError: the process may open no more sockets.
+        """
         for _ in range(len(self._free)):
             port = self._free.popleft()
             family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-            opened = socket.socket(family, socket.SOCK_DGRAM)
+            try:
+                opened = socket.socket(family, socket.SOCK_DGRAM)
+            except OSError:  # no file descriptor is left: the port is as free as it was
+                self._free.appendleft(port)
+                raise
             try:
                 opened.setblocking(False)
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -141,6 +149,8 @@ class AudioLeg:
         pool: Where its port comes from.
         beat: Gives it its turns.
         counters: Shared by all legs.
+        trusts: Whether sound may come from an address other than the described one, when the other end is behind a NAT. A
+            stranger who sprays packets at our ports must not become the other end. None: from anywhere.
 
     Raises:
         OSError: no port is free.
@@ -151,12 +161,13 @@ class AudioLeg:
         pool: PortPool,
         beat: Beat,
         counters: Counters,
+        trusts: Callable[[str], bool] | None = None,
     ) -> None:
         opened = pool.open()
         if opened is None:
             raise OSError("no RTP port is free")
         self._socket = opened
-        self._pool, self._beat, self._counters = pool, beat, counters
+        self._pool, self._beat, self._counters, self._trusts = pool, beat, counters, trusts
         self.port: int = opened.getsockname()[1]
         self.player = Player()
         self.keys = DtmfSender()
@@ -272,13 +283,7 @@ class AudioLeg:
         if packet is None or negotiated is None:
             self._counters.dropped += 1
             return
-        address = source[:2]
-        if self._source is None:
-            # Symmetric RTP: the first source after an offer and answer is the other end, wherever its description points.
-            self._source = address
-            if negotiated.may_send:
-                self._remote = address
-        elif address != self._source:
+        if source[:2] != self._source and not self._learn(source[:2], negotiated):
             self._counters.dropped += 1
             return
         self._counters.received += 1
@@ -291,6 +296,21 @@ class AudioLeg:
                 self.recorder.receive(packet, negotiated.codec)
         elif packet.payload_type == negotiated.event_type:
             self._receive_key(packet)
+
+    def _learn(self, address: Address, negotiated: Negotiated) -> bool:
+        """Symmetric RTP: the first source after an offer and answer is the other end, wherever its description points.
+
+        Returns:
+            False when the other end is known already, or this cannot be it.
+        """
+        if self._source is not None:
+            return False
+        if address[0] != negotiated.host and self._trusts is not None and not self._trusts(address[0]):
+            return False
+        self._source = address
+        if negotiated.may_send:
+            self._remote = address
+        return True
 
     def _receive_key(self, packet: RtpPacket) -> None:
         self.rtp_keys = True

@@ -54,6 +54,8 @@ from bridge.telephony.rtp import AudioLeg, Beat, Counters, PortPool
 
 log = structlog.get_logger()
 Address = tuple[str, int]
+_DIALLED = re.compile(r"[!-~]{0,64}")
+"""What stands in a Request-URI that we go on with: it is kept, shown and logged. Empty: our address without a user."""
 _INFO_KEY = re.compile(r"(?:Signal\s*=\s*)?([0-9*#A-D])\s*(?:$|[\r\n])", re.IGNORECASE)
 
 
@@ -163,6 +165,7 @@ class SipCallProvider:
         self._counters = Counters()
         self._pool = PortPool(config.host, *config.rtp_ports)
         self._sip = SipSocket(config, self._handle)
+        self._networks = tuple(ip_network(network) for network in config.networks)
         self._boot = secrets.token_hex(4)
         self._count = 0
         self._callers: dict[LegId, _CallerLeg] = {}
@@ -277,7 +280,7 @@ class SipCallProvider:
             return
         try:
             target, destination = await self._find(command.address)
-            audio = AudioLeg(self._pool, self._beat, self._counters)
+            audio = AudioLeg(self._pool, self._beat, self._counters, partial(self._trusts, destination[0]))
         except LookupError as error:
             self._report(leg, AgentLegFailed(leg.id, command.agent_leg, 480, str(error)))
             return
@@ -325,6 +328,10 @@ class SipCallProvider:
             raise LookupError(f"{uri.host} has no address") from error
         return str(uri), (str(found[0][4][0]), int(found[0][4][1]))
 
+    def _trusts(self, signalling: str, source: str) -> bool:
+        """Whether sound from *source* may be that of the end whose signalling comes from *signalling*."""
+        return source == signalling or any(ip_address(source) in network for network in self._networks)
+
     def _local(self, leg: _Leg) -> sdp.LocalAudio:
         number = int(leg.id.rpartition("-")[2]) if isinstance(leg, _CallerLeg) else self._count
         return sdp.LocalAudio(self._sip.address[0], leg.audio.port, self._codecs, session_id=number, version=leg.version)
@@ -366,7 +373,7 @@ class SipCallProvider:
             if len(self._callers) >= self.config.max_calls:
                 core.refuse(event.call, 503, now, headers=busy)
                 return
-            audio = AudioLeg(self._pool, self._beat, self._counters)
+            audio = AudioLeg(self._pool, self._beat, self._counters, partial(self._trusts, event.source[0]))
         except sdp.NotAcceptableError as error:
             warning = f'{error.warning} {self._sip.address[0]} "{error}"'
             core.refuse(event.call, 488, now, headers=[("warning", warning)])
@@ -639,7 +646,10 @@ class SipSocket(asyncio.DatagramProtocol):
             self._settling = False
         if self._transport is not None and not self._transport.is_closing():
             for data, address in core.datagrams_to_send():
-                self._transport.sendto(data, address)
+                try:
+                    self._transport.sendto(data, address)
+                except (OSError, ValueError) as error:  # a Contact of the wrong family; the others and the timers go on
+                    log.warning("sip.unsendable", reason=str(error))
         self._rearm(core.wake_at)
 
     def _hand_out(self, event: sip.SipEvent) -> None:
@@ -685,7 +695,7 @@ def caller_number(request: Request, country_code: str | None = None) -> str | No
         except BadMessageError:
             continue
         number = to_e164(uri.user or "", country_code)
-        if uri.host != "anonymous.invalid" and re.fullmatch(r"\+?\d{2,15}", number):
+        if uri.host != "anonymous.invalid" and re.fullmatch(r"\+?[0-9]{2,15}", number):
             return number
     return None
 
@@ -694,9 +704,12 @@ def called_number(request: Request, country_code: str | None = None) -> str:
     """Whom they dialled: the user of the Request-URI.
 
     Raises:
-        BadMessageError: it cannot be read.
+        BadMessageError: it cannot be read, or is nothing anybody could have dialled.
     """
-    return to_e164(SipUri.parse(request.uri).user or "", country_code)
+    number = to_e164(SipUri.parse(request.uri).user or "", country_code)
+    if not _DIALLED.fullmatch(number):
+        raise BadMessageError("not a number or name")
+    return number
 
 
 def to_e164(user: str, country_code: str | None = None) -> str:
@@ -707,13 +720,13 @@ def to_e164(user: str, country_code: str | None = None) -> str:
     """
     user = user.partition(";")[0]
     digits = re.sub(r"[\s().-]", "", user)
-    if re.fullmatch(r"\+[1-9]\d{6,14}", digits):
+    if re.fullmatch(r"\+[1-9][0-9]{6,14}", digits):
         return digits
-    if re.fullmatch(r"00[1-9]\d{6,14}", digits):
+    if re.fullmatch(r"00[1-9][0-9]{6,14}", digits):
         return "+" + digits[2:]
-    if country_code is not None and re.fullmatch(r"0[1-9]\d{5,11}|[1-9]\d{6,9}", digits):
+    if country_code is not None and re.fullmatch(r"0[1-9][0-9]{5,11}|[1-9][0-9]{6,9}", digits):
         return f"+{country_code}{digits.removeprefix('0')}"
-    if re.fullmatch(r"[1-9]\d{10,14}", digits):
+    if re.fullmatch(r"[1-9][0-9]{10,14}", digits):
         return "+" + digits
     return user
 

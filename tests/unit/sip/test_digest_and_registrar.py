@@ -48,15 +48,18 @@ def test_a_right_answer_is_let_in_and_not_twice() -> None:
     door = guard()
     text = proof(door.challenges(0.0)[0])
 
-    assert door.check(text, user="anna", password="secret", method="REGISTER", now=1.0) == "ok"
-    assert door.check(text, user="anna", password="secret", method="REGISTER", now=1.0) == "stale"
+    assert door.check(text, user="anna", password="secret", method="REGISTER", source="192.0.2.9", now=1.0) == "ok"
+    assert door.check(text, user="anna", password="secret", method="REGISTER", source="192.0.2.9", now=1.0) == "stale"
 
 
 def test_both_algorithms_are_offered_and_understood() -> None:
     """A phone of any age finds one it knows (RFC 8760)."""
     door = guard()
     for value in door.challenges(0.0):
-        assert door.check(proof(value), user="anna", password="secret", method="REGISTER", now=1.0) in {"ok", "stale"}
+        assert door.check(proof(value), user="anna", password="secret", method="REGISTER", source="192.0.2.9", now=1.0) in {
+            "ok",
+            "stale",
+        }
     assert ["MD5" in value for value in door.challenges(0.0)] == [False, True]
 
 
@@ -65,7 +68,7 @@ def test_an_old_nonce_is_stale_and_not_wrong() -> None:
     door = guard()
     text = proof(door.challenges(0.0)[0])
 
-    assert door.check(text, user="anna", password="secret", method="REGISTER", now=301.0) == "stale"
+    assert door.check(text, user="anna", password="secret", method="REGISTER", source="192.0.2.9", now=301.0) == "stale"
     assert "stale=true" in door.challenges(301.0, stale=True)[0]
 
 
@@ -86,7 +89,7 @@ def test_a_wrong_answer_is_wrong(text: str, method: str) -> None:
     door = guard()
     door.challenges(0.0)
 
-    assert door.check(text, user="anna", password="secret", method=method, now=1.0) == "wrong"
+    assert door.check(text, user="anna", password="secret", method=method, source="192.0.2.9", now=1.0) == "wrong"
 
 
 def test_a_nonce_count_that_is_no_number_is_wrong() -> None:
@@ -102,7 +105,7 @@ def test_a_nonce_count_that_is_no_number_is_wrong() -> None:
     from bridge.sip.digest import _response  # noqa: PLC0415  only this test has to forge one
 
     forged = again.replace("nc=00000001", "nc=zz").replace(fields["response"], _response("MD5", fields, "secret", "REGISTER"))
-    assert door.check(forged, user="anna", password="secret", method="REGISTER", now=1.0) == "wrong"
+    assert door.check(forged, user="anna", password="secret", method="REGISTER", source="192.0.2.9", now=1.0) == "wrong"
 
 
 def test_a_phone_without_qop_is_let_in() -> None:
@@ -110,7 +113,7 @@ def test_a_phone_without_qop_is_let_in() -> None:
     door = guard("MD5")
     value = door.challenges(0.0)[0].replace(', qop="auth"', "")
 
-    assert door.check(proof(value), user="anna", password="secret", method="REGISTER", now=1.0) == "ok"
+    assert door.check(proof(value), user="anna", password="secret", method="REGISTER", source="192.0.2.9", now=1.0) == "ok"
 
 
 def test_a_challenge_beyond_us_gives_no_answer() -> None:
@@ -122,7 +125,9 @@ def test_a_challenge_beyond_us_gives_no_answer() -> None:
 @given(st.text(max_size=60))
 def test_no_authorization_text_breaks_the_check(text: str) -> None:
     """Whatever a stranger writes is wrong."""
-    assert guard().check("Digest " + text, user="anna", password="secret", method="REGISTER", now=0.0) == "wrong"
+    assert (
+        guard().check("Digest " + text, user="anna", password="secret", method="REGISTER", source="192.0.2.9", now=0.0) == "wrong"
+    )
 
 
 def register(*contacts: str, expires: str | None = None, sequence: int = 1, call_id: str = "r") -> Request:
