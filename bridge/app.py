@@ -104,7 +104,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
     """
     flows = load_flows(settings)
     prompts = settings.prompts or PACKAGED / "prompts"
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)  # numbers, words and pictures of other people
     registry = CollectorRegistry()
     network = LoopbackNetwork(delay=settings.sms.delivery_delay, clock=clock)
     state = {"draining": False}
@@ -258,7 +258,7 @@ def _sms(
 
 
 def _phone_line(settings: Settings, calls: LoopbackCallProvider, network: LoopbackNetwork) -> PhoneLine | None:
-    if not settings.web.phone_page:
+    if settings.phone_for == "nobody":
         return None
     return PhoneLine(
         calls=calls,
@@ -281,7 +281,8 @@ def _web(settings: Settings, prompts: Path) -> WebConfig:
             accounts=frozenset({twilio.account_sid}),
         ),
         api_tokens=tuple(token.get_secret_value() for token in settings.web.api_tokens),
-        secure_cookies=settings.web.secure_cookies,
+        secure_cookies=settings.secure_cookies,
+        phone_for_everybody=settings.phone_for == "everybody",
     )
 
 
@@ -320,7 +321,7 @@ def examine(settings: Settings) -> list[tuple[str, str | None]]:
     except (SettingsError, FlowErrors) as error:
         checks.append(("flows", str(error)))
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         (settings.data / ".writable").touch()
         (settings.data / ".writable").unlink()
         checks.append((f"data folder {settings.data}", None))

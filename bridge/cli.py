@@ -103,7 +103,7 @@ async def _headless(settings: Settings, progress: Console, *, as_json: bool) -> 
 def migrate(config: Config = DEFAULT_CONFIG) -> None:
     """Bring the journal's schema up to date (`serve` does it by itself)."""
     settings = settings_from(config)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         asyncio.run(upgrade(settings.journal_url))
     except JournalError as error:

@@ -149,8 +149,8 @@ class Desk:
             live.unread = 0
             closed = live.session.composer(agent)
             return await self._view(agent, live.state, closed)
-        stored = await self._runner.journal.session(session)
-        if stored is None or session not in self._done.get(agent, ()):
+        stored = await self._runner.journal.session(session) if session in self._done.get(agent, ()) else None
+        if stored is None:
             raise DeskRefusedError("This conversation is not yours.")
         return await self._view(agent, _state_of(stored), "This conversation is over.")
 
@@ -215,6 +215,9 @@ class Desk:
 
     async def wrap_up(self, agent: e.AgentId, session: e.SessionId, note: str, disposition: str | None) -> None:
         """Save the note and be ready."""
+        live = self._runner.sessions.get(session)
+        if live is None or not (_is_of(live.state, agent) or session in self._done.get(agent, ())):
+            raise DeskRefusedError("This conversation is not yours.")
         await self._tell(session, e.WrapUpNoted(agent, note.strip(), disposition or None))
         if not any(agent in live.state.wrapping for live in self._runner.sessions.values()):
             self._runner.acd(lambda now: self._runner.floor.acd.finish_wrap_up(agent, now))

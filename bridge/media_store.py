@@ -121,7 +121,8 @@ class MediaStore:
         """All or nothing, and on disk before it returns."""
         if path.exists():
             return
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._folder, path.parent):  # one by one: parents made on the way would be open to everybody
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
             try:
                 file.write(data)

@@ -5,13 +5,16 @@ unknown keys are errors. A secret may stand in a file of its own: give `{file: P
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableEnvironmentError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 
 class SettingsError(Exception):
@@ -27,7 +30,44 @@ def _from_file(value: Any) -> Any:
     return value
 
 
-Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_from_file)]
+def is_loopback(host: str) -> bool:
+    """Whether *host* is a numeric address that only this machine can reach, or `localhost`."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _filled(secret: SecretStr) -> SecretStr:
+    """An empty file would otherwise be a password that everybody knows."""
+    if not secret.get_secret_value():
+        raise ValueError("the secret is empty")
+    return secret
+
+
+def _unguessable(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < SHORTEST_TOKEN:
+        raise ValueError(f"a token needs at least {SHORTEST_TOKEN} characters; `openssl rand -hex 32` makes a good one")
+    return token
+
+
+def _network(text: str) -> str:
+    ip_network(text)
+    return text
+
+
+def _encrypted(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.netloc or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))):
+        raise ValueError("credentials travel there: it must begin with https://, or lead to this machine")
+    return url
+
+
+SHORTEST_TOKEN = 16
+"""Characters. Nothing slows down whoever guesses tokens."""
+Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_from_file), AfterValidator(_filled)]
+Token: TypeAlias = Annotated[Secret, AfterValidator(_unguessable)]
+Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 Span: TypeAlias = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
 E164: TypeAlias = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -49,9 +89,17 @@ class WebSettings(_Section):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0: all")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8080, description="TCP port; 0: any free one")
-    secure_cookies: bool = Field(default=False, description="set the Secure flag; on when served by HTTPS")
-    phone_page: bool = Field(default=True, description="serve /phone, the engineer's phone")
-    api_tokens: tuple[Secret, ...] = Field(default=(), description="bearer tokens of /api/v1; none: it refuses everybody")
+    secure_cookies: bool | None = Field(
+        default=None, description="set the Secure flag; not given: when public_url begins with https"
+    )
+    phone_page: bool | None = Field(
+        default=None,
+        description="serve /phone, the engineer's phone, which asks for no password; true: to everybody who gets here; "
+        "not given: to this machine only, and not when there is a public_url or another address to listen on",
+    )
+    api_tokens: tuple[Token, ...] = Field(
+        default=(), description="bearer tokens of /api/v1, 16 characters and more; none: it refuses everybody"
+    )
 
 
 class SipSettings(_Section):
@@ -62,7 +110,7 @@ class SipSettings(_Section):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=5060, description="UDP port; 0: any free one")
     advertised_host: str | None = Field(default=None, description="address peers should use, when it is not `host`")
     rtp_ports: tuple[int, int] = Field(default=(20000, 29999), description="first and last UDP port for audio")
-    allowed_networks: tuple[str, ...] = Field(
+    allowed_networks: tuple[Network, ...] = Field(
         default=("127.0.0.0/8",), description="trunks and phones; everybody else gets silence"
     )
     users: Mapping[str, Secret | None] = Field(
@@ -81,7 +129,9 @@ class TwilioSettings(_Section):
 
     account_sid: str = Field(description="whose webhooks are believed, and who pays")
     auth_tokens: tuple[Secret, ...] = Field(min_length=1, description="the first signs requests, all verify webhooks")
-    api_base_url: str = Field(default="https://api.twilio.com", description="where every request goes")
+    api_base_url: Annotated[str, AfterValidator(_encrypted)] = Field(
+        default="https://api.twilio.com", description="where every request goes"
+    )
     timeout: Seconds = Field(default=10.0, description="for one request; after it the outcome is unknown")
 
 
@@ -163,7 +213,9 @@ class Settings(BaseSettings):
     data: Path = Field(default=Path("var"), description="folder for the journal, media and keys")
     flows: Path | None = Field(default=None, description="folder of flows; default: the packaged ones")
     prompts: Path | None = Field(default=None, description="folder of prompt catalogues; default: the packaged ones")
-    public_url: str | None = Field(default=None, description="how the outside reaches the web side; Twilio needs it")
+    public_url: str | None = Field(
+        default=None, pattern=r"^https?://[^/?#\s]+[^?#\s]*$", description="how the outside reaches the web side; Twilio needs it"
+    )
     log: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_timeout: Seconds = Field(default=30.0, description="after SIGTERM, how long calls in progress may go on")
@@ -225,6 +277,20 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def phone_for(self) -> Literal["everybody", "this machine", "nobody"]:
+        """Who may use the engineer's phone. Behind a proxy everybody seems to be on this machine, so it has to be asked for."""
+        if self.web.phone_page is not None:
+            return "everybody" if self.web.phone_page else "nobody"
+        return "this machine" if self.public_url is None and is_loopback(self.web.host) else "nobody"
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether cookies travel by HTTPS only."""
+        if self.web.secure_cookies is not None:
+            return self.web.secure_cookies
+        return (self.public_url or "").startswith("https:")
+
+    @property
     def journal_url(self) -> str:
         """The journal's URL with the data folder filled in."""
         return self.journal.url.replace("{data}", self.data.absolute().as_posix())
@@ -245,12 +311,16 @@ def load_settings(path: Path) -> Settings:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise SettingsError(f"{where}: {error.problem}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: no YAML in UTF-8 without control characters") from error
     if document is None:
         document = {}
     if not isinstance(document, Mapping):
         raise SettingsError(f"{path}:1:1: the file must be a table of sections")
     try:
         return Settings(**document)
+    except UnreadableEnvironmentError as error:
+        raise SettingsError(f"environment: {error}") from error
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(path, document, problem) for problem in error.errors())) from error
 

@@ -1,8 +1,12 @@
-"""Small things every handler shares: capped bodies, the security headers, the origin of a request."""
+"""Small things every handler shares: capped bodies, the security headers, where a request comes from."""
 
-from urllib.parse import urlsplit
+import asyncio
+import re
+from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
+
+from bridge.settings import is_loopback
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -16,6 +20,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Server": "sidetone",
 }
 
@@ -25,17 +30,67 @@ STORED_MEDIA_HEADERS = {
 }
 """A customer's picture is never allowed to act as a page."""
 
+BODY_TIME = 10.0
+"""Seconds in which a whole body has to arrive. Genuine ones come in one piece."""
+FORM_LIMIT = 64 * 1024
+"""Bytes of a form. The longest has a note of 4000 characters."""
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
-async def read_capped(request: web.Request, limit: int) -> bytes | None:
-    """Read the whole body, or give None (having read no more than *limit* bytes plus one chunk) when it is longer."""
+
+async def read_capped(request: web.Request, limit: int, *, patience: float = BODY_TIME) -> bytes | None:
+    """Read the whole body, or give None (having read no more than *limit* bytes plus one chunk) when it is longer.
+
+    Raises:
+        HTTPRequestTimeout: it did not arrive within *patience* seconds.
+    """
     if (request.content_length or 0) > limit:
         return None
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            return None
+    try:
+        async with asyncio.timeout(patience):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    return None
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
     return bytes(body)
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form of ours; of equal names the last. Lines end as on Unix, other control characters are left out.
+
+    Raises:
+        HTTPRequestTimeout: see `read_capped`.
+        HTTPUnsupportedMediaType: it is not what a form without files sends.
+        HTTPBadRequest: it has too many fields.
+    """
+    if request.can_read_body and request.content_type != "application/x-www-form-urlencoded":
+        raise web.HTTPUnsupportedMediaType
+    body = await read_capped(request, FORM_LIMIT)
+    if body is None:
+        raise web.HTTPRequestEntityTooLarge(FORM_LIMIT, FORM_LIMIT + 1)
+    try:
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=100)
+    except ValueError as error:
+        raise web.HTTPBadRequest from error
+    return {name: _UNPRINTABLE.sub("", value.replace("\r\n", "\n")) for name, value in fields}
+
+
+def from_here(request: web.Request) -> bool:
+    """Whether a request was made on this machine, by somebody who addressed it as this machine, and not passed on.
+
+    The Host header counts because any web site can give its own name our address (DNS rebinding) and then talks to us from
+    the browser of whoever looks at it, but it can not make the browser say `localhost`.
+    """
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        host = urlsplit(f"//{request.host}").hostname or ""
+    except ValueError:
+        return False
+    return is_loopback(host) and is_loopback(request.remote or "")
 
 
 def same_origin(request: web.Request, public_url: str | None) -> bool:

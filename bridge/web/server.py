@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.hdrs import METH_ALL
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
@@ -51,6 +52,8 @@ class WebConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Bearer tokens of `/api/v1`; with none the API refuses everybody."""
     secure_cookies: bool = False
     """Cookies only travel over HTTPS."""
+    phone_for_everybody: bool = False
+    """Serve `/phone` to other machines too. It needs no sign-in: whoever reaches it can call and text as any number."""
     session_lifetime: float = 12 * 3600.0
     """Seconds after which an agent has to sign in again."""
 
@@ -102,7 +105,7 @@ def make_app(
     app.add_routes(pages.routes())
     app.on_shutdown.append(pages.close_sockets)
     if phone is not None:
-        phone_pages = PhonePages(phone, metrics, public_url=config.public_url)
+        phone_pages = PhonePages(phone, metrics, public_url=config.public_url, for_everybody=config.phone_for_everybody)
         app.add_routes(phone_pages.routes())
         app.on_shutdown.append(phone_pages.close_sockets)
     app.router.add_static("/static", STATIC_FOLDER, name="static", append_version=True)
@@ -139,16 +142,17 @@ def _request_log(metrics: WebMetrics) -> Middleware:
             status = 499  # the client has gone; nobody is there to read an answer
             raise
         except Exception:
-            log.exception("http.failed", route=_route_of(request), method=request.method)
+            log.exception("http.failed", route=_route_of(request))
             response = web.Response(status=500, text="Something went wrong here. It has been written to the log.")
         finally:
             took = time.perf_counter() - started
             route = _route_of(request)
-            metrics.requests.labels(route, request.method, str(status)).inc()
+            method = request.method if request.method in METH_ALL else "other"  # a stranger may invent as many as he likes
+            metrics.requests.labels(route, method, str(status)).inc()
             if status != 101:
                 metrics.seconds.labels(route).observe(took)
             if not route.startswith(_QUIET_ROUTES):
-                log.info("http.request", route=route, method=request.method, status=status, ms=round(took * 1000, 1))
+                log.info("http.request", route=route, method=method, status=status, ms=round(took * 1000, 1))
         return response
 
     return middleware

@@ -84,6 +84,12 @@ class Brake:
                 self.holds(each, now=now)
         self._failures.setdefault(key, deque(maxlen=self._most)).append(now)
 
+    def succeeded(self, key: str, *, now: float) -> None:
+        """Take back the failure that was noted at *now*, when it was none after all."""
+        failures = self._failures.get(key)
+        if failures is not None and now in failures:
+            failures.remove(now)
+
 
 def same(a: str, b: str) -> bool:
     """Whether two secrets are equal, in constant time."""

@@ -8,6 +8,7 @@ it differs from the one sent before, so that a menu an agent has just opened is 
 import asyncio
 import contextlib
 import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -20,7 +21,7 @@ from bridge.web.console.agents import same
 from bridge.web.console.signin import CSRF_HEADER, SignInPages
 from bridge.web.console.timeline import Shown, show
 from bridge.web.console.views import page, render
-from bridge.web.http import STORED_MEDIA_HEADERS, same_origin
+from bridge.web.http import STORED_MEDIA_HEADERS, read_form, same_origin
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import (
     Agent,
@@ -41,6 +42,10 @@ log = structlog.get_logger(__name__)
 
 LONGEST_TEXT = 1600
 """Characters; the most any provider takes in one text."""
+LONGEST_NOTE = 4000
+"""Characters of a note, as the page has it."""
+MOST_SOCKETS = 40
+"""Websockets of one agent at one time: two for each of twenty windows."""
 SIGNED_OUT = 4401
 """Close code: nobody is signed in; the page goes to the sign-in form instead of trying again."""
 NOT_YOURS = 4404
@@ -69,6 +74,8 @@ class DeskPages:
         self._public_url = public_url
         self._now = now
         self._sockets: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
+        self._open: Counter[AgentId] = Counter()
+        """Websockets of each agent."""
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of the desk."""
@@ -178,8 +185,8 @@ class DeskPages:
         return handler
 
     async def _set_state(self, request: web.Request, agent: Agent) -> web.Response:
-        form = await request.post()
-        reason = str(form.get("reason", "")) or None
+        form = await read_form(request)
+        reason = form.get("reason", "") or None
         match form.get("state"):
             case "ready":
                 await self._desk.set_state(agent.id, "ready")
@@ -200,18 +207,18 @@ class DeskPages:
         return _done()
 
     async def _say(self, request: web.Request, agent: Agent) -> web.Response:
-        form = await request.post()
-        body = str(form.get("body", "")).replace("\r\n", "\n").strip()
+        form = await read_form(request)
+        body = form.get("body", "").strip()
         if not body:
             return _message(request, "There is nothing to send yet.")
         if len(body) > LONGEST_TEXT:
             return _message(request, f"A text has at most {LONGEST_TEXT} characters; this one has {len(body)}.")
-        await self._desk.say(agent.id, _session_of(request), body, str(form.get("preset", "")) or None)
+        await self._desk.say(agent.id, _session_of(request), body, form.get("preset", "") or None)
         return _done(trigger="text-kept")
 
     async def _segments(self, request: web.Request, _agent: Agent) -> web.Response:
-        form = await request.post()
-        body = str(form.get("body", "")).replace("\r\n", "\n").strip()
+        form = await read_form(request)
+        body = form.get("body", "").strip()
         return _fragment(
             render("segments.html", request, count=segment(body[: 2 * LONGEST_TEXT]), too_long=len(body) > LONGEST_TEXT)
         )
@@ -225,11 +232,14 @@ class DeskPages:
         return _done()
 
     async def _wrap_up(self, request: web.Request, agent: Agent) -> web.Response:
-        form = await request.post()
-        disposition = str(form.get("disposition", "")) or None
+        form = await read_form(request)
+        disposition = form.get("disposition", "") or None
         if disposition is not None and disposition not in self._desk.dispositions():
             return web.Response(status=400)
-        await self._desk.wrap_up(agent.id, _session_of(request), str(form.get("note", "")).strip(), disposition)
+        note = form.get("note", "").strip()
+        if len(note) > LONGEST_NOTE:
+            return _message(request, f"A note has at most {LONGEST_NOTE} characters; this one has {len(note)}.")
+        await self._desk.wrap_up(agent.id, _session_of(request), note, disposition)
         return _done()
 
     # --- what happens meanwhile --------------------------------------------------------------------------------------
@@ -264,6 +274,9 @@ class DeskPages:
                 try:
                     await feed.catch_up(shown_until=request.query.get("after", ""))
                     async for update in _while_open(socket, updates):
+                        if self._sign_in.who(request) is None:  # signed out elsewhere, or too long ago
+                            await socket.close(code=SIGNED_OUT)
+                            break
                         await feed.pass_on(update)
                 except DeskRefusedError:
                     await socket.close(code=NOT_YOURS)
@@ -281,17 +294,26 @@ class DeskPages:
             await socket.close(code=SIGNED_OUT)
             yield socket, None
             return
+        agent = who[0]
+        if self._open[agent.id] >= MOST_SOCKETS:
+            log.warning("desk.too_many_windows", agent=agent.id)
+            await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+            yield socket, None
+            return
         self._sockets.add(socket)
+        self._open[agent.id] += 1
         gauge = self._metrics.websockets.labels(name)
         gauge.inc()
         try:
-            yield socket, who[0]
+            yield socket, agent
         except ConnectionError:
             pass  # the page has gone; it comes back with a socket of its own
         finally:
             gauge.dec()
+            self._open[agent.id] -= 1
             self._sockets.discard(socket)
-            await socket.close()
+            # Still open when the page could not follow: it is to come back and read everything.
+            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER)
 
     # --- pictures ----------------------------------------------------------------------------------------------------
 
@@ -423,7 +445,7 @@ def _session_of(request: web.Request) -> SessionId:
 
 async def _offer_of(request: web.Request) -> tuple[SessionId, Channel]:
     """The session and channel of the button that was pressed."""
-    session, _, channel = str((await request.post()).get("offer", "")).rpartition("/")
+    session, _, channel = (await read_form(request)).get("offer", "").rpartition("/")
     return SessionId(session), "sms" if channel == "sms" else "voice"
 
 

@@ -8,8 +8,8 @@ import base64
 import binascii
 import contextlib
 import weakref
-from collections.abc import Coroutine
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import structlog
@@ -18,7 +18,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from bridge.events import LegId
 from bridge.telephony.loopback import Connected, Ended, Hears, LoopbackCallProvider, Music, Playing, UnknownCallError
 from bridge.web.console.views import page
-from bridge.web.http import STORED_MEDIA_HEADERS, same_origin
+from bridge.web.http import STORED_MEDIA_HEADERS, from_here, same_origin
 from bridge.web.metrics import WebMetrics
 from sms.providers.loopback import HandsetText, LoopbackNetwork
 
@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 
 LARGEST_PICTURE = 5 * 1024 * 1024
 """Bytes, before base64."""
+LONGEST_TEXT = 1600
+"""Characters; the most any provider brings in one text."""
+_Number: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[+*#0-9]{0,20}$")]
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -52,8 +55,8 @@ class PhoneLine(msgspec.Struct, frozen=True, kw_only=True):
 class Dial(msgspec.Struct, frozen=True, tag_field="do", tag="dial"):
     """Place a call."""
 
-    caller: str | None
-    called: str
+    caller: _Number | None
+    called: _Number
 
 
 class Press(msgspec.Struct, frozen=True, tag_field="do", tag="press"):
@@ -77,36 +80,42 @@ class Attachment(msgspec.Struct, frozen=True):
 class WriteText(msgspec.Struct, frozen=True, tag_field="do", tag="text"):
     """Send a text."""
 
-    sender: str
-    to: str
-    body: str
+    sender: _Number
+    to: _Number
+    body: Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
     picture: Attachment | None = None
 
 
 class ShowThread(msgspec.Struct, frozen=True, tag_field="do", tag="thread"):
     """Show the texts of this number from now on."""
 
-    number: str
+    number: _Number
 
 
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 FromPage: TypeAlias = Dial | Press | HangUpCall | WriteText | ShowThread
 
 
 class PhonePages:
-    """`/phone`, its websocket and the pictures in its thread."""
+    """`/phone`, its websocket and the pictures in its thread.
 
-    def __init__(self, line: PhoneLine, metrics: WebMetrics, *, public_url: str | None) -> None:
+    Nobody signs in here, and who gets in can call and text in anybody's name; so other machines find nothing, unless they
+    are invited by *for_everybody*.
+    """
+
+    def __init__(self, line: PhoneLine, metrics: WebMetrics, *, public_url: str | None, for_everybody: bool) -> None:
         self._line = line
         self._metrics = metrics
         self._public_url = public_url
+        self._for_everybody = for_everybody
         self._sockets: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of the phone."""
         return [
-            web.get("/phone", self._page),
-            web.get("/phone/ws", self._socket),
-            web.get("/phone/media/{name:.+}", self._media),
+            web.get("/phone", self._guarded(self._page)),
+            web.get("/phone/ws", self._guarded(self._socket)),
+            web.get("/phone/media/{name:.+}", self._guarded(self._media)),
         ]
 
     async def close_sockets(self, _app: web.Application) -> None:
@@ -114,10 +123,18 @@ class PhonePages:
         for socket in set(self._sockets):
             await socket.close(code=WSCloseCode.SERVICE_RESTART)
 
-    async def _page(self, request: web.Request) -> web.Response:
+    def _guarded(self, handler: _Handler) -> _Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if not (self._for_everybody or from_here(request)):
+                raise web.HTTPNotFound
+            return await handler(request)
+
+        return guarded
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
         return page("phone.html", request, line=self._line)
 
-    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
         if not same_origin(request, self._public_url):
             raise web.HTTPForbidden
         socket = web.WebSocketResponse(heartbeat=20.0, compress=False, max_msg_size=2 * LARGEST_PICTURE)
@@ -136,7 +153,7 @@ class PhonePages:
             await handset.leave()
         return socket
 
-    async def _media(self, request: web.Request) -> web.Response:
+    async def _media(self, request: web.Request) -> web.StreamResponse:
         data = self._line.texts.media(f"loopback:{request.match_info['name']}") if self._line.texts is not None else None
         if data is None:
             return web.Response(status=404)

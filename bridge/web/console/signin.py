@@ -1,5 +1,6 @@
 """Signing in and out, and who is asking."""
 
+import asyncio
 import secrets
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from bridge.web.console.agents import Brake, SignedIn, SignIns, same
 from bridge.web.console.views import page
-from bridge.web.http import same_origin
+from bridge.web.http import read_form, same_origin
 from bridge.web.ports import Agent, Desk
 
 log = structlog.get_logger(__name__)
@@ -17,6 +18,8 @@ COOKIE = "sidetone_desk"
 FORM_COOKIE = "sidetone_form"
 """Proves that the sign-in form was ours: its value is in the form too (a session that could hold a token comes later)."""
 CSRF_HEADER = "X-CSRF-Token"
+MOST_WAITING = 20
+"""Passwords that may wait to be checked. One check takes a processor for a tenth of a second, and calls need it too."""
 
 
 class SignInPages:
@@ -47,6 +50,8 @@ class SignInPages:
         self._sign_ins = SignIns(session_lifetime, lambda: secrets.token_urlsafe(32))
         self._by_login = Brake(most=8, seconds=300.0)
         self._by_address = Brake(most=40, seconds=300.0)
+        self._checking = asyncio.Lock()
+        self._waiting = 0
 
     def routes(self) -> list[web.RouteDef]:
         """The form, its answer, and the way out."""
@@ -76,10 +81,10 @@ class SignInPages:
         return response
 
     async def _sign_in(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        login, password = str(form.get("login", "")).strip()[:100], str(form.get("password", ""))
-        following = str(form.get("next", "/"))
-        if not self._form_is_ours(request, str(form.get("token", ""))):
+        form = await read_form(request)
+        login, password = form.get("login", "").strip()[:100], form.get("password", "")
+        following = form.get("next", "/")
+        if not self._form_is_ours(request, form.get("token", "")):
             return self._show_form(request, login, "That form had grown old. Please try once more.", following, 403)
         now = self._now()
         brakes = [(self._by_login, login)]
@@ -88,12 +93,19 @@ class SignInPages:
         if any(brake.holds(key, now=now) for brake, key in brakes):
             log.warning("desk.sign_in_held")
             return self._show_form(request, login, "Too many tries. Please wait five minutes.", following, 429)
-        agent = await self._desk.sign_in(login, password)
+        if self._waiting >= MOST_WAITING:
+            log.warning("desk.sign_in_crowded")
+            return self._show_form(
+                request, login, "Too many people are signing in. Please try again in a moment.", following, 503
+            )
+        for brake, key in brakes:  # before it is known: a hundred tries at the same time are a hundred tries
+            brake.failed(key, now=now)
+        agent = await self._check(login, password)
         if agent is None:
-            for brake, key in brakes:
-                brake.failed(key, now=now)
             log.warning("desk.sign_in_refused")
             return self._show_form(request, login, "Login or password is not right.", following, 403)
+        for brake, key in brakes:
+            brake.succeeded(key, now=now)
         self._sign_ins.close(request.cookies.get(COOKIE))
         cookie, _ = self._sign_ins.open(agent.id, now=now)  # a fresh one at every sign-in: no fixation
         log.info("desk.signed_in", agent=agent.id)
@@ -102,6 +114,15 @@ class SignInPages:
         response.del_cookie(FORM_COOKIE, path="/sign-in")
         return response
 
+    async def _check(self, login: str, password: str) -> Agent | None:
+        """Whom the two belong to, one check after the other."""
+        self._waiting += 1
+        try:
+            async with self._checking:
+                return await self._desk.sign_in(login, password)
+        finally:
+            self._waiting -= 1
+
     def _form_is_ours(self, request: web.Request, token: str) -> bool:
         cookie = request.cookies.get(FORM_COOKIE, "")
         foreign = "Origin" in request.headers and not same_origin(request, self._public_url)
@@ -109,8 +130,8 @@ class SignInPages:
 
     async def _sign_out(self, request: web.Request) -> web.Response:
         who = self.who(request)
-        form = await request.post()
-        if who is not None and same(who[1].csrf, str(form.get("csrf", ""))):
+        form = await read_form(request)
+        if who is not None and same(who[1].csrf, form.get("csrf", "")):
             self._sign_ins.close(request.cookies.get(COOKIE))
             await self._desk.set_state(who[0].id, "offline")
             log.info("desk.signed_out", agent=who[0].id)

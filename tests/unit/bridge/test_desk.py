@@ -261,3 +261,14 @@ async def test_a_desk_that_falls_far_behind_begins_again(house: House) -> None:
         for _ in range(1002):
             house.desk.desk_changed(BEN)
         assert [update async for update in updates] == []
+
+
+async def test_nobody_writes_notes_into_the_work_of_others(house: House) -> None:
+    """An agent who has no part in a conversation cannot leave a note in it, however he comes by its id."""
+    session = await chatting(house)
+
+    with pytest.raises(DeskRefusedError, match="not yours"):
+        await house.desk.wrap_up(ANN, session, "I was here", "Solved")
+
+    await house.runner.settled(session)
+    assert await house.lines("note.written", session) == []
