@@ -25,6 +25,8 @@ MAX_BYTES = 5_000_000
 """The most one text can carry (Twilio takes 5 MB); more has come by another way."""
 MAX_PIXELS = 50_000_000
 """Over all frames: what the largest telephone camera takes, about 150 MB while it is decoded."""
+MAX_FRAMES = 500
+"""Of an animation. A file of 5 MB may hold 300,000 frames of one pixel, each of which takes time to look at."""
 THUMBNAIL = 320
 """Pixels of the longer side."""
 
@@ -163,10 +165,10 @@ def sniff(data: bytes) -> str | None:
 def _redraw(data: bytes, name: str) -> tuple[bytes, bytes]:
     """The picture drawn anew, and its thumbnail (WebP). An animation stays one."""
     with Image.open(io.BytesIO(data), formats=[name]) as source:
-        frames = getattr(source, "n_frames", 1)
-        if source.width * source.height * frames > MAX_PIXELS:
+        frames = _frames(source) if name in {"GIF", "WEBP"} else 1
+        if source.width * source.height * frames > MAX_PIXELS or frames > MAX_FRAMES:
             raise _too_many_pixels()
-        if frames > 1 and name in {"GIF", "WEBP"}:
+        if frames > 1:
             pictures = [_bare(frame.copy()) for frame in ImageSequence.Iterator(source)]
         else:
             source.load()
@@ -187,8 +189,21 @@ def _redraw(data: bytes, name: str) -> tuple[bytes, bytes]:
     return _encode(first, name, options), _small(first)
 
 
+def _frames(source: Image.Image) -> int:
+    """How many frames there are; not one more is looked at than we take."""
+    area, frames = source.width * source.height, 1
+    with suppress(EOFError):
+        while frames <= MAX_FRAMES and area * frames <= MAX_PIXELS:
+            source.seek(frames)
+            frames += 1
+    source.seek(0)
+    return frames
+
+
 def _too_many_pixels() -> MediaRefusedError:
-    return MediaRefusedError("too_many_pixels", f"the picture has more than {MAX_PIXELS // 1_000_000} million pixels")
+    return MediaRefusedError(
+        "too_many_pixels", f"the picture has more than {MAX_PIXELS // 1_000_000} million pixels or {MAX_FRAMES} frames"
+    )
 
 
 def _bare(picture: Image.Image) -> Image.Image:

@@ -182,6 +182,24 @@ async def test_a_small_file_with_too_many_pixels_is_refused(store: MediaStore, s
     assert error.value.reason == "too_many_pixels"
 
 
+async def test_an_animation_has_so_many_frames(store: MediaStore) -> None:
+    """A hundred thousand frames of one pixel are few pixels and much work: not one more is looked at than is taken."""
+    head = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff"
+    frame = b"\x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x4c\x01\x00"
+
+    with pytest.raises(MediaRefusedError) as refused:
+        await store.put(head + frame * 100_000 + b";")
+    assert refused.value.reason == "too_many_pixels"
+
+
+async def test_the_folders_are_closed_to_others(store: MediaStore, tmp_path: Path) -> None:
+    """These are other people's pictures: no folder on the way can be entered by anybody else."""
+    await store.put(picture("PNG"))
+
+    for folder in (tmp_path / "media", *(tmp_path / "media").iterdir()):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "0" * 63, "G" * 64, "0" * 64, "0" * 64 + "\n"])
 def test_only_digests_find_files(store: MediaStore, digest: str) -> None:
     """A digest that is none, or that nothing has, finds nothing and leaves the folder's walls alone."""
