@@ -165,6 +165,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             registry=registry,
         )
         web_port = await stack.enter_async_context(serving(app, settings.web.host, settings.web.port))
+        runner.spawn(runner.outbox.catch_up(runner.intake.text_reported))
 
         async def drain() -> None:
             state["draining"] = True

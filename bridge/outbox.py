@@ -15,7 +15,7 @@ import structlog
 
 from bridge.events import MessageId, ProviderRef, SessionId, TextAccepted, TextRejected
 from bridge.journal import Journal, OutboxNow, OutboxText
-from sms.message import OutboundText
+from sms.message import DeliveryReport, OutboundText
 from sms.provider import Accepted, NotSent, Rejected, SmsProvider, Unknown
 
 Outcome: TypeAlias = TextAccepted | TextRejected
@@ -32,6 +32,10 @@ FIRST_PAUSE = 2.0
 """Seconds before the second attempt of a text that was refused for now; doubled each time."""
 FIRST_LOOK = 0.5
 """Seconds after which a text of unknown outcome is looked up first; the pause doubles. Finding it ends the wait early."""
+MISSED_WITHIN = 6 * 3600.0
+"""Seconds back from a start in which texts are asked about whose delivery reports may have been missed."""
+MOST_MISSED = 500
+"""How many of them, the newest: each costs a request."""
 OWED = "owed"
 """Author of the one answer to STOP, START or HELP: the only text that goes to a number that has opted out."""
 
@@ -93,6 +97,19 @@ class Outbox:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):  # wait_for may swallow a cancellation before Python 3.12
                         await self._kicked.wait()
+
+    async def catch_up(self, tell: Callable[[DeliveryReport], Awaitable[None]]) -> None:
+        """Ask what became of the newest texts of whose end nobody has heard: reports are missed while the process is away."""
+        try:
+            for name, provider in self._providers.items():
+                refs = await self._journal.undecided(name, self._clock() - MISSED_WITHIN, MOST_MISSED)
+                for ref in refs:
+                    report = await provider.look_up(ref)
+                    if report is not None:
+                        await tell(report)
+                log.info("text.caught_up", provider=name, texts=len(refs))
+        except Exception:
+            log.exception("text.not_caught_up")
 
     async def _start_due(self, tasks: asyncio.TaskGroup) -> float:
         """Start whatever can be started; returns the seconds until there may be more, unless kicked."""

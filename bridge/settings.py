@@ -143,7 +143,7 @@ class SmsSettings(_Section):
     open_window: Seconds = Field(default=1_800.0, description="after a call, how long its text leg still takes texts")
     chat_idle_timeout: Seconds = Field(default=86_400.0, description="a chat in which nobody writes for so long is closed")
     reconcile_after: Seconds = Field(
-        default=15.0, description="age at which a send of unknown outcome is looked up at the provider"
+        default=15.0, description="a send of unknown outcome that the provider does not list by then was not sent"
     )
     delivery_delay: Seconds = Field(default=0.8, description="loopback only: seconds from sending to delivery")
 

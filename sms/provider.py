@@ -129,6 +129,9 @@ class SmsProvider(Protocol):
             known_refs: Refs that belong to other texts, and so are not the answer.
         """
 
+    async def look_up(self, ref: str) -> DeliveryReport | None:
+        """What became of a text the provider took, for when its reports were missed; None when it cannot say just now."""
+
     async def fetch_media(self, media: RemoteMedia, *, max_bytes: int) -> bytes:
         """The bytes of a picture or video.
 

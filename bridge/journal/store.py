@@ -233,6 +233,18 @@ class Journal:
         )
         return set(await self._read(query, lambda row: ProviderRef(row["provider_ref"])))
 
+    async def undecided(self, provider: str, since: float, limit: int) -> list[ProviderRef]:
+        """The provider's ids of texts it took since then and of whose end we have not heard, newest first."""
+        query = select(_message.c.provider_ref).where(
+            _message.c.direction == "out",
+            _message.c.provider == provider,
+            _message.c.state.in_(["accepted", "queued", "sending", "sent"]),
+            _message.c.created_at >= since,
+            _message.c.provider_ref.is_not(None),
+        )
+        query = query.order_by(desc(_message.c.n)).limit(limit)
+        return await self._read(query, lambda row: ProviderRef(row["provider_ref"]))
+
     async def unhandled_inbound(self) -> list[InboundRow]:
         """Inbound texts that were kept and not yet given to a session, in the order they came."""
         table = tables.inbound

@@ -202,6 +202,7 @@ class LoopbackSms:
         self._on_text = on_text
         self._on_report = on_report
         self._deliveries: set[asyncio.Task[None]] = set()
+        self._reported: dict[str, DeliveryReport] = {}
 
     @property
     def name(self) -> str:
@@ -255,6 +256,10 @@ class LoopbackSms:
                 return Accepted(ref=ref, segments=segment(text.body).segments, state="queued")
         return NotSent()
 
+    async def look_up(self, ref: str) -> DeliveryReport | None:
+        """The newest report, while this network remembers the text."""
+        return self._reported.get(ref)
+
     async def fetch_media(self, media: RemoteMedia, *, max_bytes: int) -> bytes:
         """The bytes a handset attached."""
         data = self._network.media(media.url)
@@ -299,6 +304,7 @@ class LoopbackSms:
             at=self._network.clock(),
             code=code,
         )
+        self._reported[ref] = report
         await _bring(self._on_report, report)
 
 

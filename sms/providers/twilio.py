@@ -380,6 +380,20 @@ class TwilioSms:
             state=text_state(str(message.status)) or "accepted",
         )
 
+    async def look_up(self, ref: str) -> DeliveryReport | None:
+        """Fetch the message. Unlike a report it does not carry our own id."""
+        from twilio.base.exceptions import TwilioException  # noqa: PLC0415  # see __aenter__
+
+        try:
+            message = await self._opened().messages(ref).fetch_async()
+            word = str(message.status)
+            code = None if message.error_code is None else str(message.error_code)
+            return DeliveryReport(
+                provider=self.name, ref=ref, message=None, state=text_state(word), reported=word, at=self._clock(), code=code
+            )
+        except (NothingHappened, OutcomeUnknown, TwilioException, ValueError, TypeError, AttributeError):
+            return None
+
     async def fetch_media(self, media: RemoteMedia, *, max_bytes: int) -> bytes:
         """Fetch a picture with the account's credentials, which leave for nobody but Twilio.
 

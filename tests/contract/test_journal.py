@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.events import AgentId, Media, MessageId, ProviderRef, SessionId
+from bridge.events import AgentId, Media, MessageId, ProviderRef, SessionId, TextState
 from bridge.journal import (
     EVERY_SENDER,
     AgentStateRow,
@@ -278,6 +278,27 @@ async def test_the_outbox_gives_the_most_urgent_first(journal: Journal) -> None:
     assert [item.message.id for item in (await journal.outbox_now(100.0, limit=1)).due] == ["a"]
     assert (now.unknown, now.paused, now.next_due) == ([], set(), 500.0)
     assert (await journal.outbox_now(500.0, limit=1)).next_due is None
+
+
+async def test_it_knows_of_which_texts_the_end_is_not_known(journal: Journal) -> None:
+    """Those the provider took lately and has not said the last word about, newest first."""
+    states: list[tuple[str, TextState, str | None]] = [
+        ("a", "accepted", "A"), ("s", "sent", "S"), ("d", "delivered", "D"), ("f", "failed", "F"), ("p", "pending", None),
+    ]  # fmt: skip
+    rows = [
+        MessageRow(
+            id=MessageId(name), session=None, direction="out", provider="twilio", sender="+15550100200",
+            recipient="+15550100123", body="x", author="flow", created_at=100.0, state=state,
+            provider_ref=None if ref is None else ProviderRef(ref),
+        )
+        for name, state, ref in states
+    ]  # fmt: skip
+    await journal.commit(Unit(messages=rows))
+
+    assert await journal.undecided("twilio", 100.0, 9) == ["S", "A"]
+    assert await journal.undecided("twilio", 100.0, 1) == ["S"]
+    assert await journal.undecided("twilio", 100.5, 9) == []
+    assert await journal.undecided("loopback", 0.0, 9) == []
 
 
 async def test_a_text_is_claimed_by_one_sender_only(journal: Journal) -> None:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -286,6 +287,28 @@ async def test_reconciling_finds_what_was_sent(rig: Rig) -> None:
     assert (found.ref, found.segments) == (accepted.ref, accepted.segments)
     never = text(message="m2", body="Never sent")
     assert await rig.provider.reconcile(never, attempted_at=began, known_refs=()) == NotSent()
+
+
+def reached(heard: Heard, ref: str, state: str) -> bool:
+    """Whether a text has come so far."""
+    return heard.state(ref) == state
+
+
+async def test_a_report_that_was_missed_can_be_asked_for(rig: Rig) -> None:
+    """A provider says how far a text it took has come, with the reason when it failed; of a stranger it says nothing."""
+    for recipient, state in ((CUSTOMER, "delivered"), ("+15550100199", "undelivered")):
+        accepted = await rig.provider.send(text(recipient=recipient))
+        assert isinstance(accepted, Accepted)
+        await rig.heard.until(partial(reached, rig.heard, accepted.ref, state))
+        report = await rig.provider.look_up(accepted.ref)
+        assert report is not None
+        assert (report.state, report.provider, report.ref, report.code is not None) == (
+            state,
+            rig.provider.name,
+            accepted.ref,
+            state == "undelivered",
+        )
+    assert await rig.provider.look_up("SM" + "0" * 32) is None
 
 
 async def test_reconciling_twins_is_one_to_one(rig: Rig) -> None:

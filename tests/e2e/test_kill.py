@@ -258,6 +258,14 @@ def unsettled(database: Path) -> int:
     )
 
 
+def undecided(database: Path) -> int:
+    """Texts the provider took and of which nobody has said what became of them."""
+    return ask(
+        database,
+        "select count(*) from message where direction = 'out' and state in ('pending', 'accepted', 'queued', 'sending', 'sent')",
+    )
+
+
 def unanswered(database: Path) -> int:
     """Texts to the staffed number that nobody has answered, of customers who can be answered."""
     return ask(
@@ -320,6 +328,7 @@ async def test_random_kills_lose_and_double_nothing(tmp_path: Path) -> None:
             took = time.monotonic() - began
         async with server:
             await until(lambda: unsettled(server.database) == 0, "every text is settled")
+            await until(lambda: undecided(server.database) == 0, "of every text it is known that it was delivered")
             count = Count(server.database, twilio, crowd)
             print(f"{KILLS} kills: {count}; all answered {took:.1f} s after the last; last start took {starts:.1f} s")
             count.check()

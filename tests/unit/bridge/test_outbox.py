@@ -12,7 +12,7 @@ import pytest
 from bridge.events import MessageId, ProviderRef, SessionId, TextAccepted, TextRejected
 from bridge.journal import Journal, MessageRow, MessageUpdate, OutboxDone, OutboxRow, Suppression, Unit
 from bridge.outbox import FIRST_LOOK, FIRST_PAUSE, MOST_AT_ONCE, MOST_ATTEMPTS, OWED, Outbox, Outcome
-from sms.message import OutboundText, RemoteMedia
+from sms.message import DeliveryReport, OutboundText, RemoteMedia
 from sms.provider import Accepted, Capabilities, NotSent, Rejected, Unknown
 
 OURS, ANNA, BEN, CLO = "+15550100200", "+15550100123", "+15550100124", "+15550100125"
@@ -78,6 +78,9 @@ class Carrier:
     async def reconcile(self, text: OutboundText, *, attempted_at: float, known_refs: Collection[str]) -> Found:
         self.looked_up.append((text.message, attempted_at, frozenset(known_refs)))
         return self.found.pop(0) if self.found else NotSent()
+
+    async def look_up(self, ref: str) -> DeliveryReport | None:
+        raise NotImplementedError(ref)
 
     async def fetch_media(self, media: RemoteMedia, *, max_bytes: int) -> bytes:
         raise NotImplementedError(media, max_bytes)
