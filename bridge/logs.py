@@ -3,22 +3,43 @@
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal
 
 import structlog
 
 from sms.numbers import mask
 
-_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+_NUMBER = re.compile(r"(?:\+|%2B)[1-9][0-9]{6,14}|(?<![0-9A-Za-z.])[0-9]{10,15}(?![0-9A-Za-z])", re.IGNORECASE)
+"""E.164, also as it stands in an address; and what a trunk sends without the plus. No id of ours looks like that."""
+_COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys. JSON escapes it; text for people would not."""
+DEEPEST = 6
 
 
 def mask_numbers(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask everything that looks like a telephone number in E.164, wherever it stands in the line."""
+    """Mask everything that looks like a telephone number, wherever it stands in the line, and keep the line one line."""
     for key, value in event.items():
-        if isinstance(value, str) and "+" in value:
-            event[key] = _NUMBER.sub(lambda match: mask(match.group()), value)
+        if not key.startswith("_"):  # structlog's own, taken out before the line is written
+            event[key] = _masked(value, DEEPEST)
+    if isinstance(event.get("event"), str):
+        event["event"] = event["event"].replace("\n", " ")
     return event
+
+
+def _masked(value: Any, deep: int) -> Any:
+    match value:
+        case str():
+            return _COMMANDS.sub(" ", _NUMBER.sub(lambda found: mask(found.group()), value))
+        case Mapping() if deep:
+            return {key: _masked(item, deep - 1) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset() if deep:
+            return [_masked(item, deep - 1) for item in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            # Whatever it is, it would be written as this.
+            return _masked(repr(value), deep)
 
 
 def set_up_logs(form: Literal["json", "console"], level: Literal["debug", "info", "warning", "error"]) -> None:
