@@ -225,8 +225,8 @@ class WaitObserver(Protocol):
     def abandoned(self, now: float, contact: str, *, ghost: bool = True) -> None:
         """The contact left the line unserved; a *ghost* would still have been served in its turn."""
 
-    def ended(self, now: float, contact: str, agent: str) -> None:
-        """The agent is done with the contact."""
+    def ended(self, now: float, contact: str, agent: str, *, served: bool = True) -> None:
+        """The agent is done with the contact, or (not *served*) they never got to talk."""
 
 
 def contact_id(session: SessionId, channel: Channel) -> str:
@@ -433,7 +433,8 @@ class Acd:
         queue = who.work.get(work)
         if queue is None:
             return []
-        self._finish(who, work, now, out)
+        # A call that leaves nothing to write up never came about: the phone was not picked up, or the caller had gone.
+        self._finish(who, work, now, out, served=wrap_up or channel == "sms")
         seconds = self._queue(queue).spec.wrap_up
         if wrap_up and seconds > 0 and who.call is None and who.offer is None:
             self._step(who, "work_ended", None if who.state in WORKING else who.reason, now, out)
@@ -790,13 +791,13 @@ class Acd:
         out.items.append(WorkAssigned(who.spec.id, work.session, work.channel, queue, max(0.0, now - since)))
         out.changed(queue, *who.spec.queues)
 
-    def _finish(self, who: _Agent, work: _Work, now: float, out: _Outputs) -> None:
+    def _finish(self, who: _Agent, work: _Work, now: float, out: _Outputs, *, served: bool = True) -> None:
         """The agent has the work no more. The caller refreshes the agent."""
         queue = who.work.pop(work)
         del self._served_by[work]
         who.idle_since = now
         if self._observer is not None:
-            self._observer.ended(now, contact_id(*work), who.spec.id)
+            self._observer.ended(now, contact_id(*work), who.spec.id, served=served)
         out.changed(queue, *who.spec.queues)
 
     def _settle(self, who: _Agent | None, now: float, out: _Outputs) -> list[AnyAcdOutput]:

@@ -160,6 +160,12 @@ class TextReported(Event, frozen=True):
     code: str | None = None
 
 
+class OptOutChanged(Event, frozen=True):
+    """The customer sent STOP or START in another conversation with the same number of ours; it holds for all of them."""
+
+    opted_out: bool
+
+
 class OfferDecided(Event, frozen=True):
     """The answer to `DecideOffer`."""
 
@@ -237,8 +243,8 @@ class ProcessRestarted(Event, frozen=True):
 
 AnyEvent: TypeAlias = (
     CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded
-    | CallEnded | TextArrived | TextAccepted | TextRejected | TextReported | OfferDecided | AgentOffered | OfferLapsed
-    | AgentAccepted | AgentSaid | AgentHungUp | AgentEndedChat | WrapUpNoted | AgentLost | ProcessRestarted
+    | CallEnded | TextArrived | TextAccepted | TextRejected | TextReported | OptOutChanged | OfferDecided | AgentOffered
+    | OfferLapsed | AgentAccepted | AgentSaid | AgentHungUp | AgentEndedChat | WrapUpNoted | AgentLost | ProcessRestarted
 )  # fmt: skip
 CallEvent: TypeAlias = (
     CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded | CallEnded

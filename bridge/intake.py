@@ -178,7 +178,9 @@ class Intake:
     ) -> bool:
         # To anybody but those who have opted out, YES is what they answer us and no wish to have texts again.
         answering = live.state.text is not TextLeg.OPTED_OUT
-        keyword = keywords.classify(text.body, answering=answering).keyword if not media else None
+        keyword = keywords.classify(text.body, answering=answering).keyword
+        if media and keyword != "stop":
+            keyword = None  # a picture says more; but a wish to be left alone is obeyed in any wrapping
         event = e.TextArrived(
             message,
             text.provider,

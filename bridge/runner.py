@@ -527,7 +527,7 @@ class Runner:
 
     # --- what a step does
 
-    async def _perform(self, live: LiveSession, commands: list[e.AnyCommand]) -> None:  # noqa: C901  # flat
+    async def _perform(self, live: LiveSession, commands: list[e.AnyCommand]) -> None:  # noqa: C901, PLR0912  # flat
         state, now = live.state, self.clock()
         for command in commands:
             match command:
@@ -552,6 +552,10 @@ class Runner:
                     self.post(state.id, verdict)
                 case e.RecordConsent() if command.granted:
                     live.customer.consent |= {command.purpose}
+                case e.OptOut() | e.OptIn():
+                    for other in self.sessions_of(command.number):
+                        if other is not live and other.state.our_number == command.sender:
+                            self.post(other.state.id, e.OptOutChanged(isinstance(command, e.OptOut)))
                 case e.ReportOffer():
                     self.floor.policy.answered(command.queue, command.accepted)
                 case e.JoinQueue():

@@ -86,6 +86,8 @@ class Limits(msgspec.Struct, frozen=True):
     open_window: float = 1_800.0
     chat_idle: float = 86_400.0
     wrap_up: float = 600.0
+    wrap_up_reply: float = 60.0
+    """For the agent who is writing up to answer a text that comes afterwards; then it goes to the desk."""
     agent_ring: float = 20.0
     """An agent's phone, once the agent has accepted."""
 
@@ -219,6 +221,8 @@ class Session:
                 self._text_rejected(event, facts, now)
             case e.TextReported():
                 self._text_reported(event, facts, now)
+            case e.OptOutChanged():
+                self._opt_out_changed(event, facts, now)
             case e.AgentSaid():
                 self._agent_said(event, now)
             case e.AgentEndedChat():
@@ -334,7 +338,8 @@ class Session:
 
     def _agent_leg_ended(self, event: e.AgentLegEnded, facts: Facts, now: float) -> None:
         self._move_call(e.AgentLegEnded)
-        self._release_voice(wrap_up=True, by=event.by, now=now)
+        # We end an agent's leg alone only when the agent wants it so, at the desk.
+        self._release_voice(wrap_up=True, by="agent" if event.by == "platform" else event.by, now=now)
         self._resume(o.AgentEnded(), facts, now)
 
     def _release_voice(self, *, wrap_up: bool, by: str, now: float) -> None:
@@ -369,7 +374,10 @@ class Session:
             self._record("queue.left", outcome="abandoned", waited=self._waited(now))
         else:
             self._release_voice(wrap_up=was is CallState.CONNECTED, by=by, now=now)
-        self._resume(o.CallEnded(), facts, now)
+        if cause == "restart" and was in LIVE:
+            self._cut_off(facts, now)
+        else:
+            self._resume(o.CallEnded(), facts, now)
         state.playing.clear()
         if not state.wrapping:
             self._nobody_left(now)
@@ -407,8 +415,9 @@ class Session:
             pass
         elif state.wrapping:
             state.unanswered = True
+            state.timers["wrap_up"] = min(state.timers["wrap_up"], now + self._limits.wrap_up_reply)
         else:
-            self._join_desk(now, greet=was is TextLeg.NONE)
+            self._join_desk(now, greet=was is TextLeg.NONE or not state.introduced)
 
     def _reply_is_delivery(self, facts: Facts, now: float) -> None:
         """A reply can overtake the delivery report; the text must have arrived, so the caller need not wait for it."""
@@ -443,9 +452,7 @@ class Session:
                 if not event.answered_by_provider:
                     self._say("stop", now, author="system", required=True)
                 if invited:
-                    # A caller who wants no texts must not be left without a call either.
-                    for ref in list(state.refs.values()):
-                        self._resume(o.TextFailed(ref, "opted_out"), facts, now)
+                    self._back_to_the_call(facts, now)
             case "start":
                 self._out.append(e.OptIn(event.sender, event.recipient, evidence))
                 self._record("opted_in", word=event.body.strip())
@@ -472,15 +479,35 @@ class Session:
         state.timers.pop("text", None)
         state.unanswered = False
 
+    def _back_to_the_call(self, facts: Facts, now: float) -> None:
+        """A caller who wants no texts must not be left without a call either."""
+        for ref in list(self.state.refs.values()):
+            self._resume(o.TextFailed(ref, "opted_out"), facts, now)
+
+    def _opt_out_changed(self, event: e.OptOutChanged, facts: Facts, now: float) -> None:
+        """What the customer wrote in another conversation holds here too; the ledger has it already."""
+        was = self.state.text
+        if event.opted_out and was is not TextLeg.OPTED_OUT:
+            self._leave_text(now)
+            self._move_text(e.OptOut)
+            self._record("opted_out", word=None)
+            if was is TextLeg.INVITED:
+                self._back_to_the_call(facts, now)
+        elif not event.opted_out and was is TextLeg.OPTED_OUT:
+            self._move_text(e.OptIn)
+            self._record("opted_in", word=None)
+
     def _agent_said(self, event: e.AgentSaid, now: float) -> None:
         if not self.state.introduced:
-            self._say("in_call", now, author="system", priority=_AGENT_TEXT)
+            self._say("in_call" if self.state.call in LIVE else "hello", now, author="system", priority=_AGENT_TEXT)
         self._send(event.body, now, author=f"agent:{event.agent}", priority=_AGENT_TEXT, preset=event.preset)
         self.state.unanswered = False
         if self.state.text is TextLeg.CHATTING:
             self.state.timers["text"] = now + self._limits.chat_idle
         elif self.state.call not in LIVE and self.state.text is TextLeg.OPEN:
             self.state.timers["text"] = now + self._limits.open_window
+        if event.agent in self.state.wrapping:
+            self.state.timers["wrap_up"] = now + self._limits.wrap_up
 
     def _text_rejected(self, event: e.TextRejected, facts: Facts, now: float) -> None:
         self._record("text.failed", message=event.message, code=event.code, explanation=event.explanation)
@@ -523,7 +550,9 @@ class Session:
         if state.chat_agent is not None:
             self._release(state.chat_agent, "sms", wrap_up=False, now=now)
             state.chat_agent = None
-        self._record("chat.ended", by="timeout", name=None)
+            self._record("chat.ended", by="timeout", name=None)
+        else:
+            self._record("text.lapsed", invited=state.text is TextLeg.INVITED)
         self._move_text(e.CloseSession)
         self._place_used()
 
@@ -556,18 +585,26 @@ class Session:
             self._record("call.ended", by="platform", cause="restart")
             state.agent = state.agent_leg = None
             state.playing.clear()
-            if was in LIVE and state.text is TextLeg.OPEN and state.desk is not None:
-                # The caller agreed to be texted in this call: say that it was us, and keep the place. What the flow has to
-                # say to callers who hung up would not be true.
-                self._run = None
-                self._say("rescue", now, author="system", priority=_DEFLECT_TEXT)
-                state.timers["text"] = now + self._limits.reply_window
+            if was in LIVE:
+                self._cut_off(facts, now)
             else:
                 self._resume(o.CallEnded(), facts, now)
             if not state.wrapping:
                 self._nobody_left(now)
         if state.text is TextLeg.QUEUED and not any(isinstance(command, e.JoinQueue) for command in self._out):
             self._back_in_line()
+
+    def _cut_off(self, facts: Facts, now: float) -> None:
+        """It was us who ended the call."""
+        state = self.state
+        if state.text is TextLeg.OPEN and state.desk is not None:
+            # The caller agreed to be texted in this call: say that it was us, and keep the place. What the flow has to
+            # say to callers who hung up would not be true.
+            self._run = None
+            self._say("rescue", now, author="system", priority=_DEFLECT_TEXT)
+            state.timers["text"] = now + self._limits.reply_window
+        else:
+            self._resume(o.CallEnded(), facts, now)
 
     def _wrap_up_noted(self, event: e.WrapUpNoted, now: float) -> None:
         state = self.state
@@ -584,7 +621,7 @@ class Session:
         desk = state.desk is not None and e.JoinQueue in TEXT[state.text]
         if not state.unanswered or state.call in LIVE or not desk:
             return False
-        self._join_desk(now, greet=False)
+        self._join_desk(now, greet=not state.introduced)
         return True
 
     def _settle(self, now: float) -> None:

@@ -282,15 +282,16 @@ class Estimator:
                 heapq.heappop(heap)
             heapq.heappush(heap, (who.place, who.joined, who.promise))
 
-    def ended(self, now: float, contact: str, agent: str) -> None:
-        """The agent is done with the contact."""
+    def ended(self, now: float, contact: str, agent: str, *, served: bool = True) -> None:
+        """The agent is done with the contact; one not *served* (the phone was not picked up) says nothing of the pace."""
         del agent  # every queue's service rate is measured over all who work it
         who = self._contacts.get(contact)
         if who is None or not who.serving:
             return
         self._tick(who.queue, now)
         who.queue.busy -= 1
-        who.queue.service.hit()
+        if served:
+            who.queue.service.hit()
         del self._contacts[contact]
 
     # --- what is asked

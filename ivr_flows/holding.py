@@ -17,6 +17,10 @@ ANNOUNCE_GAP = 30.0
 """Seconds that lie between two announcements at least."""
 ASK_AGAIN = 60.0
 """Seconds until the policy is asked again after it said that an offer would not help now."""
+UNREACHABLE = frozenset({"number_withheld", "cannot_text", "opted_out", "no_number", "landline", "unreachable"})
+"""Reasons of a verdict that say the caller cannot be texted at all."""
+FINAL = UNREACHABLE | {"asked_before", "refused_before", "disabled"}
+"""Reasons that will be the same a minute later."""
 CHECK_STAFF = 10.0
 """Seconds between two looks at whether anybody is there, where the queue limits how long nobody is."""
 _MINUTE = 60.0
@@ -264,7 +268,7 @@ def verdict(sprint: Sprint, offer_now: bool, reason: str) -> None:
     line.request = None
     if not offer_now:
         sprint.trace(f"no offer to text now: {reason}")
-        line.offer_at = sprint.now + ASK_AGAIN
+        line.offer_at = None if reason in FINAL else sprint.now + ASK_AGAIN
         return
     line.offer_at, line.offering, line.listen_until = None, True, None
     sprint.memory.offered.append("hold")
@@ -305,6 +309,11 @@ def _accept(sprint: Sprint, line: Line, offer: HoldOffer, digit: str) -> None:
     memory = sprint.memory
     line.offering, line.listen_until, playing, line.play = False, None, line.play is not None, None
     sprint.agreed("hold", offer.purpose, line.words, digit)
+    if not sprint.can_text:  # opted out while the question was being asked
+        _could_not(sprint, offer)
+        if playing and not offer.failed:
+            _music(sprint)
+        return
     memory.asking = Asking(memory.state, memory.index, [])
     _send(sprint, offer, f"{sprint.written(offer.hello)}\n{sprint.written(offer.ask[0].text)}", offer.hello)
     if offer.accepted:
@@ -372,10 +381,15 @@ def text_reported(sprint: Sprint, ref: int, *, failed: bool) -> None:
     if not failed:
         return
     asking.pending, asking.stopped = None, True
-    apology = _asked_by(sprint, asking).failed
-    if memory.line is not None and apology:
+    if memory.line is not None:
+        _could_not(sprint, _asked_by(sprint, asking))
+
+
+def _could_not(sprint: Sprint, offer: HoldOffer) -> None:
+    """The caller in line is told that no text will come."""
+    if offer.failed:
         sprint.emit(out.Promised("place_kept"))
-        _say(sprint, sprint.spoken(apology))
+        _say(sprint, sprint.spoken(offer.failed))
 
 
 def _asked_by(sprint: Sprint, asking: Asking) -> HoldOffer:

@@ -51,8 +51,6 @@ STEPS = 200
 """Actions of one sprint; more than that is a flow that goes round in circles."""
 ENTERED = "entered"
 """Detail of the `Trace` that tells that the run has come to a state."""
-UNREACHABLE = frozenset({"number_withheld", "cannot_text", "opted_out", "no_number", "landline", "unreachable"})
-"""Reasons of a verdict that say the caller cannot be texted at all."""
 
 
 class ResumeRefused(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -180,7 +178,9 @@ def _accepts(flow: Flow, memory: Memory, resume: out.AnyResume, facts: Facts, no
             asked = line.request if line else getattr(wait, "request", None)
             return request == asked
         case out.TextDelivered(ref=ref) | out.TextFailed(ref=ref):
-            opened = isinstance(wait, ForDelivery) and wait.ref == ref and not wait.delivered
+            # Who has the text and wants no more of them is not told to answer it, but stays a caller.
+            revoked = isinstance(resume, out.TextFailed) and resume.reason == "opted_out"
+            opened = isinstance(wait, ForDelivery) and wait.ref == ref and (revoked or not wait.delivered)
             return opened or ref in memory.texts or (memory.asking is not None and ref in memory.asking.refs)
         case out.TextReceived(body=body, media=media):
             answers = holding.accepts_text(Sprint(flow, memory, facts, now), body, media)
@@ -279,7 +279,7 @@ def _verdict(sprint: Sprint, offer: bool, reason: str) -> None:
         keying.offer(sprint, action)
         return
     sprint.trace(f"no offer to text: {reason}")
-    sprint.goto((reason in UNREACHABLE and action.unreachable) or action.declined)
+    sprint.goto((reason in holding.UNREACHABLE and action.unreachable) or action.declined)
 
 
 def _due(sprint: Sprint) -> None:
@@ -334,7 +334,13 @@ def _undelivered(sprint: Sprint, wait: ForDelivery, why: str) -> None:
     action = sprint.action
     assert isinstance(action, OpenSms)
     sprint.trace(f"the text did not arrive: {why}")
-    sprint.emit(out.WithdrawText(wait.ref, why), out.Promised("place_kept"))
+    sprint.emit(out.WithdrawText(wait.ref, why))
+    _apologise(sprint, action)
+
+
+def _apologise(sprint: Sprint, action: OpenSms) -> None:
+    sprint.keep_place()
+    sprint.emit(out.Promised("place_kept"))
     sprint.say(action.apology, barge_in=False, then=action.failed)
 
 
@@ -456,7 +462,7 @@ def _send_text(sprint: Sprint, action: SendSms) -> None:
     scope = sprint.scope()
     if action.condition is not None and not action.condition.holds(scope):
         sprint.trace(f"not sent: {action.condition.source}", scope.reads)
-    elif facts.caller is None or not facts.can_text or facts.opted_out:
+    elif not sprint.can_text:
         sprint.trace("not sent: the caller cannot be texted", {"can_text": facts.can_text, "opted_out": facts.opted_out})
     else:
         ref = sprint.ref()
@@ -467,6 +473,10 @@ def _send_text(sprint: Sprint, action: SendSms) -> None:
 
 
 def _open_text(sprint: Sprint, action: OpenSms) -> None:
+    if not sprint.can_text:  # nobody who has opted out meanwhile is told to look at their phone
+        sprint.trace("not sent: the caller cannot be texted")
+        _apologise(sprint, action)
+        return
     memory, ref = sprint.memory, sprint.ref()
     scope = sprint.scope()
     sprint.emit(

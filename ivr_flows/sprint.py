@@ -237,6 +237,11 @@ class Sprint:
 
     # what to do
 
+    @property
+    def can_text(self) -> bool:
+        """Whether the caller can be texted, as far as anybody knows."""
+        return self.facts.caller is not None and self.facts.can_text and not self.facts.opted_out
+
     def store(self, name: str, value: Value) -> None:
         """Give a variable a value."""
         self.memory.variables[name] = as_value(value)

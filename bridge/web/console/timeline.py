@@ -146,7 +146,7 @@ def _call_answered(_data: _Data) -> Shown:
 
 
 _LANGUAGES = MappingProxyType({"en": "English", "fr": "French", "es": "Spanish", "de": "German"})
-_CHOSEN_BY = MappingProxyType({"key": "by key", "number": "from the number", "contact": "known from before"})
+_CHOSEN_BY = MappingProxyType({"key": "by key", "guess": "a guess", "number": "from the number", "contact": "known from before"})
 
 
 def _language_chosen(data: _Data) -> Shown:
@@ -236,10 +236,18 @@ def _queue_joined(data: _Data) -> Shown:
     return _shown("event", "queue", f"Waits in “{_sentence(_word(data, 'queue'))}”", small=" · ".join(filter(None, facts)))
 
 
+_LEFT = MappingProxyType({"key": "by key", "no_agents": "nobody was there"})
+
+
 def _queue_left(data: _Data) -> Shown:
-    outcome = _word(data, "outcome", "left").replace("_", " ")
+    outcome = _word(data, "outcome", "left")
     waited = _amount(data, "waited")
-    return _shown("event", "queue", f"Left the line: {outcome}", small=f"after {duration(waited)}" if waited else "")
+    return _shown(
+        "event",
+        "queue",
+        f"Left the line: {_LEFT.get(outcome, outcome.replace('_', ' '))}",
+        small=f"after {duration(waited)}" if waited else "",
+    )
 
 
 def _agent_offered(data: _Data) -> Shown:
@@ -312,6 +320,18 @@ def _text_failed(data: _Data) -> Shown:
     return _shown("warning", "warning", "A text was not delivered", small=small)
 
 
+def _text_withdrawn(data: _Data) -> Shown:
+    why = {"too_slow": "no delivery report in time", "opted_out": "the customer opted out"}.get(
+        _word(data, "why"), "not delivered"
+    )
+    return _shown("event", "text", "The call goes on: no longer waiting for the reply to our text", small=why)
+
+
+def _text_lapsed(data: _Data) -> Shown:
+    title = "Our invitation to text was not answered" if data.get("invited") else "No further texts came"
+    return _shown("event", "chat-end", title)
+
+
 def _answer_stored(data: _Data) -> Shown:
     question, answer = _word(data, "question"), _word(data, "body")
     media = _amount(data, "media")
@@ -320,13 +340,16 @@ def _answer_stored(data: _Data) -> Shown:
 
 
 def _opted_out(data: _Data) -> Shown:
-    word = _word(data, "word")
-    return _shown("warning", "stop", "The customer opted out of texts", small=f"wrote {word}" if word else "")
+    return _shown("warning", "stop", "The customer opted out of texts", small=_wrote(data))
 
 
 def _opted_in(data: _Data) -> Shown:
+    return _shown("event", "shield", "The customer opted in to texts", small=_wrote(data))
+
+
+def _wrote(data: _Data) -> str:
     word = _word(data, "word")
-    return _shown("event", "shield", "The customer opted in to texts", small=f"wrote {word}" if word else "")
+    return f"wrote {word}" if word else "in another conversation with us"
 
 
 _ENDED_BY = MappingProxyType(
@@ -339,6 +362,22 @@ def _call_ended(data: _Data) -> Shown:
     return _shown(
         "event", "call-end", f"Call ended by {_ENDED_BY.get(by, by)}", small="" if cause == "bye" else cause.replace("_", " ")
     )
+
+
+_HUNG_UP = MappingProxyType(
+    {
+        "deflected": "it goes on by text",
+        "answered": "the agent was done",
+        "no_agents": "nobody was there",
+        "closed": "outside opening hours",
+        "caller_done": "the caller wished it",
+    }
+)
+
+
+def _call_hung_up(data: _Data) -> Shown:
+    reason = _word(data, "reason")
+    return _shown("event", "call-end", "We hang up", small=_HUNG_UP.get(reason, reason.replace("_", " ")))
 
 
 def _chat_ended(data: _Data) -> Shown:
@@ -385,9 +424,12 @@ _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(
         "text.received": _text_received,
         "text.sent": _text_sent,
         "text.failed": _text_failed,
+        "text.withdrawn": _text_withdrawn,
+        "text.lapsed": _text_lapsed,
         "answer.stored": _answer_stored,
         "opted_out": _opted_out,
         "opted_in": _opted_in,
+        "call.hung_up": _call_hung_up,
         "call.ended": _call_ended,
         "chat.ended": _chat_ended,
         "note.written": _note_written,

@@ -59,8 +59,8 @@ class Diary:
     def abandoned(self, now: float, contact: str, *, ghost: bool = True) -> None:
         self.lines.append(("abandoned", now, contact, ghost))
 
-    def ended(self, now: float, contact: str, agent: str) -> None:
-        self.lines.append(("ended", now, contact, agent))
+    def ended(self, now: float, contact: str, agent: str, *, served: bool = True) -> None:
+        self.lines.append(("ended" if served else "not served", now, contact, agent))
 
 
 def agent(name: AgentId, *queues: QueueId, **more: Any) -> AgentSpec:
@@ -427,7 +427,7 @@ def test_the_estimator_is_told_in_the_order_it_needs() -> None:
         ("started", 3.0, contact_id(S1, "voice"), ANN, CALLS),
         ("joined", 4.0, contact_id(S2, "voice"), CALLS, 1, 4.0),
         ("abandoned", 5.0, contact_id(S2, "voice"), True),
-        ("ended", 6.0, contact_id(S1, "voice"), ANN),
+        ("not served", 6.0, contact_id(S1, "voice"), ANN),
         ("capacity", 6.0, ANN, 1, 3),
         ("capacity", 7.0, ANN, 0, 0),
         ("logout", 7.0, ANN),

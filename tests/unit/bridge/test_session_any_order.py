@@ -15,7 +15,8 @@ NAMES = (
     "lapsed voice", "accepted voice", "answered", "stale answered", "failed", "audio", "agent leg ended", "agent hung up",
     "call ended", "text", "photo", "stop", "start", "help", "stop answered", "accepted text", "rejected", "opted out there",
     "delivered", "undelivered", "old delivered", "ann says", "ben says", "offered sms", "lapsed sms", "accepted sms",
-    "accepted sms by ben", "chat ended", "lost", "ben lost", "note", "restart", WAKE,
+    "accepted sms by ben", "chat ended", "lost", "ben lost", "note", "stopped elsewhere", "started elsewhere", "cut off",
+    "restart", WAKE,
 )  # fmt: skip
 """Everything that can be tried."""
 
@@ -73,6 +74,9 @@ def event(name: str, story: Story) -> e.AnyEvent:
         "lost": e.AgentLost(ANN),
         "ben lost": e.AgentLost(BEN),
         "note": e.WrapUpNoted(ANN, "done", "Solved"),
+        "stopped elsewhere": e.OptOutChanged(True),
+        "started elsewhere": e.OptOutChanged(False),
+        "cut off": e.CallEnded(LEG, "platform", "restart"),
         "restart": e.ProcessRestarted(),
     }
     return events[name]

@@ -196,7 +196,7 @@ def test_the_agent_may_answer_a_text_during_wrap_up(story: Story) -> None:
     hung_up(story).text("one more question")
     assert not story.new(e.JoinQueue)
     story.tell(e.AgentSaid(ANN, "Yes"))
-    assert story.texts == ["[in_call en]", "Yes"]
+    assert story.texts == ["[hello en]", "Yes"]
     story.tell(e.WrapUpNoted(ANN, "", None))
     assert [join.channel for join in story.all(e.JoinQueue)] == ["voice"]
     story.wait(LIMITS.open_window + 1.0)

@@ -450,3 +450,17 @@ def test_nothing_that_can_be_told_in_any_order_makes_a_forecast_absurd(events: l
         internal = est._queues[name]
         assert (internal.waiting, internal.backlog, internal.busy, internal.free) == (0, 0, 0, 0)
         assert (internal.agents, internal.capacity, sum(internal.shared.values())) == (0, 0, 0)
+
+
+def test_calls_that_never_came_about_say_nothing_of_the_pace() -> None:
+    """An agent's phone that is dead sends everybody back to the line: that is no fast service."""
+    centre = steady()
+    waiting = centre.join()
+    before = centre.left(waiting)
+    for _ in range(20):
+        call = centre.join(priority=0)
+        centre.now += 1.0
+        centre.start(call, "x0")
+        centre.est.ended(centre.now, call, "x0", served=False)
+        centre.est.capacity(centre.now, "x0", 0, 0)
+    assert centre.left(waiting) >= 0.7 * before

@@ -363,3 +363,21 @@ def test_longer_than_usual_is_said_once() -> None:
             if isinstance(said, out.AskOffer):
                 caller.tell(out.OfferVerdict(said.request, False))
     assert sum(isinstance(each, out.EwtTold) for each in caller.said) == 1
+
+
+@pytest.mark.parametrize(("reason", "again"), [("cannot_text", False), ("disabled", False), ("below_threshold", True)])
+def test_the_policy_is_not_asked_again_and_again_about_what_will_not_change(reason: str, again: bool) -> None:
+    """A landline stays one however long its owner waits; a wait that is too short now may not be so in a minute."""
+    caller = Caller().in_line()
+    asked = caller.until(out.AskOffer)
+    assert isinstance(asked, out.AskOffer)
+    before = len([said for said in caller.said if isinstance(said, out.AskOffer)])
+    caller.tell(out.OfferVerdict(asked.request, False, reason))
+    for _ in range(20):
+        for said in caller.wake():
+            if isinstance(said, out.Play):
+                caller.tell(out.PromptFinished(said.play))
+            elif isinstance(said, out.AskOffer):
+                caller.tell(out.OfferVerdict(said.request, False, reason))
+    asks = len([said for said in caller.said if isinstance(said, out.AskOffer)])
+    assert (asks > before) is again
