@@ -43,6 +43,17 @@ def advance(current: TextState, reported: TextState) -> TextState:
     return reported
 
 
+def readable(text: str) -> str:
+    """*text* without what no phone shows.
+
+    That is control characters (NUL, which databases refuse; commands to terminals) and halves of characters, which cannot
+    be written down. Line ends and tabs stay.
+    """
+    return "".join(
+        char for char in text if (char >= " " and char != "\x7f" and not "\ud800" <= char <= "\udfff") or char in "\n\t"
+    )
+
+
 def as_state(word: str) -> TextState | None:
     """The state called *word*, or None when there is no such state."""
     return next((state for state in get_args(TextState) if state == word), None)

@@ -18,7 +18,7 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-from sms.message import DeliveryReport, InboundText, OutboundText, RemoteMedia, TextState
+from sms.message import DeliveryReport, InboundText, OutboundText, RemoteMedia, TextState, readable
 from sms.provider import (
     Accepted,
     Capabilities,
@@ -168,7 +168,7 @@ class LoopbackNetwork:
             ref=f"LB{uuid4().hex}",
             sender=handset.number,
             recipient=to,
-            body=body,
+            body=readable(body),
             received_at=self.clock(),
             media=tuple(pictures),
         )

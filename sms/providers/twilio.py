@@ -21,7 +21,7 @@ import aiohttp
 from yarl import URL
 
 from sms.errors import diagnose
-from sms.message import DeliveryReport, InboundText, Keyword, OutboundText, RemoteMedia, TextState, as_state
+from sms.message import DeliveryReport, InboundText, Keyword, OutboundText, RemoteMedia, TextState, as_state, readable
 from sms.provider import Accepted, Capabilities, MediaUnavailable, NotSent, Rejected, Unknown, unsendable
 from sms.segments import segment
 
@@ -504,7 +504,7 @@ def parse_inbound(form: Form, *, now: float) -> InboundText:
     Raises:
         ValueError: a field that every inbound text has is missing.
     """
-    fields = dict(form)
+    fields = {name: readable(value) for name, value in form}
     keyword: Keyword | None
     match fields.get("OptOutType", "").upper():
         case "STOP":

@@ -6,7 +6,18 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sms.message import FINAL, RANK, DeliveryReport, InboundText, OutboundText, RemoteMedia, TextState, advance, as_state
+from sms.message import (
+    FINAL,
+    RANK,
+    DeliveryReport,
+    InboundText,
+    OutboundText,
+    RemoteMedia,
+    TextState,
+    advance,
+    as_state,
+    readable,
+)
 
 STATES = st.sampled_from(get_args(TextState))
 
@@ -79,3 +90,14 @@ def test_texts_survive_json() -> None:
         raw=(("From", "+15550100123"),),
     )
     assert msgspec.json.decode(msgspec.json.encode(inbound), type=InboundText) == inbound
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_readable_text_can_be_kept_and_sent(text: str) -> None:
+    """No NUL, no terminal command, no half of a character; what people write stays as it is."""
+    kept = readable(text)
+
+    assert kept.encode().decode() == kept
+    assert not {char for char in kept if char < " " or char == "\x7f"} - {"\n", "\t"}
+    assert readable(kept) == kept
+    assert readable("Ça va?\n\t👍🏽 ok\u200d") == "Ça va?\n\t👍🏽 ok\u200d"

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 from aiohttp import ClientResponse
+from yarl import URL
 
 from bridge.web.webhooks import BODY_LIMIT
 from sms.providers.twilio import sign
@@ -134,3 +135,62 @@ async def test_an_unreadable_report_is_accepted_and_dropped(client: Client, inta
     """Asking for it again would not make it readable."""
     assert (await post(client, "/twilio/sms/status", STATUS[:2])).status == 204
     assert not intake.reports
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (*INBOUND, ("Body", "and this")),
+        (("Body", "and this"), *INBOUND),
+        INBOUND[:-1],
+        tuple((name, value.upper()) for name, value in INBOUND),
+        (*INBOUND, ("MediaUrl0", "http://127.0.0.1/metrics"), ("NumMedia", "1")),
+        tuple((name, "AC" + "1" * 32 if name == "AccountSid" else value) for name, value in INBOUND),
+        (*INBOUND, ("AccountSid", "AC" + "1" * 32)),
+    ],
+)
+async def test_nothing_can_be_put_into_a_signed_webhook(
+    client: Client, intake: FakeIntake, fields: Sequence[tuple[str, str]]
+) -> None:
+    """A captured signature is worth nothing for any other body: repeated, missing, changed and added fields are signed too."""
+    headers = {
+        "X-Twilio-Signature": sign(TOKEN.encode(), PUBLIC_URL + "/twilio/sms", INBOUND),
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+
+    assert (await client.post("/twilio/sms", data=urlencode(fields), headers=headers)).status == 403
+    assert not intake.texts
+
+
+@pytest.mark.parametrize("path", ["/twilio/sms?x=1", "/twilio/%73ms", "/twilio/sms/status", "/twilio/sms/status?message=m-1"])
+async def test_a_signature_is_for_one_address(client: Client, intake: FakeIntake, path: str) -> None:
+    """Neither for another query, nor for another webhook, nor for the same one spelt otherwise."""
+    headers = {
+        "X-Twilio-Signature": sign(TOKEN.encode(), PUBLIC_URL + "/twilio/sms", INBOUND),
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    answer = await client.post(URL(path, encoded=True), data=urlencode(INBOUND), headers=headers)
+
+    assert answer.status == 403
+    assert not intake.texts
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "text/plain", "", "multipart/form-data; boundary=x", "application/json; charset=utf-7"]
+)
+async def test_another_content_type_opens_no_other_way(client: Client, intake: FakeIntake, kind: str) -> None:
+    """A JSON webhook is signed by its address alone, which then names the hash of its body; without it nothing is believed."""
+    headers = {"X-Twilio-Signature": sign(TOKEN.encode(), PUBLIC_URL + "/twilio/sms", ()), "Content-Type": kind}
+
+    answer = await client.post("/twilio/sms", data=urlencode(INBOUND), headers=headers)
+
+    assert answer.status == 403
+    assert not intake.texts
+
+
+async def test_what_no_phone_shows_is_left_out_of_a_text(client: Client, intake: FakeIntake) -> None:
+    """NUL would keep the text out of PostgreSQL for ever, an escape sequence would reach a terminal."""
+    fields = [(name, "a\x00b\x1b[2Jc\n" if name == "Body" else value) for name, value in INBOUND]
+
+    assert (await post(client, "/twilio/sms", fields)).status == 200
+    assert intake.texts[0].body == "ab[2Jc\n"
