@@ -58,6 +58,8 @@ def kind(session: OpenSession) -> str:
             return "asked"
         case "open" if live:
             return "in_call"
+        case "none" if session.call_state == "connected":
+            return "in_call"  # what the agent has just asked for by word of mouth, whatever else is open
         case "chatting" | "queued" | "invited":
             return session.text_state
         case _:

@@ -340,6 +340,7 @@ def _undelivered(sprint: Sprint, wait: ForDelivery, why: str) -> None:
 
 def _apologise(sprint: Sprint, action: OpenSms) -> None:
     sprint.keep_place()
+    sprint.memory.offered.append("hold")  # who could not be texted is not offered it again a minute later
     sprint.emit(out.Promised("place_kept"))
     sprint.say(action.apology, barge_in=False, then=action.failed)
 

@@ -107,3 +107,10 @@ def test_a_match_is_always_the_same_customer_on_the_same_number(sessions: list[O
     assert (match.session in fitting) if fitting else match.session is None
     assert match.session is None or match.confidence == "certain"
     assert match.why
+
+
+def test_who_talks_to_an_agent_texts_that_agent() -> None:
+    """A chat is open too, but what comes in the middle of a call is what was just asked for by word of mouth."""
+    chat = session("chat", text="chatting", touched_at=9.0)
+    assert correlate_text(CUSTOMER, OURS, [chat, session("call", call="connected")]).session == "call"
+    assert correlate_text(CUSTOMER, OURS, [chat, session("call", call="queued")]).session == "chat"

@@ -111,6 +111,21 @@ def test_who_opts_out_with_the_text_in_hand_but_still_on_the_line_stays_a_caller
     assert story.call() is CallState.QUEUED
 
 
+def test_who_could_not_be_texted_is_not_offered_it_again_in_line() -> None:
+    """The number has just proved that it takes no text."""
+    story = caller(deflect=True, hold=True)
+    story.to_the_offer()
+    story.press("1")
+    story.undelivered()
+    story.prompt_over()
+    assert story.call() is CallState.QUEUED
+    for _ in range(20):
+        story.wait(10.0)
+        if story.said != ["text_failed"]:
+            story.prompt_over()
+    assert [line["kind"] for line in story.lines("offer.made")] == ["deflect"]
+
+
 # --- to nobody
 
 
