@@ -133,6 +133,8 @@ class TextArrived(Event, frozen=True):
     confidence: Literal["certain", "probable"] = "certain"
     why: str = ""
     """How `correlation` found this session."""
+    media_lost: int = 0
+    """Pictures that could not be fetched, or are not of a kind we take."""
 
 
 class TextAccepted(Event, frozen=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -24,6 +25,9 @@ log = structlog.get_logger()
 
 _TO_JSON = msgspec.json.Encoder()
 _FROM_JSON = msgspec.json.Decoder(InboundText)
+ATTEMPTS = 5
+RETRY_AFTER = 20.0
+"""Seconds between attempts to give a kept text to its session."""
 MEDIA_LIMIT = 20 * 1024 * 1024
 """Bytes of one picture or video."""
 
@@ -133,15 +137,19 @@ class Intake:
             self._runner.spawn(self._route_texts(text.sender))
 
     async def _route_texts(self, sender: str) -> None:
-        waiting = self._waiting[sender]
+        waiting, attempts = self._waiting[sender], Counter[e.MessageId]()
         while waiting:
             text, message = waiting[0]
             try:
                 media = [item for item in [await self._fetch(remote) for remote in text.media] if item is not None]
                 await self._correlate(text, message, tuple(media))
             except Exception:
-                # It stays unhandled in the journal and is taken up again at the next start.
-                log.exception("text.not_routed", message=message)
+                # It stays unhandled in the journal: it is tried again, in its turn, and at the latest at the next start.
+                log.exception("text.not_routed", message=message, attempt=attempts[message] + 1)
+                attempts[message] += 1
+                if attempts[message] < ATTEMPTS:
+                    await asyncio.sleep(RETRY_AFTER)
+                    continue
             del waiting[0]
         del self._waiting[sender]
 
@@ -193,6 +201,7 @@ class Intake:
             text.opt_out_handled is not None,
             match.confidence,
             match.why,
+            len(text.media) - len(media),
         )
         try:
             await self._runner.tell(live.state.id, event)

@@ -49,6 +49,10 @@ log = structlog.get_logger()
 _STATE_FROM_JSON = msgspec.json.Decoder(State)
 INTRODUCED_FOR = 180 * 86_400.0
 """Seconds after our last text to a number during which we need not introduce ourselves again."""
+RETRY_END_AFTER = 5.0
+"""Seconds until a session that could not be told that its call is over is told again."""
+MOST_WAITING = 100
+"""Events in an inbox above which further keys are not listened to: no finger is that fast."""
 LEASE = 10.0
 """Seconds for which a node owns a session without saying so again."""
 JOURNAL_PATIENCE = 30.0
@@ -203,7 +207,7 @@ class Runner:
             await asyncio.sleep(60.0)
             try:
                 await self.save_estimates()
-            except JournalUnavailableError:
+            except Exception:  # a minute of learning is not worth the calls in progress
                 log.exception("journal.lost_estimates")
 
     async def _restore(self) -> None:
@@ -238,6 +242,8 @@ class Runner:
         if flow is None:
             # The flow was edited while nobody was running it; the call it belonged to is gone, its texts are not.
             state.run = None
+        if state.chat_queue is not None and state.chat_queue not in self.floor.queues:
+            state.chat_queue = self._desk_of(state.our_number)
         live = LiveSession(
             self._session(state, flow),
             await self._customer(state.customer, state.our_number),
@@ -249,6 +255,13 @@ class Runner:
                 live.ticks[message.id] = message.state
         return live
 
+    def _desk_of(self, ours: str) -> e.QueueId | None:
+        """Who takes a number's chats when the desk they had is no longer in the settings."""
+        number = self._numbers.get(ours)
+        desks = [queue.id for queue in self.floor.queues.values() if queue.channel == "sms"]
+        desk = number.desk if number is not None and number.desk is not None else next(iter(desks), None)
+        return None if desk is None else e.QueueId(desk)
+
     # --- what comes in
 
     async def call_event(self, event: e.CallEvent) -> None:
@@ -259,6 +272,10 @@ class Runner:
         session = self._by_leg.get(event.leg)
         if session is None:
             log.debug("call.event_of_nobody", call_event=type(event).__name__, leg=event.leg)
+            return
+        live = self._live.get(session)
+        if isinstance(event, e.DigitsReceived) and live is not None and live.inbox.qsize() >= MOST_WAITING:
+            log.warning("call.too_many_keys", leg=event.leg)
             return
         self.post(session, event)
 
@@ -282,7 +299,7 @@ class Runner:
         if live is not None:
             live.inbox.put_nowait((event, None))
         elif self._tasks is not None:
-            self._tasks.create_task(self._forward(session, event))
+            self._tasks.create_task(self._beside(self._forward(session, event)))
 
     async def _forward(self, session: e.SessionId, event: e.AnyEvent) -> None:
         if not await self.cluster.deliver(session, event):
@@ -346,7 +363,14 @@ class Runner:
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let *work* run beside the sessions, owned by the runner."""
         assert self._tasks is not None, "nothing begins before the runner does"
-        self._tasks.create_task(work)
+        self._tasks.create_task(self._beside(work))
+
+    async def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do one small thing. When it breaks, that is written down and the server goes on."""
+        try:
+            await work
+        except Exception:
+            log.exception("task.failed", task=work.__name__)
 
     async def _customer(self, number: str | None, ours: str) -> Customer:
         known = look_up(number, region=self.settings.country)
@@ -435,6 +459,10 @@ class Runner:
                 while live.lease is not None and not live.session.closed:
                     event, done = await self._next(live)
                     await self._take(live, event, done)
+            except Exception:  # one session's fault ends that session here; the journal has it, and a start brings it back
+                log.exception("session.broken")
+                if live.state.leg is not None:
+                    await self._call_command(live.state, e.HangUp(live.state.leg))
             finally:
                 self._forget(live)
             if live.lease is not None:
@@ -446,9 +474,16 @@ class Runner:
             await self._step(live, event)
         except UnexpectedEvent as refusal:
             self._refused(live, event, refusal, done)
+        except asyncio.CancelledError:
+            if done is not None and not done.done():  # or whoever sent the event would wait for ever
+                done.set_exception(UnexpectedEvent("the session is not worked on here any more"))
+            raise
         except Exception as error:
             log.exception("session.step_failed", what=type(event).__name__)
             await self._roll_back(live)
+            if isinstance(event, e.CallEnded):
+                # Nobody will say it again, and a call that is over must end here too.
+                asyncio.get_running_loop().call_later(RETRY_END_AFTER, self.post, live.state.id, event)
             if done is not None and not done.done():
                 done.set_exception(error)
         else:
@@ -645,13 +680,10 @@ class Runner:
     def _save_agent(self, output: AgentStateChanged) -> None:
         row = AgentStateRow(agent=output.agent, state=output.state, reason=output.reason, since=output.since)
         assert self._tasks is not None, "agents act only while running"
-        self._tasks.create_task(self._save(Unit(agent_states=[row])))
+        self._tasks.create_task(self._beside(self._save(Unit(agent_states=[row]))))
 
     async def _save(self, unit: Unit) -> None:
-        try:
-            await self.commit(unit)
-        except JournalUnavailableError:
-            log.exception("journal.lost_agent_state")
+        await self.commit(unit)
 
     def _desk_changed(self, agent: e.AgentId) -> None:
         for listener in self._listeners:
@@ -666,4 +698,8 @@ class Runner:
                 async with asyncio.timeout(None if at is None else max(0.0, at - self.clock())):
                     await self._acd_moved.wait()
             except TimeoutError:
-                self.follow(self.floor.acd.wake(self.clock()))
+                try:
+                    self.follow(self.floor.acd.wake(self.clock()))
+                except Exception:  # whatever it is, it would come again at once, and the calls in progress need not end with it
+                    log.exception("floor.failed")
+                    await asyncio.sleep(1.0)

@@ -391,6 +391,7 @@ class Session:
             message=event.message,
             body=event.body,
             media=[msgspec.to_builtins(item) for item in event.media],
+            media_lost=event.media_lost,
             keyword=event.keyword,
             confidence=event.confidence,
             why=event.why,

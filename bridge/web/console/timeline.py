@@ -303,8 +303,12 @@ def _text_received(data: _Data) -> Shown:
         Picture(digest=str(each["digest"]), video=str(each.get("content_type", "")).startswith("video/"))
         for each in (media if isinstance(media, list | tuple) else ())
     )
-    small = f"probably this conversation: {_word(data, 'why')}" if data.get("confidence") == "probable" else ""
-    return _shown("in", "text", "Customer", words=_word(data, "body"), small=small, pictures=pictures)
+    lost = _amount(data, "media_lost")
+    notes = [
+        f"probably this conversation: {_word(data, 'why')}" if data.get("confidence") == "probable" else "",
+        f"{lost:g} picture{'' if lost == 1 else 's'} could not be taken" if lost else "",
+    ]
+    return _shown("in", "text", "Customer", words=_word(data, "body"), small=" · ".join(filter(None, notes)), pictures=pictures)
 
 
 def _text_sent(data: _Data) -> Shown:

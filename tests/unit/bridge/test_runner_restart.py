@@ -275,3 +275,68 @@ async def test_a_call_that_cannot_be_saved_is_refused(tmp_path: Path) -> None:
             last = [hears async for hears in heard][-1]
         assert getattr(last, "cause", None) == "503"
         await house.until(lambda: not house.runner.sessions)
+
+
+async def test_a_chat_whose_desk_is_gone_from_the_settings_waits_at_the_one_of_the_number(tmp_path: Path) -> None:
+    """A renamed queue costs nobody the place."""
+    house = House(tmp_path)
+    async with house.open():
+        await house.caller.text(OURS, "my router blinks")
+        await house.until(lambda: bool(house.runner.sessions))
+        await house.line("queue.joined")
+        await house.until(lambda: len(house.received) == 1)
+        session = house.session
+    renamed = House(
+        tmp_path,
+        numbers=[{"number": OURS, "flow": "support", "desk": "texts"}],
+        queues=[{"id": "support", "desk": "texts"}, {"id": "texts", "channel": "sms"}],
+        agents=[{"id": "ben", "name": "Ben", "queues": ["texts"]}],
+    )
+    async with renamed.open():
+        await renamed.ready(BEN)
+        await renamed.until(lambda: bool(renamed.desk.offers(BEN)))
+        assert [offer.session for offer in renamed.desk.offers(BEN)] == [session]
+
+
+async def test_the_end_of_a_call_is_told_again_when_it_could_not_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller is gone and says it once; the session must not go on as if it were still there."""
+    monkeypatch.setattr("bridge.runner.RETRY_END_AFTER", 0.05)
+    async with House(tmp_path).open() as house:
+        leg = await house.to_the_line()
+        session = house.session
+        house.journal.broken = True
+        await house.calls.hang_up(leg)
+        await asyncio.sleep(0.3)
+        house.now += JOURNAL_PATIENCE
+        await asyncio.sleep(0.3)
+        house.journal.broken = False
+        await house.until(lambda: session not in house.runner.sessions)
+        assert [line.data["by"] for line in await house.lines("call.ended", session)] == ["caller"]
+
+
+async def test_a_text_whose_session_could_not_be_saved_is_given_to_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the journal already; it is tried again without waiting for a restart."""
+    monkeypatch.setattr("bridge.intake.RETRY_AFTER", 0.05)
+    async with House(tmp_path).open() as house:
+        house.journal.broken = True
+        await house.caller.text(OURS, "my router blinks")
+        await asyncio.sleep(0.3)
+        house.now += JOURNAL_PATIENCE
+        await asyncio.sleep(0.3)
+        house.journal.broken = False
+        await house.until(lambda: bool(house.runner.sessions))
+        await house.line("text.received")
+        await house.until(lambda: len(house.received) == 1)
+
+
+async def test_a_picture_that_could_not_be_taken_is_told_to_the_agent(tmp_path: Path) -> None:
+    """The customer sent something; the timeline does not pretend otherwise."""
+    async with House(tmp_path).open() as house:
+        await house.caller.text(OURS, "here", [("router.png", b"no picture at all", "image/png")])
+        await house.until(lambda: bool(house.runner.sessions))
+        line = await house.line("text.received")
+        assert (line.data["media"], line.data["media_lost"]) == ([], 1)
