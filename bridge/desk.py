@@ -196,14 +196,16 @@ class Desk:
         """Let the next agent have it."""
         self._runner.acd(lambda now: self._runner.floor.acd.decline(agent, session, channel, "declined", now))
 
-    async def say(self, agent: e.AgentId, session: e.SessionId, body: str, preset: str | None = None) -> None:
-        """Text the customer; in the outbox when this returns."""
+    async def say(
+        self, agent: e.AgentId, session: e.SessionId, body: str, preset: str | None = None, once: str | None = None
+    ) -> None:
+        """Text the customer; in the outbox when this returns. Said again under the same name, it is not sent again."""
         words = body.strip()
         if not words:
             raise DeskRefusedError("There is nothing to send.")
         if len(words) > 1600:  # Twilio's limit of a message body, and more than anybody reads
             raise DeskRefusedError("Too long: a text may have 1,600 characters.")
-        await self._tell(session, e.AgentSaid(agent, words, preset))
+        await self._tell(session, e.AgentSaid(agent, words, preset, once))
 
     async def hang_up(self, agent: e.AgentId, session: e.SessionId) -> None:
         """End the call."""

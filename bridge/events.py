@@ -211,6 +211,8 @@ class AgentSaid(Event, frozen=True):
     agent: AgentId
     body: str
     preset: str | None = None
+    once: str | None = None
+    """The desk's name for this text; the same name again is the same text, asked for twice."""
 
 
 class AgentHungUp(Event, frozen=True):

@@ -61,6 +61,8 @@ class State(msgspec.Struct, kw_only=True):
     """Of the place in the call's queue."""
     wrapping: list[e.AgentId] = []
     texts: int = 0
+    said: list[str] = []
+    """The desks' names of the latest texts."""
     refs: dict[e.MessageId, int] = {}
     """Texts of the flow: our id to the flow's ref."""
     playing: dict[int, list[o.Spoken]] = {}
@@ -101,6 +103,8 @@ _AFTERWARDS = (e.TextAccepted, e.TextRejected, e.TextReported, e.WrapUpNoted)
 """What may still come in when a session is closed."""
 _AGENT_LEG_EVENTS = (e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected, e.AgentLegEnded)
 _BY_CHANNEL = (e.AgentOffered, e.OfferLapsed, e.AgentAccepted)
+REMEMBERED = 20
+"""Texts of agents that are known again when they are asked for twice."""
 _HOLD_TEXT, _DEFLECT_TEXT, _FLOW_TEXT, _AGENT_TEXT = 2, 1, 2, 0
 _DELIVERED = frozenset({"delivered", "read"})
 _FAILED = frozenset({"undelivered", "failed", "canceled"})
@@ -499,6 +503,10 @@ class Session:
             self._record("opted_in", word=None)
 
     def _agent_said(self, event: e.AgentSaid, now: float) -> None:
+        if event.once is not None:
+            if event.once in self.state.said:
+                return  # the answer to the first time was lost on its way to the desk
+            self.state.said = [*self.state.said[-(REMEMBERED - 1) :], event.once]
         if not self.state.introduced:
             self._say("in_call" if self.state.call in LIVE else "hello", now, author="system", priority=_AGENT_TEXT)
         self._send(event.body, now, author=f"agent:{event.agent}", priority=_AGENT_TEXT, preset=event.preset)

@@ -170,8 +170,13 @@ class Desk(Protocol):
 
     async def decline(self, agent: AgentId, session: SessionId, channel: Channel) -> None: ...
 
-    async def say(self, agent: AgentId, session: SessionId, body: str, preset: str | None = None) -> None:
-        """Text the customer. Returns once it is in the journal's outbox."""
+    async def say(
+        self, agent: AgentId, session: SessionId, body: str, preset: str | None = None, once: str | None = None
+    ) -> None:
+        """Text the customer. Returns once it is in the journal's outbox.
+
+        *once* names the text: said again under the same name, it is not sent again.
+        """
 
     async def hang_up(self, agent: AgentId, session: SessionId) -> None: ...
 

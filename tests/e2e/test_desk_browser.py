@@ -92,7 +92,9 @@ async def test_an_agent_texts(browser: Browser, base: str, desk: FakeDesk) -> No
         await expect(sent.locator(".ticks")).to_contain_text("pending")
         desk.mark(SESSION, f"said-{len(desk.asked)}", Ticks("delivered"))
         await expect(sent.locator(".ticks")).to_contain_text("delivered")
-        assert [asked[3:] for asked in desk.asked if asked[0] == "say"] == [
+        said = [asked for asked in desk.asked if asked[0] == "say"]
+        assert len({asked[5] for asked in said}) == len(said), "each text has a name of its own"
+        assert [asked[3:5] for asked in said] == [
             ("You find the steps here: https://help.example/router", "link"),
             ("Is it être now?", None),
         ]

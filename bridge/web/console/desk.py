@@ -213,7 +213,9 @@ class DeskPages:
             return _message(request, "There is nothing to send yet.")
         if len(body) > LONGEST_TEXT:
             return _message(request, f"A text has at most {LONGEST_TEXT} characters; this one has {len(body)}.")
-        await self._desk.say(agent.id, _session_of(request), body, form.get("preset", "") or None)
+        await self._desk.say(
+            agent.id, _session_of(request), body, form.get("preset", "") or None, form.get("once", "")[:64] or None
+        )
         return _done(trigger="text-kept")
 
     async def _segments(self, request: web.Request, _agent: Agent) -> web.Response:

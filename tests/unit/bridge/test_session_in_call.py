@@ -41,6 +41,15 @@ def test_the_first_text_to_a_number_introduces_us_once(story: Story) -> None:
     assert story.lines("text.sent")[1]["preset"] == "form"
 
 
+def test_a_text_asked_for_twice_is_sent_once() -> None:
+    """The desk did not hear that the first time worked and asks again, under the same name; other texts are not affected."""
+    story = connected(introduced=True)
+    story.tell(e.AgentSaid(ANN, "The form", once="n1"))
+    story.tell(e.AgentSaid(ANN, "The form", once="n1"))
+    story.tell(e.AgentSaid(ANN, "The form", once="n2"))
+    assert story.texts == ["The form", "The form"]
+
+
 def test_a_number_that_knows_us_is_not_introduced_again() -> None:
     """It had a text from us in an earlier conversation."""
     story = connected(introduced=True)

@@ -206,8 +206,10 @@ class FakeDesk:
         self.offered = ()
         self.publish(DeskChanged())
 
-    async def say(self, agent: AgentId, session: SessionId, body: str, preset: str | None = None) -> None:
-        self._ask("say", agent, session, body, preset)
+    async def say(
+        self, agent: AgentId, session: SessionId, body: str, preset: str | None = None, once: str | None = None
+    ) -> None:
+        self._ask("say", agent, session, body, preset, *([once] if once else []))
         message = MessageId(f"said-{len(self.asked)}")
         self.add(session, "text.sent", message=message, body=body, author=f"agent:{agent}", preset=preset)
 

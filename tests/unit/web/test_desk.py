@@ -114,6 +114,7 @@ async def test_what_is_not_theirs_is_refused_in_words(client: Client, sign_in: S
         ("/desk/decline", {"offer": "s-1/voice"}, ("decline", "ana", "s-1", "voice")),
         ("/desk/s-1/say", {"body": " Hello\r\nthere ", "preset": ""}, ("say", "ana", "s-1", "Hello\nthere", None)),
         ("/desk/s-1/say", {"body": "Hello", "preset": "p"}, ("say", "ana", "s-1", "Hello", "p")),
+        ("/desk/s-1/say", {"body": "Hello", "once": "n1"}, ("say", "ana", "s-1", "Hello", None, "n1")),
         ("/desk/s-1/hang-up", {}, ("hang_up", "ana", "s-1")),
         ("/desk/s-1/end-chat", {}, ("end_chat", "ana", "s-1")),
         ("/desk/s-1/wrap-up", {"note": " ok ", "disposition": "Solved"}, ("wrap_up", "ana", "s-1", "ok", "Solved")),

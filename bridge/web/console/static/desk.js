@@ -83,6 +83,20 @@
 
   let submitted = "";
 
+  /* A text is sent under a name of its own, kept with the draft: when the answer is lost and the agent sends the same
+     words again, also after a restart, the server knows them and the customer gets them once. */
+  function nameOf(words) {
+    const kept = JSON.parse(sessionStorage.getItem("once") || "{}");
+    if (kept.words === words && kept.path === location.pathname) return kept.name;
+    const name = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("");
+    sessionStorage.setItem("once", JSON.stringify({ words, path: location.pathname, name }));
+    return name;
+  }
+
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (event.detail.elt.id === "composer") event.detail.parameters.once = nameOf(one("#body").value);
+  });
+
   document.addEventListener("keydown", (event) => {
     if (event.target.id === "body" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
@@ -107,6 +121,7 @@
   });
 
   document.addEventListener("text-kept", () => {
+    sessionStorage.removeItem("once");
     const body = one("#body");
     if (!body) return;
     // Words typed while the text was on its way to the server stay.
