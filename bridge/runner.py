@@ -370,7 +370,7 @@ class Runner:
         try:
             await work
         except Exception:
-            log.exception("task.failed", task=work.__name__)
+            log.exception("task.failed", task=getattr(work, "__qualname__", "?"))
 
     async def _customer(self, number: str | None, ours: str) -> Customer:
         known = look_up(number, region=self.settings.country)
