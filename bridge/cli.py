@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import resource
 import signal
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from bridge import headless
 from bridge.flow_cli import flow_commands
 from bridge.journal import JournalError, upgrade
 from bridge.logs import set_up_logs
-from bridge.settings import Settings, SettingsError, load_settings
+from bridge.settings import Settings, SettingsError, is_loopback, load_settings
 from ivr_flows.loader import FlowErrors
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="IVR plus SMS, one session.")
@@ -30,6 +31,8 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Settings file.", show_default=True)]
+FILES = 65_536
+"""Files and sockets the process may have open, where the system lets it."""
 DEFAULT_CONFIG = Path("config/sidetone.yaml")
 
 
@@ -82,6 +85,9 @@ def demo(
 ) -> None:
     """Bring up everything on this machine, with a demo flow and simulated agents, and say where to look and dial."""
     settings = settings_from(config or demonstration.packaged_settings())
+    if not (is_loopback(settings.web.host) and is_loopback(settings.sip.host)):
+        err.print("The demonstration is for this machine only: its passwords are known to everybody.", style="red")
+        raise typer.Exit(2)
     set_up_logs(settings.log, settings.log_level)
     if not by_machine:
         with tempfile.TemporaryDirectory(prefix="sidetone-") as fresh:
@@ -155,6 +161,11 @@ def doctor(config: Config = DEFAULT_CONFIG) -> None:
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
     """Run until done; says what could not be started instead of showing a traceback."""
+    # A thousand calls with their agents are two thousand sockets; where people log in by hand a process gets 1024 at first.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     try:
         return uvloop.run(work)
     except KeyboardInterrupt:

@@ -31,6 +31,9 @@ class Credentials(msgspec.Struct, frozen=True):
     user: str
     password: str
 
+    def __repr__(self) -> str:
+        return f"Credentials(user={self.user!r})"  # not the password: this ends up in logs
+
 
 def challenge(realm: str, nonce: str, algorithm: Algorithm, *, stale: bool = False) -> str:
     """The value of a WWW-Authenticate header."""

@@ -90,6 +90,9 @@ class SipConfig(msgspec.Struct, frozen=True):
     country_code: str | None = None
     """Put before numbers that trunks send in national form, for example `1` or `44`; None leaves those as they are."""
 
+    def __repr__(self) -> str:
+        return f"SipConfig(host={self.host!r}, port={self.port})"  # not the phones' passwords: this ends up in logs
+
 
 class SipStats(msgspec.Struct, frozen=True):
     """Figures since the start, except `calls` and `agent_legs`, which are now."""

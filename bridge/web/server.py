@@ -38,6 +38,9 @@ class TwilioConfig(msgspec.Struct, frozen=True, kw_only=True):
     accounts: frozenset[str]
     """Account SIDs whose webhooks are ours."""
 
+    def __repr__(self) -> str:
+        return f"TwilioConfig(accounts={set(self.accounts)!r})"  # not the tokens: this ends up in logs
+
 
 class WebConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How the web side behaves."""
@@ -56,6 +59,9 @@ class WebConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Serve `/phone` to other machines too. It needs no sign-in: whoever reaches it can call and text as any number."""
     session_lifetime: float = 12 * 3600.0
     """Seconds after which an agent has to sign in again."""
+
+    def __repr__(self) -> str:
+        return f"WebConfig(public_url={self.public_url!r}, twilio={self.twilio!r})"  # not the tokens, as above
 
 
 def make_app(

@@ -4,10 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from bridge.cli import main
 from bridge.settings import Settings, SettingsError, load_settings
+from bridge.sip.digest import Credentials
+from bridge.telephony.sip import SipConfig
+from bridge.web.server import TwilioConfig, WebConfig
 
-TWILIO = {"account_sid": "AC0", "auth_tokens": ["token"]}
+HIDDEN = "dont-print-this-1234"
 
 
 def load(folder: Path, text: str) -> Settings:
@@ -74,14 +79,32 @@ def test_cookies_are_secure_where_the_outside_is(changes: dict[str, Any], secure
 
 def test_secrets_are_not_shown(tmp_path: Path) -> None:
     """Neither in a representation nor in what is said about a wrong file."""
-    hidden = "dont-print-this-1234"
-    settings = load(tmp_path, f"web: {{api_tokens: [{hidden}]}}\nsip: {{users: {{ana: {hidden}}}}}")
-    assert hidden not in repr(settings)
-    assert hidden not in settings.model_dump_json()
+    settings = load(tmp_path, f"web: {{api_tokens: [{HIDDEN}]}}\nsip: {{users: {{ana: {HIDDEN}}}}}")
+    assert HIDDEN not in repr(settings)
+    assert HIDDEN not in settings.model_dump_json()
 
     with pytest.raises(SettingsError) as refused:
-        load(tmp_path, f"web: {{api_tokens: [{hidden}], port: {hidden}}}\nsip: {{users: {{ana: [{hidden}]}}}}")
-    assert hidden not in str(refused.value)
+        load(tmp_path, f"web: {{api_tokens: [{HIDDEN}], port: {HIDDEN}}}\nsip: {{users: {{ana: [{HIDDEN}]}}}}")
+    assert HIDDEN not in str(refused.value)
+
+
+def test_what_is_made_of_secrets_does_not_show_them() -> None:
+    """An exception, a debugger or a careless log line prints representations."""
+    things = (
+        Credentials("ana", HIDDEN),
+        SipConfig(users={"ana": HIDDEN}),
+        WebConfig(prompts=Path(), api_tokens=(HIDDEN,), twilio=TwilioConfig(auth_tokens=(HIDDEN,), accounts=frozenset())),
+    )
+    assert HIDDEN not in repr(things)
+
+
+@pytest.mark.parametrize("where", [("SIDETONE_WEB__HOST", "0.0.0.0"), ("SIDETONE_SIP__HOST", "192.0.2.1")])
+def test_the_demonstration_stays_on_this_machine(where: tuple[str, str]) -> None:
+    """Its passwords are in the README: it does not start where others could reach it."""
+    name, value = where
+    started = CliRunner().invoke(main, ["demo"], env={name: value, "SIDETONE_SIP__ADVERTISED_HOST": "192.0.2.1"})
+
+    assert started.exit_code == 2
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"brand: \x00", b"brand: \xc3("])
