@@ -443,6 +443,34 @@ class Acd:
                 self._wrapping[agent] = who.wrap_up_until
         return self._settle(who, now, out)
 
+    def give_back(
+        self,
+        agent: AgentId,
+        session: SessionId,
+        queue: QueueId,
+        channel: Channel,
+        since: float,
+        priority: int,
+        skills: Iterable[str],
+        now: float,
+    ) -> list[AnyAcdOutput]:
+        """The agent cannot serve it after all: back to its place, in one step, so that nobody behind it is offered first.
+
+        When the agent did not have it, it is a `join`, whose arguments these are.
+
+        Raises:
+            UnknownAgent: No such agent.
+            UnknownQueue: No such queue, or one of another channel.
+        """
+        who, out, work = self._agent(agent), _Outputs(), _Work(session, channel)
+        if work not in who.work:
+            return self.join(session, queue, channel, since, priority, skills, now)
+        self._queue_of(queue, channel)
+        self._finish(who, work, now, out, served=False)
+        self._enter(work, queue, priority, since, frozenset(skills), now)
+        out.changed(queue)
+        return self._settle(who, now, out)
+
     def finish_wrap_up(self, agent: AgentId, now: float) -> list[AnyAcdOutput]:
         """The agent is done writing up. Empty when not in wrap-up.
 

@@ -1,6 +1,7 @@
 """The composition root: the one module that names concrete adapters; it starts everything and stops it in order."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -40,6 +41,8 @@ from sms.providers.twilio import TwilioSms
 log = structlog.get_logger()
 
 PACKAGED = Path(ivr_flows.__file__).parent
+LAST_WORDS = 3.0
+"""Seconds for texts to callers whose calls ended with the server."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -152,6 +155,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         # Open before the runner starts: it begins with what was left to be sent and fetched.
         await stack.enter_async_context(sms)
         await stack.enter_async_context(_task(runner.run))
+        stack.push_async_callback(_last_words, runner)
         desk.expect_desks()
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
@@ -190,6 +194,16 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             web_port,
             drain,
         )
+
+
+async def _last_words(runner: Runner) -> None:
+    """The calls have just been ended: who agreed to be texted is told so now, and not when somebody starts us again."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS):
+            for session in list(runner.sessions):
+                await runner.settled(session)
+            while await runner.outbox.has_work():  # noqa: ASYNC110  what ends by itself
+                await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

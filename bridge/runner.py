@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -564,7 +565,7 @@ class Runner:
 
     async def _perform(self, live: LiveSession, commands: list[e.AnyCommand]) -> None:  # noqa: C901, PLR0912  # flat
         state, now = live.state, self.clock()
-        for command in commands:
+        for command, following in pairwise([*commands, None]):
             match command:
                 case (
                     e.AnswerCall()
@@ -601,7 +602,12 @@ class Runner:
                     )
                 case e.LeaveQueue():
                     self.follow(self.floor.acd.leave(state.id, command.channel, command.outcome, now))
-                case e.ReleaseAgent() if command.agent in self.floor.acd.agents:  # who may have left us since
+                case e.ReleaseAgent() if command.agent not in self.floor.acd.agents:
+                    pass  # has left us since
+                case e.ReleaseAgent() if isinstance(following, e.JoinQueue) and following.channel == command.channel:
+                    back = (following.queue, following.channel, following.since, following.priority, following.skills)
+                    self.follow(self.floor.acd.give_back(command.agent, state.id, *back, now))
+                case e.ReleaseAgent():
                     self.follow(self.floor.acd.release(command.agent, state.id, command.channel, command.wrap_up, now))
                 case _:
                     pass

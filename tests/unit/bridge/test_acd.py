@@ -635,3 +635,24 @@ class AcdMachine(RuleBasedStateMachine):
 
 AcdMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAnythingInAnyOrder = AcdMachine.TestCase
+
+
+def test_who_is_given_back_is_not_overtaken() -> None:
+    """The phone was not picked up: the next offer is for the first in line, not for the second."""
+    it = acd(agent(ANN, CALLS))
+    it.join(S1, CALLS, "voice", 1.0, 1, (), 1.0)
+    it.accept(ANN, S1, "voice", 2.0)
+    it.join(S2, CALLS, "voice", 3.0, 1, (), 3.0)
+    offers = [out for out in it.give_back(ANN, S1, CALLS, "voice", 1.0, 1, (), 4.0) if isinstance(out, WorkOffered)]
+    assert [offer.session for offer in offers] == [S1]
+    assert it.waiting(CALLS) == (S1, S2)
+    assert it.agent_view(ANN).call is None
+
+
+def test_giving_back_what_one_does_not_have_is_standing_in_line() -> None:
+    """After a restart nobody has it."""
+    it = acd(agent(ANN, CALLS))
+    it.give_back(ANN, S1, CALLS, "voice", 1.0, 1, (), 4.0)
+    assert it.waiting(CALLS) == (S1,)
+    with pytest.raises(UnknownQueue):
+        it.give_back(ANN, S1, TEXTS, "voice", 1.0, 1, (), 5.0)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bridge import events as e
 from bridge.legs import TextLeg
-from tests.unit.bridge.house import BEN, CALLER, House, picture
+from bridge.telephony.loopback import AgentPhone
+from tests.unit.bridge.house import ANN, BEN, CALLER, House, picture
 from tests.unit.bridge.story import OURS
 
 
@@ -27,8 +29,8 @@ async def test_stop_to_the_chat_holds_for_the_call_of_the_same_person(house: Hou
     call = house.session
     assert call != chat
     await house.caller.text(OURS, "STOP")
-    await house.until(lambda: house.runner.sessions[call].state.text is TextLeg.OPTED_OUT)
-    assert house.runner.sessions[chat].state.text is TextLeg.OPTED_OUT
+    await house.line("opted_out")
+    assert {house.runner.sessions[session].state.text for session in (chat, call)} == {TextLeg.OPTED_OUT}
     assert len(await house.lines("opted_out", chat)) == len(await house.lines("opted_out", call)) == 1
     await house.caller.text(OURS, "START")
     await house.until(lambda: house.runner.sessions[call].state.text is TextLeg.OPEN)
@@ -42,3 +44,20 @@ async def test_stop_with_a_picture_is_stop(house: House) -> None:
     await house.caller.text(OURS, "Stop", [("router.png", picture(), "image/png")])
     await house.until(lambda: not house.runner.sessions)
     assert await house.journal.suppressed(CALLER, OURS)
+
+
+async def test_a_phone_that_is_busy_does_not_let_the_second_in_line_overtake(house: House) -> None:
+    """The first in line rings again, wherever there is a desk."""
+    house.calls.set_agent_phone("loopback:ann", AgentPhone(busy=True))
+    await house.to_the_line()
+    first = house.session
+    await house.ready(ANN)
+    await house.until(lambda: bool(house.desk.offers(ANN)))
+    house.now += 1.0
+    await house.to_the_line()
+    second = house.session
+    assert house.floor.acd.waiting(e.QueueId("support")) == (first, second)
+    await house.accept(ANN)
+    await house.until(lambda: house.runner.sessions[first].state.agent_legs == 1)
+    await house.until(lambda: bool(house.desk.offers(ANN)))
+    assert house.desk.offers(ANN)[0].session == first
