@@ -1,6 +1,7 @@
 """Puts the pages, the webhooks, the API and the health routes together into one aiohttp application."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.hdrs import METH_ALL
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
@@ -122,6 +124,7 @@ def make_app(
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int, *, shutdown_timeout: float = 5.0) -> AsyncIterator[int]:
     """Listen while the block runs; gives the port (useful when *port* is 0)."""
+    logging.getLogger("aiohttp.server").addFilter(_not_their_fault)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_timeout)
     await runner.setup()
     try:
@@ -130,6 +133,11 @@ async def serving(app: web.Application, host: str, port: int, *, shutdown_timeou
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _not_their_fault(record: logging.LogRecord) -> bool:
+    """Leave out what is no HTTP at all: it has been answered with 400, and strangers must not fill the log with tracebacks."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 def _request_log(metrics: WebMetrics) -> Middleware:

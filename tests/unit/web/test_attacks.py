@@ -15,7 +15,7 @@ from bridge.web.console.desk import LONGEST_NOTE, MOST_SOCKETS
 from bridge.web.console.phone import PhoneLine
 from bridge.web.console.signin import MOST_WAITING
 from bridge.web.ports import Agent, DeskUpdate
-from bridge.web.server import WebConfig, make_app
+from bridge.web.server import WebConfig, make_app, serving
 from tests.unit.web.conftest import Client, SignIn
 from tests.unit.web.fakes import ANA, SESSION, FakeDesk, FakeIntake, FakeRecords
 from tests.unit.web.test_sign_in import form_token
@@ -316,3 +316,22 @@ async def test_a_body_that_dribbles_is_given_up() -> None:
         writer.close()
 
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, b"FOO / HTTP/1.1\r\n\r\n"]
+)
+async def test_what_is_no_http_is_answered_and_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rubbish: bytes
+) -> None:
+    """Scanners of ports leave no tracebacks behind."""
+    config = WebConfig(prompts=tmp_path)
+    app = make_app(FakeDesk(0.0), FakeIntake(), FakeRecords(), None, config, registry=CollectorRegistry())
+    async with serving(app, "127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(rubbish)
+        answer = await asyncio.wait_for(reader.read(4096), 3)
+        writer.close()
+
+    assert b" 400 " in answer
+    assert not [record for record in caplog.records if record.name == "aiohttp.server"]
