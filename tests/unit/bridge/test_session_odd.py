@@ -1,10 +1,11 @@
 """Odd lives: what the customer wrote elsewhere, at the wrong moment, or to nobody; and calls that we end ourselves."""
 
+import msgspec
 import pytest
 
 from bridge import events as e
 from bridge.legs import CallState, TextLeg
-from tests.unit.bridge.story import ANN, LEG, LIMITS, START, Story, support
+from tests.unit.bridge.story import ANN, LEG, LIMITS, START, Story, flow_of, support
 
 
 def caller(*, deflect: bool = False, hold: bool = False) -> Story:
@@ -97,6 +98,53 @@ def test_who_opts_out_during_the_offer_in_line_and_then_accepts_is_promised_no_t
     assert [line["what"] for line in story.lines("promise.made")] == ["place_kept"]
     assert not story.state.asked
     assert story.texts == ["[stop en]"]
+
+
+QUIET_OFFER = """
+first:
+  - answer
+  - queue:
+      name: support
+      treatment:
+        - music: calm
+        - offer_sms: {kind: hold, after: 1s, prompt: offer_hold_text, accept: "1", purpose: session, hello: text_hold_hello,
+                      ask: [{into: reason, text: ask_reason}], expires: 2m}
+      limits: {wait: 30m}
+      then: {answered: over, waited_out: over}
+over:
+  - hangup: over
+"""
+
+
+def test_a_flow_without_an_apology_goes_on_with_the_music() -> None:
+    """Nothing is promised, so nothing has to be taken back."""
+    story = Story(flow=flow_of(QUIET_OFFER), offers={"hold": True})
+    story.dial()
+    story.wait(2.0)
+    assert story.said == ["offer_hold_text"]
+    story.text("STOP", keyword="stop")
+    story.press("1")
+    assert [type(command) for command in story.new(e.PlayMusic)] == [e.PlayMusic]
+    assert not story.lines("promise.made")
+    again = Story(flow=flow_of(QUIET_OFFER), offers={"hold": True})
+    again.dial()
+    again.wait(2.0)
+    again.prompt_over()
+    again.text("STOP", keyword="stop")
+    again.press("1")
+    assert not again.new(e.PlayMusic)
+
+
+def test_nobody_who_opted_out_is_texted_whatever_the_flow_believes() -> None:
+    """The session has the last word, and the flow hears that it did not work."""
+    story = Story(flow=flow_of(QUIET_OFFER), offers={"hold": True})
+    story.dial()
+    story.wait(2.0)
+    story.text("STOP", keyword="stop")
+    believes = msgspec.structs.replace(story.facts, opted_out=False)
+    commands = story.session.handle(e.DigitsReceived(LEG, "1"), now=story.now, facts=believes)
+    assert not [command for command in commands if isinstance(command, e.SendText)]
+    assert not story.session.state.asked
 
 
 def test_who_opts_out_with_the_text_in_hand_but_still_on_the_line_stays_a_caller() -> None:
