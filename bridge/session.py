@@ -87,7 +87,7 @@ class Limits(msgspec.Struct, frozen=True):
     reply_window: float = 86_400.0
     open_window: float = 1_800.0
     chat_idle: float = 86_400.0
-    wrap_up: float = 600.0
+    wrap_up: float = 3_600.0
     wrap_up_reply: float = 60.0
     """For the agent who is writing up to answer a text that comes afterwards; then it goes to the desk."""
     agent_ring: float = 20.0
@@ -375,9 +375,11 @@ class Session:
         self._record("call.ended", by=by, cause=cause)
         if was is CallState.QUEUED:
             self._out.append(e.LeaveQueue("voice", "abandoned"))
-            self._record("queue.left", outcome="abandoned", waited=self._waited(now))
         else:
             self._release_voice(wrap_up=was is CallState.CONNECTED, by=by, now=now)
+        if was in {CallState.QUEUED, CallState.CONNECTING}:
+            # Also while an agent's phone rings nobody has answered yet.
+            self._record("queue.left", outcome="abandoned", waited=self._waited(now))
         if cause == "restart" and was in LIVE:
             self._cut_off(facts, now)
         else:

@@ -347,3 +347,13 @@ first:
 last:
   - hangup: done
 """
+
+
+def test_who_hangs_up_while_the_agents_phone_rings_has_abandoned() -> None:
+    """Nobody had answered: it counts like any other wait that came to nothing."""
+    story = Story(flow=support(), offers={"deflect": False, "hold": False})
+    story.to_the_line()
+    story.tell(e.AgentAccepted(ANN, "Ann", "voice", "sip:ann@127.0.0.1"))
+    story.caller_hangs_up()
+    assert [line["outcome"] for line in story.lines("queue.left")] == ["abandoned"]
+    assert story.state.closed_at is not None
