@@ -13,10 +13,11 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from bridge import events as e
 from bridge.journal import StoredSession, TimelineLine
 from bridge.legs import CallState, TextLeg
-from bridge.runner import Runner
+from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
 from bridge.web.ports import (
+    LONGEST_TEXT,
     Agent,
     DeskChanged,
     DeskRefusedError,
@@ -144,7 +145,7 @@ class Desk:
         if live is not None:
             offer = self._runner.floor.acd.agent_view(agent).offer
             offered = offer is not None and offer.session == session
-            if not (offered or _is_of(live.state, agent) or session in self._done.get(agent, ())):
+            if not (offered or self._worked_on(agent, live)):
                 raise DeskRefusedError("This conversation is not yours.")
             live.unread = 0
             closed = live.session.composer(agent)
@@ -203,8 +204,8 @@ class Desk:
         words = body.strip()
         if not words:
             raise DeskRefusedError("There is nothing to send.")
-        if len(words) > 1600:  # Twilio's limit of a message body, and more than anybody reads
-            raise DeskRefusedError("Too long: a text may have 1,600 characters.")
+        if len(words) > LONGEST_TEXT:
+            raise DeskRefusedError(f"Too long: a text may have {LONGEST_TEXT:,} characters.")
         await self._tell(session, e.AgentSaid(agent, words, preset, once))
 
     async def hang_up(self, agent: e.AgentId, session: e.SessionId) -> None:
@@ -218,11 +219,15 @@ class Desk:
     async def wrap_up(self, agent: e.AgentId, session: e.SessionId, note: str, disposition: str | None) -> None:
         """Save the note and be ready."""
         live = self._runner.sessions.get(session)
-        if live is None or not (_is_of(live.state, agent) or session in self._done.get(agent, ())):
+        if live is None or not self._worked_on(agent, live):
             raise DeskRefusedError("This conversation is not yours.")
         await self._tell(session, e.WrapUpNoted(agent, note.strip(), disposition or None))
         if not any(agent in live.state.wrapping for live in self._runner.sessions.values()):
             self._runner.acd(lambda now: self._runner.floor.acd.finish_wrap_up(agent, now))
+
+    def _worked_on(self, agent: e.AgentId, live: LiveSession) -> bool:
+        """Whether the agent has the session, or had it."""
+        return _is_of(live.state, agent) or live.state.id in self._done.get(agent, ())
 
     async def _tell(self, session: e.SessionId, event: e.AnyEvent) -> None:
         try:
@@ -282,8 +287,8 @@ class Desk:
 
     def session_changed(self, session: e.SessionId) -> None:
         """Head, card or buttons are to be read again."""
-        self._send(session, SessionChanged(session))
         for agent in self._workers(session):
+            self._put(agent, SessionChanged(session))
             self.desk_changed(agent)
 
     def desk_changed(self, agent: e.AgentId) -> None:

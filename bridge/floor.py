@@ -75,7 +75,7 @@ class Floor:
     def facts(self, state: State, customer: Customer, now: float) -> Facts:
         """What the flow of this session may read now."""
         live = state.call in LIVE
-        waiting = live and self.acd.position(state.id, "voice") is not None
+        position = self.acd.position(state.id, "voice") if live else None
         return Facts(
             called=state.our_number,
             caller=state.customer,
@@ -89,9 +89,9 @@ class Floor:
             hours={name: hours_at(table, now) for name, table in self._settings.hours.items()} if live else {},
             consent=customer.consent,
             opted_out=state.text is TextLeg.OPTED_OUT,
-            position=self.acd.position(state.id, "voice") if waiting else None,
+            position=position,
             waited=0.0 if state.since is None else now - state.since,
-            remaining=_ewt(self.estimator.forecast_waiting(now, contact_id(state.id, "voice"))) if waiting else None,
+            remaining=None if position is None else _ewt(self.estimator.forecast_waiting(now, contact_id(state.id, "voice"))),
         )
 
     def why_not_text(self, state: State, customer: Customer) -> str | None:

@@ -24,15 +24,15 @@ def hours_at(settings: HoursSettings, now: float) -> Hours:
         return Hours("open")
     zone = ZoneInfo(settings.zone)
     today = datetime.fromtimestamp(now, zone).date()
-    spans = [
-        span
-        for day in range(-1, _LOOK_AHEAD)
-        if not _is_holiday(settings, today + timedelta(days=day))
-        for span in _spans(settings, today + timedelta(days=day), zone)
-    ]
-    if any(opens <= now < closes for opens, closes in spans):
-        return Hours("open")
-    reopens = min((opens for opens, _ in spans if opens > now), default=None)
+    reopens = None
+    # Day by day, yesterday first because of its night: this is read with every event of a call, and mostly ends today.
+    for day in (today + timedelta(days=n) for n in range(-1, _LOOK_AHEAD)):
+        spans = [] if _is_holiday(settings, day) else _spans(settings, day, zone)
+        if any(opens <= now < closes for opens, closes in spans):
+            return Hours("open")
+        reopens = min((opens for opens, _ in spans if opens > now), default=None)
+        if reopens is not None:
+            break
     return Hours("holiday" if _is_holiday(settings, today) else "closed", reopens)
 
 

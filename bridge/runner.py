@@ -239,7 +239,7 @@ class Runner:
 
     async def _load(self, stored: StoredSession) -> LiveSession:
         state = _STATE_FROM_JSON.decode(stored.snapshot)
-        flow = next((flow for flow in self._flows.values() if flow.revision == state.flow_revision), None)
+        flow = self._flow_of(state)
         if flow is None:
             # The flow was edited while nobody was running it; the call it belonged to is gone, its texts are not.
             state.run = None
@@ -255,6 +255,10 @@ class Runner:
             if message.direction == "out" and message.state != "received":
                 live.ticks[message.id] = message.state
         return live
+
+    def _flow_of(self, state: State) -> Flow | None:
+        """The flow a session began with; None when it had none, or when it has been edited since."""
+        return next((flow for flow in self._flows.values() if flow.revision == state.flow_revision), None)
 
     def _desk_of(self, ours: str) -> e.QueueId | None:
         """Who takes a number's chats when the desk they had is no longer in the settings."""
@@ -300,7 +304,7 @@ class Runner:
         if live is not None:
             live.inbox.put_nowait((event, None))
         elif self._tasks is not None:
-            self._tasks.create_task(self._beside(self._forward(session, event)))
+            self.spawn(self._forward(session, event))
 
     async def _forward(self, session: e.SessionId, event: e.AnyEvent) -> None:
         if not await self.cluster.deliver(session, event):
@@ -548,8 +552,7 @@ class Runner:
                 await self._call_command(live.state, e.RefuseCall(live.state.leg, 503))
             return
         state = _STATE_FROM_JSON.decode(live.saved)
-        flow = next((flow for flow in self._flows.values() if flow.revision == state.flow_revision), None)
-        live.session = self._session(state, flow)
+        live.session = self._session(state, self._flow_of(state))
 
     def _refused(
         self, live: LiveSession, event: e.AnyEvent | None, refusal: UnexpectedEvent, done: asyncio.Future[None] | None
@@ -685,8 +688,7 @@ class Runner:
 
     def _save_agent(self, output: AgentStateChanged) -> None:
         row = AgentStateRow(agent=output.agent, state=output.state, reason=output.reason, since=output.since)
-        assert self._tasks is not None, "agents act only while running"
-        self._tasks.create_task(self._beside(self._save(Unit(agent_states=[row]))))
+        self.spawn(self._save(Unit(agent_states=[row])))
 
     async def _save(self, unit: Unit) -> None:
         await self.commit(unit)

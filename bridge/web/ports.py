@@ -9,6 +9,8 @@ import msgspec
 from bridge.events import AgentId, Channel, MessageId, SessionId, TextState
 from sms.message import DeliveryReport, InboundText
 
+LONGEST_TEXT = 1600
+"""Characters of one text: Twilio's limit of a message body, and more than anybody reads."""
 AgentState: TypeAlias = Literal["ready", "not_ready", "wrap_up", "offline"]
 
 

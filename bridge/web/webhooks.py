@@ -9,14 +9,13 @@ from aiohttp import web
 from bridge.web.http import read_capped
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import Intake
-from sms.providers.twilio import SignatureVerifier, parse_form, parse_inbound, parse_status
+from sms.providers.twilio import EMPTY_TWIML, SignatureVerifier, parse_form, parse_inbound, parse_status
 
 log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 64 * 1024
 """Bytes. The largest genuine webhook (1600 characters, ten pictures) is under 10 KiB; more is not worth parsing."""
 
-_EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 # Our own texts go through the outbox, so a webhook's answer never carries a message: one path for status and suppression.
 
 
@@ -65,7 +64,7 @@ class TwilioWebhooks:
             return web.Response(status=503, headers={"Retry-After": "2"})
         if not new:
             self._metrics.webhook_repeats.inc()
-        return web.Response(body=_EMPTY_TWIML, content_type="text/xml", charset="utf-8")
+        return web.Response(text=EMPTY_TWIML, content_type="text/xml", charset="utf-8")
 
     async def _status(self, request: web.Request) -> web.Response:
         form = await self._genuine_form(request)

@@ -24,6 +24,7 @@ from bridge.web.console.views import page, render
 from bridge.web.http import STORED_MEDIA_HEADERS, read_form, same_origin
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import (
+    LONGEST_TEXT,
     Agent,
     Desk,
     DeskChanged,
@@ -40,8 +41,6 @@ from sms.segments import segment
 
 log = structlog.get_logger(__name__)
 
-LONGEST_TEXT = 1600
-"""Characters; the most any provider takes in one text."""
 LONGEST_NOTE = 4000
 """Characters of a note, as the page has it."""
 MOST_SOCKETS = 40

@@ -20,14 +20,13 @@ from bridge.telephony.loopback import Connected, Ended, Hears, LoopbackCallProvi
 from bridge.web.console.views import page
 from bridge.web.http import STORED_MEDIA_HEADERS, from_here, same_origin
 from bridge.web.metrics import WebMetrics
+from bridge.web.ports import LONGEST_TEXT
 from sms.providers.loopback import HandsetText, LoopbackNetwork
 
 log = structlog.get_logger(__name__)
 
 LARGEST_PICTURE = 5 * 1024 * 1024
 """Bytes, before base64."""
-LONGEST_TEXT = 1600
-"""Characters; the most any provider brings in one text."""
 _Number: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[+*#0-9]{0,20}$")]
 
 _SIGNATURES = (
