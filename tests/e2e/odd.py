@@ -17,13 +17,14 @@ from typing import Any
 from pydantic import SecretStr
 
 from bridge.app import PACKAGED, Running, running
-from bridge.events import AgentId, Channel, SessionId
+from bridge.events import AgentId, Channel, MessageId, SessionId
 from bridge.journal import MessageRow, TimelineLine
 from bridge.outbox import OWED
 from bridge.settings import Settings, TwilioSettings
 from bridge.telephony.softphone import PhoneCall, PhoneConfig, Softphone
 from bridge.web.console.timeline import KNOWN_KINDS, show
 from bridge.web.ports import Line, OfferedWork
+from sms.message import TextState
 from sms.testing.twilio_server import ACCOUNT_SID, AUTH_TOKEN, Handset, HandsetText, TwilioServer
 from tests.e2e.server import NUMBER, free_port
 
@@ -100,16 +101,16 @@ class Caller:
 
     async def dial(self, *, answered: bool = True) -> None:
         """Call; with *answered*, wait until it is and keep the session."""
-        before = set(self.world.server.runner.sessions)
+        self.world.dialled += 1
+        leg = f"-{self.world.dialled}"  # the server numbers its calls as they come
         self.call = self.phone.dial(f"sip:{NUMBER}@{self.world.server.sip_address}")
         if answered:
             await asyncio.wait_for(self.call.answered.wait(), PATIENCE)
-            self.session = await self.world.until("a session", lambda: self._new(before))
+            self.session = await self.world.until("a session", lambda: self._of(leg))
             await self.line("call.answered")
 
-    def _new(self, before: set[SessionId]) -> SessionId | None:
-        mine = [s for s, live in self.world.server.runner.sessions.items() if s not in before and live.state.leg is not None]
-        return mine[-1] if mine else None
+    def _of(self, leg: str) -> SessionId | None:
+        return next((s for s, live in self.world.server.runner.sessions.items() if (live.leg or "").endswith(leg)), None)
 
     async def press(self, keys: str) -> None:
         """Press keys."""
@@ -148,9 +149,11 @@ class Caller:
         await self.handset.text(NUMBER, body, [(f"{n}.png", photo, "image/png") for n, photo in enumerate(photos)])
 
     async def lines(self, kind: str) -> list[TimelineLine]:
-        """The lines of this kind in the timeline of the caller's session."""
+        """The lines of this kind in the timeline of the caller's session, of those whose consequences have been drawn."""
         assert self.session is not None
-        return [line for line in await self.world.server.runner.journal.timeline(self.session) if line.kind == kind]
+        done = self.world.published.get(self.session, 0)
+        timeline = await self.world.server.runner.journal.timeline(self.session)
+        return [line for line in timeline if line.kind == kind and line.n <= done]
 
     async def line(self, *kinds: str | int) -> TimelineLine:
         """Wait for a line of one of these *kinds*; the last argument may be how many there have to be."""
@@ -182,6 +185,23 @@ class World:
         self.phones = phones
         self._stack = stack
         self.callers: list[Caller] = []
+        self.dialled = 0
+        self.published: dict[SessionId, int] = {}
+        """The last line of each session whose commands have been performed: the journal has a line before that."""
+        server.runner.listen(self)
+
+    def line_added(self, session: SessionId, line: TimelineLine) -> None:
+        """A line is out."""
+        self.published[session] = line.n
+
+    def text_moved(self, session: SessionId, message: MessageId, state: TextState, code: str | None) -> None:
+        """Not of interest."""
+
+    def session_changed(self, session: SessionId) -> None:
+        """Not of interest."""
+
+    def desk_changed(self, agent: AgentId) -> None:
+        """Not of interest."""
 
     async def caller(self, number: str = "+15550100123", *, withheld: bool = False) -> Caller:
         """Somebody with this number."""
