@@ -28,10 +28,12 @@ TextState: TypeAlias = Literal[
     "pending", "accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed", "canceled"
 ]  # fmt: skip
 Keyword: TypeAlias = Literal["stop", "start", "help"]
+Service: TypeAlias = Literal["call", "inbound", "outbound", "api", "direct"]
+"""How a session began: with a call, a customer's text, an agent's, the API's, or a text to an agent's own number."""
 
 
 class Media(msgspec.Struct, frozen=True):
-    """A picture or video that came with a text, already fetched and stored under the hash of its content."""
+    """A picture, video or document of a text, already stored under the hash of its content."""
 
     digest: str
     content_type: str
@@ -135,6 +137,8 @@ class TextArrived(Event, frozen=True):
     """How `correlation` found this session."""
     media_lost: int = 0
     """Pictures that could not be fetched, or are not of a kind we take."""
+    suspicious: bool = False
+    """No keyword, but it sounds like a wish to be left alone: nothing is sent unasked until an agent has judged it."""
 
 
 class TextAccepted(Event, frozen=True):
@@ -166,6 +170,13 @@ class OptOutChanged(Event, frozen=True):
     """The customer sent STOP or START in another conversation with the same number of ours; it holds for all of them."""
 
     opted_out: bool
+
+
+class OptOutJudged(Event, frozen=True):
+    """An agent has read a text that sounded like a wish to be left alone, and says whether it was one."""
+
+    agent: AgentId
+    meant: bool
 
 
 class OfferDecided(Event, frozen=True):
@@ -213,6 +224,74 @@ class AgentSaid(Event, frozen=True):
     preset: str | None = None
     once: str | None = None
     """The desk's name for this text; the same name again is the same text, asked for twice."""
+    media: tuple[Media, ...] = ()
+
+
+class AgentOpened(Event, frozen=True):
+    """An agent begins a conversation: the session is new, the chat is theirs at once."""
+
+    agent: AgentId
+    name: str
+    queue: QueueId
+    body: str
+    preset: str | None = None
+    media: tuple[Media, ...] = ()
+
+
+class ApiSaid(Event, frozen=True):
+    """A program sends a text to the customer; an answer goes to an agent."""
+
+    message: MessageId
+    """Chosen by the API, so that it can tell the program; the same id again is the same text, asked for twice."""
+    author: str
+    """`api:<key name>`."""
+    body: str
+    purpose: Purpose = "care"
+    media: tuple[Media, ...] = ()
+    agent: AgentId | None = None
+    """Who should have the answer; None: whoever takes the queue's chats."""
+    queue: QueueId | None = None
+    """The desk for the answer; None: the number's."""
+    due_at: float | None = None
+    """Not before; None: now."""
+    expires_at: float | None = None
+
+
+class UploadAsked(Event, frozen=True):
+    """An agent asks for pictures where they cannot come by text: a link to a page that takes them goes out."""
+
+    agent: AgentId
+    url: str
+    token: str
+    """Hash of the link's secret: its key in the journal."""
+    expires_at: float
+    once: str | None = None
+
+
+class MediaUploaded(Event, frozen=True):
+    """The customer has used the link."""
+
+    token: str
+    media: tuple[Media, ...]
+    refused: int = 0
+    """Files that are not of a kind we take, or not clean."""
+
+
+class AgentTransferred(Event, frozen=True):
+    """An agent hands the chat on, to a colleague or to a queue."""
+
+    agent: AgentId
+    queue: QueueId
+    to: AgentId | None = None
+    """None: whoever takes the queue's chats."""
+    to_name: str | None = None
+    note: str = ""
+
+
+class AgentDismissed(Event, frozen=True):
+    """An agent puts a silent chat aside; it comes back when the customer writes."""
+
+    agent: AgentId
 
 
 class AgentHungUp(Event, frozen=True):
@@ -247,8 +326,9 @@ class ProcessRestarted(Event, frozen=True):
 
 AnyEvent: TypeAlias = (
     CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded
-    | CallEnded | TextArrived | TextAccepted | TextRejected | TextReported | OptOutChanged | OfferDecided | AgentOffered
-    | OfferLapsed | AgentAccepted | AgentSaid | AgentHungUp | AgentEndedChat | WrapUpNoted | AgentLost | ProcessRestarted
+    | CallEnded | TextArrived | TextAccepted | TextRejected | TextReported | OptOutChanged | OptOutJudged | OfferDecided
+    | AgentOffered | OfferLapsed | AgentAccepted | AgentSaid | AgentOpened | ApiSaid | UploadAsked | MediaUploaded
+    | AgentTransferred | AgentDismissed | AgentHungUp | AgentEndedChat | WrapUpNoted | AgentLost | ProcessRestarted
 )  # fmt: skip
 CallEvent: TypeAlias = (
     CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded | CallEnded
@@ -339,6 +419,10 @@ class SendText(Command, frozen=True):
     """A hold-time text that would be late is dropped, not delivered late."""
     required: bool = False
     """The one answer owed to STOP, START or HELP: sent even to a number that has opted out."""
+    media: tuple[Media, ...] = ()
+    due_at: float | None = None
+    """Not before; None: now."""
+    preset: str | None = None
 
 
 class DecideOffer(Command, frozen=True):
@@ -367,6 +451,7 @@ class JoinQueue(Command, frozen=True):
     priority: int = 1
     """0 is most urgent."""
     skills: tuple[str, ...] = ()
+    """What the agent must have. Everybody has the skill `agent:<own id>`: so one agent alone can be meant."""
 
 
 class LeaveQueue(Command, frozen=True):
@@ -382,6 +467,22 @@ class ReleaseAgent(Command, frozen=True):
     agent: AgentId
     channel: Channel
     wrap_up: bool = True
+
+
+class AssignAgent(Command, frozen=True):
+    """The agent has the work already: they began it."""
+
+    agent: AgentId
+    channel: Channel
+    queue: QueueId
+
+
+class KeepUpload(Command, frozen=True):
+    """Remember a link for pictures, so that it works once and until it expires."""
+
+    token: str
+    message: MessageId | None
+    expires_at: float
 
 
 class Record(Command, frozen=True):
@@ -403,6 +504,12 @@ class RecordConsent(Command, frozen=True):
     language: str
     evidence: str
     """`digit 1 on <leg>` or `message <id>`."""
+    sender: str
+    """Our number that the agreement is with."""
+    prompt: str | None = None
+    """Key of the prompt or text in the flow or menu."""
+    version: str | None = None
+    """Revision of the flow or menu."""
 
 
 class OptOut(Command, frozen=True):
@@ -411,6 +518,8 @@ class OptOut(Command, frozen=True):
     number: str
     sender: str
     evidence: str
+    provisional: bool = False
+    """It only sounded like it: until an agent has judged."""
 
 
 class OptIn(Command, frozen=True):
@@ -429,7 +538,8 @@ class CloseSession(Command, frozen=True):
 
 AnyCommand: TypeAlias = (
     AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HangUp | SendText
-    | DecideOffer | ReportOffer | JoinQueue | LeaveQueue | ReleaseAgent | Record | RecordConsent | OptOut | OptIn | CloseSession
+    | DecideOffer | ReportOffer | JoinQueue | LeaveQueue | ReleaseAgent | AssignAgent | KeepUpload | Record | RecordConsent
+    | OptOut | OptIn | CloseSession
 )  # fmt: skip
 CallCommand: TypeAlias = AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HangUp
 """What a call provider must be able to do."""

@@ -63,6 +63,8 @@ def _encrypted(url: str) -> str:
     return url
 
 
+MOST_DIRECT_NUMBERS = 5
+"""Of one agent."""
 SHORTEST_TOKEN = 16
 """Characters. Nothing slows down whoever guesses tokens."""
 Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_from_file), AfterValidator(_filled)]
@@ -98,7 +100,7 @@ class WebSettings(_Section):
         "not given: to this machine only, and not when there is a public_url or another address to listen on",
     )
     api_tokens: tuple[Token, ...] = Field(
-        default=(), description="bearer tokens of /api/v1, 16 characters and more; none: it refuses everybody"
+        default=(), description="bearer tokens of /api/v1 that may do everything; none here nor in api.keys: it refuses everybody"
     )
 
 
@@ -133,12 +135,55 @@ class TwilioSettings(_Section):
         default="https://api.twilio.com", description="where every request goes"
     )
     timeout: Seconds = Field(default=10.0, description="for one request; after it the outcome is unknown")
+    messaging_service_sid: str | None = Field(default=None, description="sends from the pool of this service")
+    fallback: "TwilioFallbackSettings | None" = Field(default=None, description="a second account or service")
+
+
+class TwilioFallbackSettings(_Section):
+    """A second account or messaging service for texts that the first refuses."""
+
+    account_sid: str = Field(description="may be the same account, with another service")
+    auth_tokens: tuple[Secret, ...] = Field(min_length=1, description="as twilio.auth_tokens")
+    messaging_service_sid: str | None = Field(default=None, description="sends from the pool of this service")
+    when: tuple[Literal["sender", "compliance", "account", "temporary"], ...] = Field(
+        default=("sender", "compliance", "account"), description="classes of refusal after which it is tried"
+    )
+
+
+class UnassignedSettings(_Section):
+    """What becomes of a text to a number of ours that nobody has been put in charge of."""
+
+    action: Literal["ignore", "reply", "queue"] = Field(default="ignore", description="it is kept in the journal in any case")
+    queue: Name | None = Field(default=None, description="with action queue: the desk")
+    text: str = Field(default="", description="with action reply: the answer, once a day to each number")
 
 
 class SmsSettings(_Section):
     """Texts."""
 
     provider: Literal["loopback", "twilio"] = "loopback"
+    menus: Path | None = Field(default=None, description="folder of text menus; default: the packaged ones")
+    menu_timeout: Seconds = Field(default=3_600.0, description="how long a text menu waits for an answer")
+    expire: Seconds = Field(default=0.0, description="a chat nobody has taken for so long is closed with a text; 0: never")
+    warn_before: Seconds = Field(default=0.0, description="the customer is told so long before a silent chat is closed; 0: not")
+    dismiss_after: Annotated[float, Field(ge=0, le=604_800)] = Field(
+        default=0.0, description="a chat in which the customer has not answered for so long is put aside; 0: by hand only"
+    )
+    reopen_window: Seconds = Field(
+        default=900.0,
+        description="a text so soon after the end of a chat goes on in the same session, with the same agent if free",
+    )
+    prefer_for: Seconds = Field(default=60.0, description="how long a returning customer waits for the same agent alone")
+    transfer_ring: Seconds = Field(default=30.0, description="a transfer nobody has taken by then goes back")
+    max_transfers: Annotated[int, Field(ge=0)] = Field(default=5, description="of one chat")
+    unassigned: UnassignedSettings = UnassignedSettings()
+    sessionless_reply: str = Field(
+        default="", description="answer to who replies to a sessionless text, at most once a day; empty: none"
+    )
+    blocked: tuple[E164, ...] = Field(
+        default=(), description="numbers whose calls and texts are refused, beside those of the API"
+    )
+    limiter: bool = Field(default=True, description="keep to the senders' rates (numbers[].sender)")
     reply_window: Seconds = Field(default=86_400.0, description="how long an invitation to text waits for the first reply")
     open_window: Seconds = Field(default=1_800.0, description="after a call, how long its text leg still takes texts")
     chat_idle_timeout: Seconds = Field(default=86_400.0, description="a chat in which nobody writes for so long is closed")
@@ -146,6 +191,96 @@ class SmsSettings(_Section):
         default=15.0, description="a send of unknown outcome that the provider does not list by then was not sent"
     )
     delivery_delay: Seconds = Field(default=0.8, description="loopback only: seconds from sending to delivery")
+
+
+Scope: TypeAlias = Literal[
+    "sms.send", "sms.read", "sessions.read", "contacts", "consents", "erase", "ewt.read", "reports.read", "hooks"
+]
+
+
+class ApiKeySettings(_Section):
+    """One program that may use `/api/v1`."""
+
+    name: Name = Field(description="what stands with everything it does")
+    token: Token = Field(description="its bearer token, 16 characters and more")
+    scopes: tuple[Scope, ...] = Field(description="what it may do")
+    per_second: Annotated[float, Field(gt=0)] = Field(
+        default=10.0, description="requests a second, over a burst of ten seconds' worth"
+    )
+    numbers: tuple[str, ...] = Field(default=(), description="numbers of ours it may send from; none: all")
+
+
+class ApiSettings(_Section):
+    """The API for programs."""
+
+    keys: tuple[ApiKeySettings, ...] = ()
+
+
+class HookSettings(_Section):
+    """An endpoint that is told what happens, by signed POST, at least once each."""
+
+    name: Name = Field(description="what stands in logs and in the list of dead letters")
+    url: Annotated[str, AfterValidator(_encrypted)] = Field(description="https://, or on this machine")
+    secret: Secret = Field(description="signs every request")
+    events: tuple[str, ...] = Field(
+        default=("session.*", "sms.*", "offer.*"), description="which, with * at the end for a family"
+    )
+    give_up_after: Seconds = Field(default=86_400.0, description="then it is a dead letter")
+    timeout: Seconds = Field(default=10.0, description="for one request")
+
+
+class MediaSettings(_Section):
+    """Pictures, videos and documents, in and out."""
+
+    backend: Literal["disk", "s3"] = Field(default="disk", description="disk: in the data folder")
+    url: str | None = Field(default=None, description="s3: the service")
+    bucket: str | None = Field(default=None, description="s3: must exist")
+    region: str = Field(default="us-east-1", description="s3: region")
+    access_key: Secret | None = Field(default=None, description="s3: access key")
+    secret_key: Secret | None = Field(default=None, description="s3: secret key")
+    max_bytes: Annotated[int, Field(gt=0)] = Field(default=20 * 1024 * 1024, description="of one file")
+    keep_days: Annotated[int, Field(ge=0)] = Field(default=0, description="older files are removed; 0: never")
+    link_valid: Seconds = Field(default=604_800.0, description="how long a link to a file in a text works")
+    upload_valid: Seconds = Field(default=1_800.0, description="how long a link for uploading works")
+    scan: tuple[str, ...] = Field(
+        default=(), description="command that is given each file: status 0 clean, 1 infected, else asked again; none: not scanned"
+    )
+
+
+class MailAllowSettings(_Section):
+    """Who may send texts by mail."""
+
+    sender: str = Field(description="address, or @domain")
+    numbers: tuple[str, ...] = Field(description="beginnings of the numbers they may text, as +1555")
+    per_day: Annotated[int, Field(gt=0)] = Field(default=100, description="texts a day")
+    ours: E164 = Field(description="number of ours the texts come from")
+
+
+class SmarthostSettings(_Section):
+    """Who takes our mail."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    user: str | None = None
+    password: Secret | None = None
+    tls: Literal["none", "starttls", "tls"] = "none"
+
+
+class MailSettings(_Section):
+    """Chats by mail (docs/mail.md)."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8025, description="TCP port; 0: any free one")
+    protocol: Literal["smtp", "lmtp"] = Field(default="lmtp", description="lmtp: behind Postfix")
+    domain: str = Field(description="of our addresses: c+TOKEN@domain, +NUMBER@domain")
+    trusted_authserv_id: str | None = Field(default=None, description="whose Authentication-Results are believed")
+    users: Mapping[str, Secret] = Field(default_factory=dict, description="who may sign in to send: address to password")
+    certificate: Path | None = Field(default=None, description="PEM chain, for STARTTLS")
+    key: Path | None = Field(default=None, description="PEM key")
+    from_address: str = Field(description="sender of our own mails")
+    smarthost: SmarthostSettings | None = Field(default=None, description="none: no mail is sent")
+    transcripts_to: str | None = Field(default=None, description="address that gets the transcript of every finished session")
+    allow: tuple[MailAllowSettings, ...] = ()
 
 
 class OfferSettings(_Section):
@@ -158,10 +293,30 @@ class OfferSettings(_Section):
     sms_max: Seconds = Field(default=600.0, description="no offer when one in ten texters would wait longer than this")
 
 
+class ChatSettings(_Section):
+    """What a queue has otherwise than `sms`; null: as there."""
+
+    expire: Seconds | None = None
+    chat_idle_timeout: Seconds | None = None
+    warn_before: Seconds | None = None
+    dismiss_after: Annotated[float, Field(ge=0, le=604_800)] | None = None
+    reopen_window: Seconds | None = None
+    prefer_for: Seconds | None = None
+    transfer_ring: Seconds | None = None
+    max_transfers: Annotated[int, Field(ge=0)] | None = None
+
+
 class QueueSettings(_Section):
     """One line of waiting customers."""
 
     id: Name = Field(description="how flows, numbers and agents name it")
+    hours: Name | None = Field(default=None, description="sms: opening hours, for what customers are told")
+    capacity: Annotated[int, Field(ge=0)] = Field(default=0, description="sms: more waiting than this is told; 0: no limit")
+    chat: ChatSettings = ChatSettings()
+    transfers: bool = Field(default=True, description="sms: agents may hand chats to this queue")
+    numbers: tuple[E164, ...] = Field(
+        default=(), description="sms: numbers its agents may write from; none: those with this desk"
+    )
     channel: Literal["voice", "sms"] = "voice"
     title: str = Field(default="", description="what agents read")
     desk: Name | None = Field(default=None, description="voice: the SMS queue that takes its deflected callers")
@@ -171,10 +326,31 @@ class QueueSettings(_Section):
     offers: OfferSettings = OfferSettings()
 
 
+class SenderSettings(_Section):
+    """What a number is to the carriers: facts of its registration, and the limits they bring."""
+
+    kind: Literal["long_code", "toll_free", "short_code", "alphanumeric"] = Field(
+        default="long_code", description="class of sender"
+    )
+    brand: str | None = Field(default=None, description="10DLC: registered brand")
+    campaign: str | None = Field(default=None, description="10DLC: registered campaign")
+    registered: bool = Field(default=True, description="false: carriers in the US refuse its texts, so none are sent there")
+    per_second: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="segments a second; not given: 1 long_code, 3 toll_free, 100 short_code"
+    )
+    per_day: Annotated[int, Field(gt=0)] | None = Field(default=None, description="segments a day, for the whole brand")
+
+
 class NumberSettings(_Section):
     """One number of ours. It may carry calls, in-call texts and chats at once."""
 
-    number: E164 = Field(description="E.164, as +15550100200")
+    number: Annotated[str, Field(pattern=r"^(\+[1-9][0-9]{6,14}|[0-9]{3,8})$")] = Field(
+        description="E.164, as +15550100200, or a short code"
+    )
+    menu: Name | None = Field(default=None, description="the text menu that texts to it meet")
+    agent: Name | None = Field(default=None, description="a direct number: texts to it are for this agent")
+    language: str | None = Field(default=None, description="of who texts it first; not given: the menu's or flow's")
+    sender: SenderSettings = SenderSettings()
     flow: Name | None = Field(default=None, description="what calls to it meet")
     desk: Name | None = Field(default=None, description="the SMS queue that texts to it go to")
 
@@ -189,6 +365,8 @@ class AgentSettings(_Section):
     skills: tuple[str, ...] = Field(default=(), description="what flows may ask for: `lang:fr`, `billing`, ...")
     max_chats: Annotated[int, Field(ge=0, le=50)] = Field(default=3, description="chats at once")
     phone: str | None = Field(default=None, description="sip: URI, registered user, or loopback:NAME")
+    mail: str | None = Field(default=None, description="address for notices of texts, which can be answered from there")
+    mail_when: Literal["away", "always", "never"] = Field(default="away", description="away: while no desk is open")
 
 
 class HoursSettings(_Section):
@@ -232,6 +410,10 @@ class Settings(BaseSettings):
     sip: SipSettings = SipSettings()
     sms: SmsSettings = SmsSettings()
     twilio: TwilioSettings | None = None
+    api: ApiSettings = ApiSettings()
+    hooks: tuple[HookSettings, ...] = ()
+    media: MediaSettings = MediaSettings()
+    mail: MailSettings | None = None
     numbers: tuple[NumberSettings, ...] = ()
     queues: tuple[QueueSettings, ...] = ()
     agents: tuple[AgentSettings, ...] = ()
@@ -257,6 +439,8 @@ class Settings(BaseSettings):
             ("number", [n.number for n in self.numbers]),
             ("queue", [q.id for q in self.queues]),
             ("agent", [a.id for a in self.agents]),
+            ("API key", [k.name for k in self.api.keys]),
+            ("hook", [h.name for h in self.hooks]),
         ):
             problems += [f"{kind} {name} stands twice" for name in sorted({n for n in names if names.count(n) > 1})]
         desks = [(f"number {n.number}", n.desk) for n in self.numbers] + [(f"queue {q.id}", q.desk) for q in self.queues]
@@ -265,6 +449,7 @@ class Settings(BaseSettings):
                 problems.append(f"{owner}: desk {desk!r} is not a queue of channel sms")
         for agent in self.agents:
             problems += [f"agent {agent.id}: there is no queue {queue!r}" for queue in agent.queues if queue not in queues]
+        problems += self._text_names_resolve(queues)
         if self.sms.provider == "twilio":
             if self.twilio is None:
                 problems.append("sms.provider is twilio: the section twilio is missing")
@@ -275,6 +460,41 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _text_names_resolve(self, queues: Mapping[str, QueueSettings]) -> list[str]:
+        problems = []
+        agents = {agent.id: agent for agent in self.agents}
+        numbers = {number.number for number in self.numbers}
+        direct = [number.agent for number in self.numbers if number.agent is not None]
+        for number in self.numbers:
+            if number.agent is not None and number.agent not in agents:
+                problems.append(f"number {number.number}: there is no agent {number.agent!r}")
+            elif number.agent is not None and self.chat_queue_of(agents[number.agent]) is None:
+                problems.append(f"number {number.number}: agent {number.agent!r} has no queue of channel sms")
+        problems += [
+            f"agent {agent}: more than {MOST_DIRECT_NUMBERS} direct numbers"
+            for agent in sorted(set(direct))
+            if direct.count(agent) > MOST_DIRECT_NUMBERS
+        ]
+        for queue in queues.values():
+            problems += [f"queue {queue.id}: {n} is none of numbers" for n in queue.numbers if n not in numbers]
+            if queue.hours is not None and queue.hours not in self.hours:
+                problems.append(f"queue {queue.id}: there are no hours {queue.hours!r}")
+        if self.sms.unassigned.action == "queue" and self.sms.unassigned.queue not in queues:
+            problems.append("sms.unassigned: action queue needs a queue that exists")
+        if self.media.backend == "s3" and None in {
+            self.media.url,
+            self.media.bucket,
+            self.media.access_key,
+            self.media.secret_key,
+        }:
+            problems.append("media: backend s3 needs url, bucket, access_key and secret_key")
+        return problems
+
+    def chat_queue_of(self, agent: AgentSettings) -> str | None:
+        """The first queue for texts that an agent works on."""
+        texts = {queue.id for queue in self.queues if queue.channel == "sms"}
+        return next((queue for queue in agent.queues if queue in texts), None)
 
     @property
     def phone_for(self) -> Literal["everybody", "this machine", "nobody"]:
