@@ -49,6 +49,8 @@ class NumberState(msgspec.Struct, frozen=True):
     """The text with the compliance parts has been sent, or the customer wrote first and was told."""
     consents: frozenset[Purpose] = frozenset()
     """What the customer has agreed to, and not revoked."""
+    vouched: bool = False
+    """Whoever wants this text sent says that the customer agreed elsewhere: in an order, a form, a contract."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -66,7 +68,7 @@ def may_text(
     """Whether a text may go to a number, and the first reason why not.
 
     A `session` text belongs to a call or chat that the customer is in, so it needs no consent of its own and knows no quiet
-    hours. `care` needs some consent, `marketing` its own.
+    hours. `care` needs some consent, here or vouched for; `marketing` needs its own, here.
 
     Args:
         state: What is known of the number.
@@ -83,7 +85,12 @@ def may_text(
         return Verdict(allowed=False, reason="opted_out")
     if state.blocked:
         return Verdict(allowed=False, reason="blocked")
-    if (purpose == "marketing" and "marketing" not in state.consents) or (purpose == "care" and not state.consents):
+    agreed = {
+        "session": True,
+        "care": bool(state.consents) or state.vouched,
+        "marketing": "marketing" in state.consents,
+    }
+    if not agreed[purpose]:
         return Verdict(allowed=False, reason="no_consent")
     if purpose != "session" and any(hour < QUIET_UNTIL or hour >= QUIET_FROM for hour in local_hours):
         return Verdict(allowed=False, reason="quiet_hours")

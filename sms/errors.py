@@ -12,6 +12,8 @@ from sms.provider import ErrorClass
 
 Retry: TypeAlias = Literal["never", "once", "later"]
 """`once`: at most one more try, much later, and only while somebody still waits for it."""
+Action: TypeAlias = Literal["retry", "suppress", "landline", "fix_registration", "failover", "edit", "drop"]
+"""What the server does about it by itself; `errors.yaml` says what each means."""
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
@@ -19,11 +21,17 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     error_class: ErrorClass
     retry: Retry
-    action: str
-    """What to do, for the operations guide and the supervisor."""
+    action: Action
+    advice: str
+    """What is left for people to do."""
     explanation: str
     known: bool
     """False when the code is not in the table and its range decided."""
+
+    @property
+    def blames_sender(self) -> bool:
+        """The next text of the same sender will probably fare alike, whoever it is for."""
+        return self.action == "fix_registration" or self.error_class == "account"
 
 
 def diagnose(provider: str, code: str | int | None) -> Diagnosis:
@@ -39,16 +47,22 @@ def diagnose(provider: str, code: str | int | None) -> Diagnosis:
     return Diagnosis(
         error_class="unknown",
         retry="never",
-        action="Look the code up and add it to the table.",
+        action="drop",
+        advice="Look the code up and add it to the table.",
         explanation=f"Code {code} is not in the table.",
         known=False,
     )
 
 
 def _diagnosis(group: str, explanation: str, *, known: bool) -> Diagnosis:
-    rule = _table()["classes"][group]
+    rule = _table()["groups"][group]
     return Diagnosis(
-        error_class=rule.get("class", group), retry=rule["retry"], action=rule["action"], explanation=explanation, known=known
+        error_class=rule.get("class", group),
+        retry=rule["retry"],
+        action=rule["action"],
+        advice=rule["advice"],
+        explanation=explanation,
+        known=known,
     )
 
 

@@ -1,6 +1,9 @@
 """Telephone numbers: one way to write them, what kind they are, and whether a text may reach them."""
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
+from zoneinfo import ZoneInfo
 
 import msgspec
 import phonenumbers
@@ -79,6 +82,33 @@ def time_zones(number: str) -> tuple[str, ...]:
     except phonenumbers.NumberParseException:
         return ()
     return tuple(zone for zone in timezone.time_zones_for_number(parsed) if zone != timezone.UNKNOWN_TIMEZONE)
+
+
+def local_hours(zones: Sequence[str], now: float) -> tuple[float, ...]:
+    """The hour of the day in each of the IANA *zones* at *now*; half past eight is 8.5."""
+    there = [datetime.fromtimestamp(now, ZoneInfo(zone)) for zone in zones]
+    return tuple(at.hour + at.minute / 60 + at.second / 3600 for at in there)
+
+
+def day_begins(zones: Sequence[str], now: float, *, first: float, last: float) -> float | None:
+    """The next time, *now* included, at which it is between *first* and *last* o'clock in every one of the *zones*.
+
+    None when there is none within two days: the zones have no such hours in common.
+    """
+    at = now
+    while at <= now + 2 * 86_400:
+        late = [zone for zone, hour in zip(zones, local_hours(zones, at), strict=True) if not first <= hour < last]
+        if not late:
+            return at
+        at = max(_next(zone, at, first) for zone in late)
+    return None
+
+
+def _next(zone: str, now: float, hour: float) -> float:
+    """When it is next *hour* o'clock in *zone*, after *now*."""
+    there = datetime.fromtimestamp(now, ZoneInfo(zone))
+    then = there.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(hours=hour)  # on the wall's clock
+    return (then if then > there else then + timedelta(days=1)).timestamp()
 
 
 def mask(number: str | None) -> str:

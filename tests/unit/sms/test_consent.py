@@ -17,6 +17,7 @@ STATES = st.builds(
     blocked=st.booleans(),
     informed=st.booleans(),
     consents=st.frozensets(st.sampled_from(PURPOSES)),
+    vouched=st.booleans(),
 )
 
 
@@ -29,6 +30,8 @@ STATES = st.builds(
         (NumberState(blocked=True), "session", "blocked"),
         (NumberState(), "care", "no_consent"),
         (NumberState(consents=frozenset({"session"})), "care", "allowed"),
+        (NumberState(vouched=True), "care", "allowed"),
+        (NumberState(vouched=True), "marketing", "no_consent"),
         (NumberState(consents=frozenset({"session", "care"})), "marketing", "no_consent"),
         (NumberState(consents=frozenset({"marketing"})), "marketing", "allowed"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sms.errors import Retry, _table, diagnose
+from sms.errors import Action, Retry, _table, diagnose
 from sms.provider import ErrorClass
 
 
@@ -30,6 +30,32 @@ def test_listed_codes(code: str | int, error_class: ErrorClass, retry: Retry) ->
     assert (found.error_class, found.retry, found.known) == (error_class, retry, True)
 
 
+@pytest.mark.parametrize(
+    ("code", "action", "blames_sender"),
+    [
+        (21610, "suppress", False),
+        (30006, "landline", False),
+        (21614, "landline", False),
+        (30005, "drop", False),
+        (30032, "fix_registration", True),
+        (30034, "fix_registration", True),
+        (21606, "fix_registration", True),
+        (20003, "failover", True),
+        (21408, "failover", False),
+        (30007, "edit", False),
+        (30036, "drop", False),
+        (30008, "retry", False),
+        (63016, "edit", False),
+        (99999, "drop", False),
+    ],
+)
+def test_what_is_done_about_it(code: int, action: Action, blames_sender: bool) -> None:
+    """Each code says what the server does by itself, and whether the sender's next text would fare alike."""
+    found = diagnose("twilio", code)
+    assert (found.action, found.blames_sender) == (action, blames_sender)
+    assert found.advice
+
+
 def test_unlisted_codes_follow_their_range() -> None:
     """A code that is newer than the table is taken for what its range mostly is: 21xxx for good, 30xxx once more."""
     assert (diagnose("twilio", 21999).error_class, diagnose("twilio", 21999).retry) == ("content", "never")
@@ -45,12 +71,15 @@ def test_every_code_has_a_meaning(code: str | int | None) -> None:
 
 
 def test_table_is_sound() -> None:
-    """Every class of the table exists, and no code stands in two of them."""
+    """Every group of the table has a class, an action and advice, and no code stands in two of them."""
     table = _table()
-    for rule, value in table["classes"].items():
+    for rule, value in table["groups"].items():
         assert value.get("class", rule) in get_args(ErrorClass)
         assert value["retry"] in get_args(Retry)
+        assert value["action"] in get_args(Action)
+        assert (value["action"] == "retry") == (value["retry"] != "never")
+        assert value["advice"]
     for rules in table["providers"].values():
         codes = [code for group in rules["codes"].values() for code in group]
         assert len(codes) == len(set(codes))
-        assert set(rules["codes"]) | {span["group"] for span in rules["ranges"]} <= set(table["classes"])
+        assert set(rules["codes"]) | {span["group"] for span in rules["ranges"]} <= set(table["groups"])
