@@ -68,7 +68,7 @@ class Option(msgspec.Struct, frozen=True):
     options: tuple["Option", ...] = ()
     queue: str | None = None
     language: str | None = None
-    """Go on in this language, on the menu one is on."""
+    """Go on in this language, on the menu one is on. Not listed where it is spoken already."""
     hidden: bool = False
     """Not listed. Its keywords lead here all the same, and so does a number that belongs to its queue."""
     hours: str | None = None
@@ -189,7 +189,7 @@ class Menu(msgspec.Struct, frozen=True):
             if not introduced:
                 lead = [("opt_in", self._text("opt_in", (), found.language, _values(facts)))]
             return self._take(found, (), lead, facts)
-        visible = _visible(self.top)
+        visible = listed(self.top, spoken)
         if len(visible) == 1 and visible[0][1].queue is not None:
             return self._take(_Found((visible[0][0],), spoken, "there is nothing to choose"), (), lead, facts)
         return self._show((), spoken, lead, facts, "the first text")
@@ -246,12 +246,28 @@ class Menu(msgspec.Struct, frozen=True):
         return None
 
     def queues(self) -> Mapping[str, str | None]:
-        """Every queue the menu can lead to, with the name of its opening hours; None: always open."""
+        """Every queue the menu can lead to, with the name of its opening hours; None: always open.
+
+        A queue that can be chosen in several places has the hours of the first.
+        """
         found: dict[str, str | None] = {}
         for path, option in self.walk():
             if option.queue is not None:
-                found.setdefault(option.queue, next((each.hours for each in reversed(self._chain(path)) if each.hours), None))
+                found.setdefault(option.queue, self.hours_of(path))
         return {self.default: self.top.hours, **found}
+
+    def hours_of(self, path: tuple[int, ...]) -> str | None:
+        """The name of the opening hours that hold at *path*; None: always open."""
+        return next((option.hours for option in reversed(self.chain(path)) if option.hours is not None), None)
+
+    def listing(self, path: tuple[int, ...], language: str, facts: MenuFacts) -> str:
+        """The menu at *path* as it is texted."""
+        visible = listed(self.chain(path)[-1], language)
+        lines = [self._text("choose", path, language, _values(facts))]
+        lines += [f"{number} {option.title.get(language, '')}" for number, (_, option) in enumerate(visible, 1)]
+        if path:
+            lines.append(self._text("below", path, language, _values(facts)))
+        return "\n".join(line for line in lines if line)
 
     def walk(self) -> Iterator[tuple[tuple[int, ...], Option]]:
         """Every option with its path, the top first, each before what is below it."""
@@ -261,12 +277,23 @@ class Menu(msgspec.Struct, frozen=True):
             yield path, option
             waiting += [((*path, index), below) for index, below in reversed(list(enumerate(option.options)))]
 
+    def chain(self, path: tuple[int, ...]) -> list[Option]:
+        """The options on the way to *path*, the top first.
+
+        Raises:
+            IndexError: There is no such option.
+        """
+        chain = [self.top]
+        for index in path:
+            chain.append(chain[-1].options[index])
+        return chain
+
     # What a text means
 
     def _by_number(self, path: tuple[int, ...], words: str, language: str) -> _Found | None:
         if not words.isdecimal() or len(words) > 3:
             return None
-        visible = _visible(self._chain(path)[-1])
+        visible = listed(self.chain(path)[-1], language)
         number = int(words)
         return _Found((*path, visible[number - 1][0]), language, f"number {number}") if 1 <= number <= len(visible) else None
 
@@ -279,7 +306,7 @@ class Menu(msgspec.Struct, frozen=True):
 
     def _by_title(self, path: tuple[int, ...], words: str, language: str) -> _Found | None:
         for spoken in self._preferred(language):
-            for index, option in enumerate(self._chain(path)[-1].options):
+            for index, option in enumerate(self.chain(path)[-1].options):
                 if words and words == fold(option.title.get(spoken, "")) and not option.hidden:
                     return _Found((*path, index), spoken, f"title {words}")
         return None
@@ -291,7 +318,7 @@ class Menu(msgspec.Struct, frozen=True):
     # What comes of it
 
     def _take(self, found: _Found, here: tuple[int, ...], lead: _Parts, facts: MenuFacts) -> Step:
-        option = self._chain(found.path)[-1]
+        option = self.chain(found.path)[-1]
         if option.queue is not None:
             return self._join(option.queue, found.language, lead, facts, found.why, path=found.path)
         if option.language is not None:
@@ -302,13 +329,9 @@ class Menu(msgspec.Struct, frozen=True):
 
     def _show(self, path: tuple[int, ...], language: str, lead: _Parts, facts: MenuFacts, why: str, *, misses: int = 0) -> Step:
         """The menu at *path*, after what *lead* says."""
-        lines = [self._text("choose", path, language, _values(facts))]
-        lines += [f"{number} {option.title.get(language, '')}" for number, (_, option) in enumerate(self._listed(path), 1)]
-        if path:
-            lines.append(self._text("below", path, language, _values(facts)))
         return Step(
             place=Place(path, language, misses),
-            says=_joined([*lead, ("choose", "\n".join(line for line in lines if line))]),
+            says=_joined([*lead, ("choose", self.listing(path, language, facts))]),
             queue=None,
             ended=False,
             titles=self._titles(path),
@@ -353,13 +376,6 @@ class Menu(msgspec.Struct, frozen=True):
 
     # Where things are
 
-    def _chain(self, path: tuple[int, ...]) -> list[Option]:
-        """The options on the way to *path*, the top first."""
-        chain = [self.top]
-        for index in path:
-            chain.append(chain[-1].options[index])
-        return chain
-
     def _menu_at(self, path: tuple[int, ...]) -> tuple[int, ...]:
         """The innermost menu on *path* that there is: a place may come from another version of the menu."""
         sound: tuple[int, ...] = ()
@@ -375,11 +391,8 @@ class Menu(msgspec.Struct, frozen=True):
         """Where *queue* is chosen first; the top when nowhere."""
         return next((path for path, option in self.walk() if option.queue == queue), ())
 
-    def _listed(self, path: tuple[int, ...]) -> list[tuple[int, Option]]:
-        return _visible(self._chain(path)[-1])
-
     def _titles(self, path: tuple[int, ...]) -> tuple[str, ...]:
-        return tuple(option.title.get(self.default_language, "") for option in self._chain(path)[1:])
+        return tuple(option.title.get(self.default_language, "") for option in self.chain(path)[1:])
 
     # Words
 
@@ -392,7 +405,7 @@ class Menu(msgspec.Struct, frozen=True):
 
     def _text(self, key: str, path: tuple[int, ...], language: str, values: Mapping[str, str | int | None]) -> str | None:
         """The nearest message of that name on the way up from *path*; None when there is none."""
-        said = next((each.messages[key] for each in reversed(self._chain(path)) if key in each.messages), None)
+        said = next((each.messages[key] for each in reversed(self.chain(path)) if key in each.messages), None)
         if said is None:
             return None
         variants = said.get(language) or said.get(self.default_language, ())
@@ -406,13 +419,13 @@ class Menu(msgspec.Struct, frozen=True):
     ) -> dict[str, str | int | None]:
         """*values* with the queue's name: its title in the menu, else the brand, which is who answers in any case."""
         where = path if path is not None else () if queue is None else self._leaf(queue)
-        title = self._chain(where)[-1].title.get(language) if where else None
+        title = self.chain(where)[-1].title.get(language) if where else None
         return {"queue": title or values.get("brand"), **values}
 
 
-def _visible(menu: Option) -> list[tuple[int, Option]]:
-    """The options that are listed, with their positions among all."""
-    return [(index, option) for index, option in enumerate(menu.options) if not option.hidden]
+def listed(menu: Option, language: str) -> list[tuple[int, Option]]:
+    """The options that are listed, with their positions among all. The language that is spoken already is none."""
+    return [(index, option) for index, option in enumerate(menu.options) if not option.hidden and option.language != language]
 
 
 def _values(facts: MenuFacts) -> dict[str, str | int | None]:
