@@ -174,24 +174,24 @@ class Menu(msgspec.Struct, frozen=True):
             language: The customer's, as far as known.
             introduced: The opt-in text has been sent before; otherwise it is the first thing said.
             facts: What is known.
-            queue: The number that was texted belongs to this queue, so nothing is asked; None: it belongs to the menu.
+            queue: The number that was texted belongs to this queue, so nothing is asked, and a keyword tells no more than
+                the language; None: it belongs to the menu.
         """
         spoken = self._language(language)
-        lead: _Parts = [] if introduced else [("opt_in", self._text("opt_in", (), spoken, _values(facts)))]
         if self.command(body) == "exit":
             return self._leave(spoken, facts)
         words = fold(body)
-        if queue is not None:
-            found = self._by_keyword(words, spoken)
-            return self._join(queue, found.language if found else spoken, lead, facts, "the number belongs to the queue")
-        found = self._by_keyword(words, spoken) or self._by_title((), words, spoken)
-        if found is not None:
-            if not introduced:
-                lead = [("opt_in", self._text("opt_in", (), found.language, _values(facts)))]
-            return self._take(found, (), lead, facts)
+        found = self._by_keyword(words, spoken) or (self._by_title((), words, spoken) if queue is None else None)
         visible = listed(self.top, spoken)
-        if len(visible) == 1 and visible[0][1].queue is not None:
-            return self._take(_Found((visible[0][0],), spoken, "there is nothing to choose"), (), lead, facts)
+        if found is None and queue is None and len(visible) == 1 and visible[0][1].queue is not None:
+            found = _Found((visible[0][0],), spoken, "there is nothing to choose")
+        if found is not None:
+            spoken = self._language(self.chain(found.path)[-1].language or found.language)
+        lead: _Parts = [] if introduced else [("opt_in", self._text("opt_in", (), spoken, _values(facts)))]
+        if queue is not None:
+            return self._join(queue, self._place_of(queue), spoken, lead, facts, "the number belongs to the queue")
+        if found is not None:
+            return self._take(found, (), lead, facts)
         return self._show((), spoken, lead, facts, "the first text")
 
     def reply(self, place: Place, body: str, facts: MenuFacts) -> Step:
@@ -208,20 +208,21 @@ class Menu(msgspec.Struct, frozen=True):
             return self._take(found, path, [], facts)
         misses = place.misses + 1
         if misses >= MISSES:
-            return self._join(self.default, spoken, [], facts, f"{misses} texts not understood")
+            why = f"{misses} texts not understood"
+            return self._join(self.default, self._place_of(self.default), spoken, [], facts, why)
         lead: _Parts = [("not_understood", self._text("not_understood", path, spoken, _values(facts)))]
         return self._show(path, spoken, lead, facts, f"not understood, {misses} of {MISSES}", misses=misses)
 
     def back_from(self, queue: str, language: str, facts: MenuFacts) -> Step:
         """Show the menu that *queue* is chosen in, for a customer who waits there and writes BACK."""
-        return self._show(self._menu_at(self._leaf(queue)), self._language(language), [], facts, "back")
+        return self._show(self._menu_at(self._place_of(queue)), self._language(language), [], facts, "back")
 
     def arrive(self, queue: str, language: str, facts: MenuFacts) -> tuple[Said, ...]:
         """What is said to a customer who comes to *queue*, from this menu, a call or another queue.
 
         An estimate is only told by a queue that is open and staffed.
         """
-        return _joined(self._arrival(queue, self._language(language), facts))
+        return _joined([self._arrival(queue, self._place_of(queue), self._language(language), facts)])
 
     def words(self, key: str, queue: str | None, language: str, **values: str | int | None) -> str | None:
         """A message by its name, as *queue* says it; None when the menu has none, and nothing should be sent.
@@ -233,8 +234,8 @@ class Menu(msgspec.Struct, frozen=True):
             values: What to fill in, `brand` among them; None: not known. `queue` is filled in by itself.
         """
         spoken = self._language(language)
-        path = () if queue is None else self._leaf(queue)
-        return self._text(key, path, spoken, self._with_queue(dict(values), queue, spoken))
+        path = () if queue is None else self._place_of(queue)
+        return self._text(key, path, spoken, self._with_queue(values, path, spoken))
 
     def command(self, body: str) -> Literal["back", "exit"] | None:
         """Whether *body* is one of the menu's own command words, in any of its languages. They hold in a queue as well."""
@@ -320,7 +321,7 @@ class Menu(msgspec.Struct, frozen=True):
     def _take(self, found: _Found, here: tuple[int, ...], lead: _Parts, facts: MenuFacts) -> Step:
         option = self.chain(found.path)[-1]
         if option.queue is not None:
-            return self._join(option.queue, found.language, lead, facts, found.why, path=found.path)
+            return self._join(option.queue, found.path, found.language, lead, facts, found.why)
         if option.language is not None:
             return self._show(here, self._language(option.language), lead, facts, found.why)
         values = {**_values(facts), "title": option.title.get(found.language)}
@@ -339,16 +340,13 @@ class Menu(msgspec.Struct, frozen=True):
             why=why,
         )
 
-    def _join(
-        self, queue: str, language: str, lead: _Parts, facts: MenuFacts, why: str, *, path: tuple[int, ...] | None = None
-    ) -> Step:
-        where = self._leaf(queue) if path is None else path
+    def _join(self, queue: str, path: tuple[int, ...], language: str, lead: _Parts, facts: MenuFacts, why: str) -> Step:
         return Step(
             place=None,
-            says=_joined([*lead, *self._arrival(queue, language, facts, path=where)]),
+            says=_joined([*lead, self._arrival(queue, path, language, facts)]),
             queue=queue,
             ended=False,
-            titles=self._titles(where),
+            titles=self._titles(path),
             language=language,
             why=why,
         )
@@ -357,7 +355,7 @@ class Menu(msgspec.Struct, frozen=True):
         says = _joined([("bye", self._text("bye", (), language, _values(facts)))])
         return Step(place=None, says=says, queue=None, ended=True, titles=(), language=language, why="exit")
 
-    def _arrival(self, queue: str, language: str, facts: MenuFacts, *, path: tuple[int, ...] | None = None) -> _Parts:
+    def _arrival(self, queue: str, path: tuple[int, ...], language: str, facts: MenuFacts) -> tuple[str, str | None]:
         now = facts.queues.get(queue, QueueNow())
         honest = now.open and now.staffed
         values: dict[str, str | int | None] = {
@@ -371,8 +369,7 @@ class Menu(msgspec.Struct, frozen=True):
             key = "unavailable"
         else:
             key = "over_capacity" if now.over_capacity else "greeting"
-        where = self._leaf(queue) if path is None else path
-        return [(key, self._text(key, where, language, self._with_queue(values, queue, language, path=where)))]
+        return key, self._text(key, path, language, self._with_queue(values, path, language))
 
     # Where things are
 
@@ -387,9 +384,15 @@ class Menu(msgspec.Struct, frozen=True):
             sound = (*sound, index)
         return sound
 
-    def _leaf(self, queue: str) -> tuple[int, ...]:
-        """Where *queue* is chosen first; the top when nowhere."""
-        return next((path for path, option in self.walk() if option.queue == queue), ())
+    def _place_of(self, queue: str) -> tuple[int, ...]:
+        """Where *queue* is chosen. In several places: the menu that they are all below; nowhere: the top."""
+        paths = [path for path, option in self.walk() if option.queue == queue]
+        common: list[int] = []
+        for steps in zip(*paths, strict=False):
+            if len(set(steps)) > 1:
+                break
+            common.append(steps[0])
+        return tuple(common)
 
     def _titles(self, path: tuple[int, ...]) -> tuple[str, ...]:
         return tuple(option.title.get(self.default_language, "") for option in self.chain(path)[1:])
@@ -415,11 +418,10 @@ class Menu(msgspec.Struct, frozen=True):
         return PLACEHOLDER.sub(lambda match: known.get(match[1], ""), text) or None
 
     def _with_queue(
-        self, values: dict[str, str | int | None], queue: str | None, language: str, *, path: tuple[int, ...] | None = None
+        self, values: Mapping[str, str | int | None], path: tuple[int, ...], language: str
     ) -> dict[str, str | int | None]:
-        """*values* with the queue's name: its title in the menu, else the brand, which is who answers in any case."""
-        where = path if path is not None else () if queue is None else self._leaf(queue)
-        title = self.chain(where)[-1].title.get(language) if where else None
+        """*values* with the queue's name: the title it is chosen by, else the brand, which is who answers in any case."""
+        title = self.chain(path)[-1].title.get(language)
         return {"queue": title or values.get("brand"), **values}
 
 
