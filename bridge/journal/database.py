@@ -120,10 +120,11 @@ def insert(table: Table, dialect: str) -> Any:
 
 @cache
 def upsert(table: Table, dialect: str) -> Any:
-    """An INSERT that replaces the row with the same primary key."""
+    """An INSERT that replaces the row with the same primary key; of an upload link only what may change."""
     statement = insert(table, dialect)
     keys = [column.name for column in table.primary_key]
-    rest = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    kept = {"session", "created_at", "expires_at", "used_at"} if table.name == "upload" else set()
+    rest = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in {*keys, *kept}}
     return statement.on_conflict_do_update(index_elements=keys, set_=rest)
 
 

@@ -9,6 +9,8 @@ from bridge.events import AgentId, Media, MessageId, ProviderRef, Purpose, Queue
 
 MessageState: TypeAlias = TextState | Literal["received"]
 """`received` is the one state of an inbound text."""
+Service: TypeAlias = Literal["inbound", "outbound", "api", "call", "deflected", "direct"]
+"""How a session began: a text to us, one of an agent or of the API, a call, a call that became a chat, a text to one agent."""
 
 
 class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +28,13 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
     """None while the session is open."""
     text_state: str = "none"
     call_state: str = "none"
+    service: Service = "inbound"
+    ended_reason: str | None = None
+    """Why it ended; None while it is open."""
+    handled: float = 0.0
+    """Seconds in which agents worked on it."""
+    first_agent_at: float | None = None
+    """When an agent first took it; None: nobody has."""
 
 
 class TimelineLine(msgspec.Struct, frozen=True):
@@ -58,6 +67,8 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     purpose: Purpose | None = None
     author: str
     """`customer`, `agent:<id>`, `flow`, `system` or `api:<key name>`."""
+    preset: str | None = None
+    """The ready-made text it was made from; None for free words."""
     created_at: float
     updated_at: float | None = None
     """None until the first update. Given by the journal."""
@@ -143,11 +154,19 @@ class ConsentRow(msgspec.Struct, frozen=True, kw_only=True):
     granted: bool
     """False for a refusal or a withdrawal."""
     words: str
+    """Exactly as heard or read."""
     language: str
     evidence: str
+    """What proves it: the digit, the id of the text."""
     actor: str = "customer"
     at: float
     session: SessionId | None = None
+    sender: str | None = None
+    """The number of ours it was said to; None: all of them."""
+    prompt: str | None = None
+    """The key of the prompt or preset that `words` came from."""
+    version: str | None = None
+    """The revision of the flow or menu that asked."""
 
 
 class Suppression(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +177,31 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     """One of our numbers, or `*` for all of them."""
     evidence: str
     at: float
+    provisional: bool = False
+    """A wish to be left alone in free words, which no agent has judged yet. It counts all the same."""
+    reason: str | None = None
+    """In words, for the agent."""
+
+
+class BlockRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A number whose calls and texts we do not take."""
+
+    number: str
+    reason: str
+    actor: str
+    """Who blocked it: `agent:<id>`, `api:<key name>` or `system`."""
+    at: float
+
+
+class LineTypeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a carrier look-up or a failed delivery taught about a number."""
+
+    number: str
+    kind: str
+    """`mobile`, `landline`, `voip`, ..."""
+    carrier: str | None = None
+    at: float
+    """When it was learnt; how long it holds is the reader's rule."""
 
 
 class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,6 +255,80 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class NoticeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that others asked to be told of, and whom to tell."""
+
+    id: str
+    """Ours, unique; the receiver recognises a repeat by it."""
+    type: str
+    """`session.closed`, `sms.delivered`, ..."""
+    session: SessionId | None = None
+    number: str | None = None
+    """Whom it is about, so that it can be erased; None: the session's customer, or nobody."""
+    at: float
+    body: bytes
+    """JSON, as it is sent."""
+    endpoints: tuple[str, ...]
+    """Each gets a delivery of its own. Empty: kept and told to nobody."""
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One notice on its way to one endpoint."""
+
+    n: int
+    """Grows in the order in which notices were saved."""
+    id: str
+    """The notice's."""
+    type: str
+    session: SessionId | None
+    at: float
+    body: bytes
+    endpoint: str
+    due_at: float
+    attempts: int
+    state: Literal["pending", "done", "dead"]
+    last_error: str | None
+    done_at: float | None
+
+
+class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A link by which a customer may send files, once."""
+
+    token_hash: str
+    """Of the token in the link; the token itself is nowhere kept."""
+    session: SessionId
+    message: MessageId | None = None
+    """The text that carried the link."""
+    created_at: float
+    expires_at: float
+    used_at: float | None = None
+    files: tuple[Media, ...] = ()
+    """What came."""
+
+
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed of a person."""
+
+    counts: Mapping[str, int]
+    """Rows removed or blanked, by table."""
+    digests: tuple[str, ...]
+    """Pictures and videos that nothing refers to any more; whoever keeps them has to delete them."""
+
+
+class TextCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many texts of one kind fell into one span of time."""
+
+    at: float
+    """When the span begins."""
+    direction: Literal["in", "out"]
+    state: str
+    queue: QueueId | None
+    """Of the session; None: it had none, or the text belongs to no session."""
+    texts: int
+    segments: int
+    """Zero for texts whose provider has not counted them."""
+
+
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """What must be saved together or not at all."""
 
@@ -238,6 +356,14 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """Replace what was known of the number."""
     agent_states: list[AgentStateRow] = []
     """Replace what was known of the agent."""
+    block: list[BlockRow] = []
+    unblock: list[str] = []
+    """Numbers. Applied after `block`."""
+    notices: list[NoticeRow] = []
+    uploads: list[UploadRow] = []
+    """New links; for a link that is known, `message` and `files` take the place of what was kept."""
+    replies: dict[str, Reply] = {}
+    """Responses to requests that `Journal.reserve` gave to us, saved together with what the request did."""
     kv: dict[str, bytes] = {}
     """Replace the values of these keys."""
 
@@ -300,6 +426,10 @@ class JournalUnavailableError(JournalError):
 
     Give it an `expected_seq` for that: a unit that a lost connection saved after all then comes back as stale.
     """
+
+
+class StillOpenError(JournalError):
+    """Something of this person is not over yet: a session, a text on its way in or out. Nothing has changed."""
 
 
 class JournalClosedError(JournalError):

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -82,9 +83,15 @@ session = Table(
     Column("closed_at", Double),
     Column("text_state", Text, nullable=False),
     Column("call_state", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("ended_reason", Text),
+    Column("handled", Double, nullable=False),
+    Column("first_agent_at", Double),
     Index(None, "customer", "our_number", "opened_at"),
     Index(None, "closed_at", "opened_at"),
-    Index(None, "opened_at"),
+    Index(None, "opened_at", "id"),
+    Index(None, "queue", "opened_at", "id"),
+    Index(None, "agent", "opened_at", "id"),
 )
 
 event = Table(
@@ -125,12 +132,20 @@ message = Table(
     Column("error_code", Text),
     Column("purpose", Text),
     Column("author", Text, nullable=False),
+    Column("preset", Text),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double),
     UniqueConstraint("provider", "provider_ref"),
     CheckConstraint("direction in ('in', 'out')", name="direction"),
     Index(None, "session", "n"),
     Index(None, "recipient", "created_at"),
+    Index(None, "created_at"),
+)
+Index(  # who wrote to us; of outbound texts the sender is one of our few numbers, and no help
+    None, message.c.sender, message.c.n, sqlite_where=text("direction = 'in'"), postgresql_where=text("direction = 'in'")
+)
+Index(  # the few texts with pictures, to tell which pictures are still wanted
+    "ix_message_media", message.c.n, sqlite_where=text("media <> '[]'"), postgresql_where=text("media <> '[]'")
 )
 
 message_event = Table(
@@ -191,6 +206,9 @@ consent = Table(
     Column("actor", Text, nullable=False),
     Column("at", Double, nullable=False),
     Column("session", ForeignKey("session.id")),
+    Column("sender", Text),
+    Column("prompt", Text),
+    Column("version", Text),
     Index(None, "number", "n"),
 )
 
@@ -203,7 +221,27 @@ suppression = Table(
     Column("suppressed", Boolean, nullable=False),
     Column("evidence", Text, nullable=False),
     Column("at", Double, nullable=False),
+    Column("provisional", Boolean, nullable=False),
+    Column("reason", Text),
     Index(None, "number", "sender", "n"),
+)
+
+blocked = Table(
+    "blocked",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+line_type = Table(
+    "line_type",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("carrier", Text),
+    Column("at", Double, nullable=False),
 )
 
 decision = Table(
@@ -251,9 +289,63 @@ replay = Table(
     "replay",
     metadata,
     Column("key", Text, primary_key=True),
-    Column("status", Integer, nullable=False),
-    Column("headers", Json, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("reserved_at", Double, nullable=False),
     Column("until", Double, nullable=False),
+    Column("status", Integer),  # with the two after it null until the request is answered
+    Column("headers", Json),
+    Column("body", LargeBinary),
     Index(None, "until"),
+)
+
+mail_seen = Table(
+    "mail_seen",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Index(None, "at"),
+)
+
+upload = Table(
+    "upload",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("session", ForeignKey("session.id"), nullable=False),
+    Column("message", ForeignKey("message.id")),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("files", Json, nullable=False),
+    Index(None, "session"),
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("n", RowNumber, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("session", ForeignKey("session.id")),
+    Column("number", Text),
+    Column("at", Double, nullable=False),
+    Column("body", JsonBytes, nullable=False),
+    Index(None, "session"),
+    Index(None, "number"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("n", RowNumber, primary_key=True),
+    Column("notice", ForeignKey("notice.id"), nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("last_error", Text),
+    Column("done_at", Double),
+    CheckConstraint("state in ('pending', 'done', 'dead')", name="state"),
+    Index(None, "state", "n"),
+    Index(None, "state", "due_at"),
+    Index(None, "notice"),
 )

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Update, bindparam, func, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, func, select, update
 
 from bridge.events import SessionId
 from bridge.journal import tables
@@ -53,6 +53,8 @@ class Batch:
         self._message_updates: Rows = []
         self._outbox_done: Rows = []
         self._inbound_handled: Rows = []
+        self._unblocked: Rows = []
+        self._replies: Rows = []
 
     def add(self, unit: Unit) -> Committed | JournalError:
         """Take the rows of *unit*, or say why not and take none."""
@@ -71,6 +73,7 @@ class Batch:
             end = self._add_session(unit.session, unit, start)
         self._add_texts(unit)
         self._add_people(unit)
+        self._add_others(unit)
         self._inserts["decision"] += (
             {"session": unit.session, "seq": end.seq, **msgspec.structs.asdict(decision)} for decision in unit.decisions
         )
@@ -120,6 +123,22 @@ class Batch:
             self._inserts["suppression"] += (msgspec.structs.asdict(entry) | {"suppressed": suppressed} for entry in entries)
         self._upserts["contact"] += (msgspec.structs.asdict(row) for row in unit.contacts)
         self._upserts["agent_state"] += (msgspec.structs.asdict(row) for row in unit.agent_states)
+        self._upserts["blocked"] += (msgspec.structs.asdict(row) for row in unit.block)
+        self._unblocked += ({"key": number} for number in unit.unblock)
+
+    def _add_others(self, unit: Unit) -> None:
+        for notice in unit.notices:
+            values = msgspec.structs.asdict(notice)
+            for endpoint in values.pop("endpoints"):
+                self._inserts["delivery"].append(
+                    {"notice": notice.id, "endpoint": endpoint, "due_at": notice.at, "attempts": 0, "state": "pending"}
+                )
+            self._inserts["notice"].append(values)
+        self._upserts["upload"] += (msgspec.structs.asdict(row) for row in unit.uploads)
+        self._replies += (
+            {"request": key} | {f"new_{name}": value for name, value in msgspec.structs.asdict(reply).items()}
+            for key, reply in unit.replies.items()
+        )
 
     def write(self, connection: Connection) -> None:
         """Send everything taken, what is referred to before what refers to it."""
@@ -131,7 +150,7 @@ class Batch:
             alike[tuple(values)].append({"key": session} | {f"new_{name}": value for name, value in values.items()})
         for names, rows in alike.items():
             connection.execute(_update_session(names), rows)
-        for name in ("event", "timeline", "message", "message_event", "outbox", "consent", "suppression", "decision"):
+        for name in _IN_ORDER:
             if rows := self._inserts[name]:
                 connection.execute(insert(tables.metadata.tables[name], dialect), rows)
         for name, rows in self._upserts.items():
@@ -141,6 +160,8 @@ class Batch:
             (_UPDATE_MESSAGE, self._message_updates),
             (_FINISH, self._outbox_done),
             (_HANDLE, self._inbound_handled),
+            (_UNBLOCK, self._unblocked),
+            (FILL, self._replies),
         ):
             if rows:
                 connection.execute(statement, rows)
@@ -164,7 +185,10 @@ def _update_session(names: tuple[str, ...]) -> Update:
     return update(tables.session).where(tables.session.c.id == bindparam("key")).values(changes)
 
 
-_message, _outbox, _inbound = tables.message, tables.outbox, tables.inbound
+_message, _outbox, _inbound, _replay = tables.message, tables.outbox, tables.inbound, tables.replay
+_IN_ORDER = (
+    "event", "timeline", "message", "message_event", "outbox", "consent", "suppression", "decision", "notice", "delivery"
+)  # fmt: skip
 _UPDATE_MESSAGE = (
     update(_message)
     .where(_message.c.id == bindparam("key"))
@@ -181,4 +205,12 @@ _FINISH = (
     .where(_outbox.c.message == bindparam("key"))
     .values(state="done", outcome=bindparam("new_outcome"), done_at=bindparam("new_at"))
 )
-_HANDLE = update(_inbound).where(_inbound.c.message == bindparam("key")).values(handled=True)
+# What it said is in the message by now; what stays is that it came.
+_HANDLE = update(_inbound).where(_inbound.c.message == bindparam("key")).values(handled=True, raw=b"{}")
+_UNBLOCK = delete(tables.blocked).where(tables.blocked.c.number == bindparam("key"))
+FILL = (
+    update(_replay)
+    .where(_replay.c.key == bindparam("request"), _replay.c.status.is_(None))
+    .values(status=bindparam("new_status"), headers=bindparam("new_headers"), body=bindparam("new_body"))
+)
+"""Answers a reserved request; one that is answered stays as it is."""

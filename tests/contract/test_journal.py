@@ -1,16 +1,19 @@
 """What every journal promises, whichever database keeps it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import select
 
-from bridge.events import AgentId, Media, MessageId, ProviderRef, SessionId, TextState
+from bridge.events import AgentId, Media, MessageId, ProviderRef, QueueId, SessionId, TextState
 from bridge.journal import (
     EVERY_SENDER,
     AgentStateRow,
+    BlockRow,
     Committed,
     ConsentRow,
     ContactRow,
@@ -18,21 +21,28 @@ from bridge.journal import (
     InboundRow,
     Journal,
     JournalClosedError,
+    LineTypeRow,
     MessageRow,
     MessageUpdate,
+    NoticeRow,
     OutboxDone,
     OutboxRow,
     Reply,
     SessionRow,
     StaleSessionError,
+    StillOpenError,
     StoredDecision,
     StoredEvent,
     StoredSession,
     Suppression,
+    TextCount,
     TimelineLine,
     Unit,
     UnitRefusedError,
+    UploadRow,
+    tables,
 )
+from bridge.journal.requests import MAILS_FOR, RESERVED_FOR
 
 CUSTOMER, US = "+15550100200", "+15550100100"
 ANA = SessionId("ana")
@@ -395,19 +405,436 @@ async def test_contacts_and_agent_states_are_replaced(journal: Journal) -> None:
 
 
 async def test_a_repeated_request_gets_the_first_response(journal: Journal) -> None:
-    """The first response stays until its time is over, then a new one takes its place."""
-    first = Reply(status=200, headers={"Content-Type": "text/xml"}, body=b"<Response/>\xff")
-    second = Reply(status=500, headers={}, body=b"")
+    """A request is ours once; a repeat waits for us, then gets our answer, until its time is over."""
+    first, second = Reply(status=201, headers={"Location": "/x"}, body=b"{}\xff"), Reply(status=500, headers={}, body=b"")
 
-    assert await journal.remember("k", first, now=1.0, until=10.0)
-    assert not await journal.remember("k", second, now=9.0, until=20.0)
-    assert first == await journal.recall("k", now=9.0)
-    assert await journal.recall("k", now=10.0) is None
-    assert await journal.remember("k", second, now=10.0, until=20.0)
-    assert second == await journal.recall("k", now=11.0)
+    assert await journal.reserve("k", "hash", until=500.0, now=1.0) == "new"
+    assert await journal.reserve("k", "hash", until=500.0, now=2.0) == "in_progress"
+    await journal.fill("k", first)
+    await journal.fill("k", second)
 
-    await journal.forget_replies(now=20.0)
-    assert await journal.recall("k", now=11.0) is None
+    assert first == await journal.reserve("k", "hash", until=900.0, now=499.0)
+    assert await journal.reserve("k", "another", until=900.0, now=499.0) == "conflict"
+    assert await journal.reserve("k", "another", until=900.0, now=500.0) == "new"
+    await journal.forget_replies(now=900.0)
+    assert await journal.reserve("k", "hash", until=999.0, now=501.0) == "new"
+
+
+async def test_a_request_that_did_nothing_can_be_made_again(journal: Journal) -> None:
+    """After a release, and when whoever had it never answered; an answered one cannot be released."""
+    assert await journal.reserve("k", "hash", until=9999.0, now=1.0) == "new"
+    await journal.release("k")
+    assert await journal.reserve("k", "hash", until=9999.0, now=2.0) == "new"
+    assert await journal.reserve("k", "hash", until=9999.0, now=2.0 + RESERVED_FOR - 1.0) == "in_progress"
+    assert await journal.reserve("k", "hash", until=9999.0, now=2.0 + RESERVED_FOR) == "new"
+
+    await journal.commit(Unit(replies={"k": Reply(status=200, headers={}, body=b"")}))
+    await journal.release("k")
+
+    assert isinstance(await journal.reserve("k", "hash", until=9999.0, now=9000.0), Reply)
+
+
+async def test_an_answer_is_saved_with_what_the_request_did(journal: Journal) -> None:
+    """A unit that is refused leaves its request without an answer."""
+    reply = Reply(status=200, headers={}, body=b"")
+    await journal.commit(Unit(messages=[text(session=None)]))
+    await journal.reserve("k", "hash", until=9999.0, now=1.0)
+
+    with pytest.raises(UnitRefusedError):
+        await journal.commit(Unit(messages=[text(session=None)], replies={"k": reply}))
+
+    assert await journal.reserve("k", "hash", until=9999.0, now=2.0) == "in_progress"
+
+
+async def test_of_many_repeats_at_once_one_is_new(journal: Journal) -> None:
+    """Requests that come at the same instant are told apart."""
+    heard = await asyncio.gather(*(journal.reserve("k", "hash", until=500.0, now=1.0) for _ in range(20)))
+
+    assert sorted(map(str, heard)) == ["in_progress"] * 19 + ["new"]
+
+
+async def test_a_mail_is_new_once(journal: Journal) -> None:
+    """Its Message-ID is known for a week."""
+    assert await journal.first_time("<a@example.org>", now=0.0)
+    assert not await journal.first_time("<a@example.org>", now=MAILS_FOR - 1.0)
+    assert await journal.first_time("<b@example.org>", now=MAILS_FOR)
+    assert await journal.first_time("<a@example.org>", now=MAILS_FOR)
+
+
+async def test_an_upload_link_works_once(journal: Journal) -> None:
+    """It is used up by the first use within its time; what came is kept with it."""
+    link = UploadRow(token_hash="t", session=ANA, created_at=1.0, expires_at=100.0)
+    photo = Media(digest="0" * 64, content_type="image/jpeg", size=9)
+    await journal.commit(msgspec.structs.replace(opened(), uploads=[link, msgspec.structs.replace(link, token_hash="late")]))
+
+    assert link == await journal.upload("t")
+    assert not await journal.use_upload("late", 100.0)
+    assert not await journal.use_upload("unknown", 2.0)
+    assert await journal.use_upload("t", 99.0)
+    assert not await journal.use_upload("t", 99.5)
+    await journal.commit(Unit(session=ANA, uploads=[msgspec.structs.replace(link, files=(photo,))]))
+
+    assert msgspec.structs.replace(link, used_at=99.0, files=(photo,)) == await journal.upload("t")
+
+
+async def test_numbers_are_blocked_and_unblocked(journal: Journal) -> None:
+    """The newest reason stays; the list is read page by page in order."""
+    rows = [BlockRow(number=f"+1555010020{n}", reason="abuse", actor="agent:kim", at=1.0) for n in range(3)]
+    await journal.commit(Unit(block=rows))
+    worse = msgspec.structs.replace(rows[1], reason="threats", at=2.0)
+    await journal.commit(Unit(block=[worse], unblock=[rows[0].number]))
+
+    assert worse == await journal.blocked(rows[1].number)
+    assert await journal.blocked(rows[0].number) is None
+    assert [worse] == await journal.blocklist(1)
+    assert [rows[2]] == await journal.blocklist(9, after=worse.number)
+
+
+async def test_a_provisional_opt_out_counts_until_somebody_judges(journal: Journal) -> None:
+    """Free words close a number at once; the definite word is the one that is told."""
+    free = Suppression(number=CUSTOMER, sender=US, evidence="message m1", at=1.0, provisional=True, reason="leave me alone")
+    stop = Suppression(number=CUSTOMER, sender=EVERY_SENDER, evidence="message m2", at=2.0)
+
+    await journal.commit(Unit(suppress=[free]))
+    assert await journal.suppressed(CUSTOMER, US)
+    assert free == await journal.suppression(CUSTOMER, US)
+    await journal.commit(Unit(suppress=[stop]))
+    assert stop == await journal.suppression(CUSTOMER, US)
+    await journal.commit(Unit(unsuppress=[stop, msgspec.structs.replace(free, provisional=False, at=3.0)]))
+    assert await journal.suppression(CUSTOMER, US) is None
+
+
+async def test_a_line_type_is_replaced(journal: Journal) -> None:
+    """The newest finding about a number is the only one."""
+    await journal.put_line_type(LineTypeRow(number=CUSTOMER, kind="mobile", carrier="Example Mobile", at=1.0))
+    ported = LineTypeRow(number=CUSTOMER, kind="landline", at=2.0)
+    await journal.put_line_type(ported)
+
+    assert ported == await journal.line_type(CUSTOMER)
+    assert await journal.line_type("+15550100201") is None
+
+
+async def test_a_scheduled_text_is_canceled_until_it_is_tried(journal: Journal) -> None:
+    """A canceled text is never due; one that was tried may be out and can not be called back."""
+    names = [MessageId("m1"), MessageId("m2"), MessageId("m3")]
+    await journal.commit(Unit(messages=[text(name, None) for name in names], outbox=[out(name, due_at=500.0) for name in names]))
+    await journal.claim_outbox(names[1], 500.0)
+    await journal.claim_outbox(names[2], 500.0)
+    await journal.outbox_retry(names[2], 900.0)
+
+    assert [await journal.cancel_scheduled(name, 101.0) for name in (*names, names[0], MessageId("ghost"))] == [
+        True, False, False, False, False
+    ]  # fmt: skip
+
+    assert not await journal.claim_outbox(names[0], 501.0)
+    canceled = await journal.message(names[0])
+    assert canceled is not None
+    assert (canceled.state, canceled.updated_at) == ("canceled", 101.0)
+    assert [step.state for step in await journal.message_steps(names[0])] == ["pending", "canceled"]
+    assert (await outbox_of(journal)).outcome == "canceled"
+
+
+async def test_many_texts_are_claimed_at_once(journal: Journal) -> None:
+    """Each text is claimed by one of those who want it."""
+    names = [MessageId(f"m{n}") for n in range(9)]
+    await journal.commit(Unit(messages=[text(name, None) for name in names], outbox=[out(name) for name in names]))
+
+    first, second = await asyncio.gather(journal.claim_outbox_many(names[:6], 1.0), journal.claim_outbox_many(names[3:], 1.0))
+
+    assert first | second == set(names)
+    assert not first & second
+    assert await journal.claim_outbox_many([], 1.0) == set()
+
+
+async def test_a_text_can_be_made_to_wait(journal: Journal) -> None:
+    """A pending text gets another time; one that is claimed keeps its own."""
+    await journal.commit(Unit(messages=[text(session=None)], outbox=[out()]))
+
+    assert await journal.outbox_later(MessageId("m1"), 800.0)
+    now = await journal.outbox_now(799.0, limit=9)
+    assert (now.due, now.paused, now.next_due) == ([], set(), 800.0)
+    await journal.claim_outbox(MessageId("m1"), 800.0)
+    assert not await journal.outbox_later(MessageId("m1"), 900.0)
+
+
+def notice(name: str, *endpoints: str, **changes: Any) -> NoticeRow:
+    fields: dict[str, Any] = {
+        "id": name,
+        "type": "sms.delivered",
+        "at": 1.0,
+        "body": b'{"a":1}',
+        "endpoints": endpoints,
+    } | changes
+    return NoticeRow(**fields)
+
+
+async def due(journal: Journal, now: float, **options: Any) -> list[tuple[str, str]]:
+    return [(delivery.id, delivery.endpoint) for delivery in await journal.deliveries_due(now, 9, **options)]
+
+
+async def test_notices_go_to_each_endpoint_in_order(journal: Journal) -> None:
+    """A failure holds up what is behind it to the same endpoint, and nothing else."""
+    await journal.commit(msgspec.structs.replace(opened(), notices=[notice("n1", "a", "b", session=ANA), notice("n2", "a")]))
+    await journal.commit(Unit(notices=[notice("n3", "a", "b"), notice("nobody")]))
+    assert await due(journal, 0.5) == []
+    first = (await journal.deliveries_due(1.0, 1))[0]
+    assert (first.id, first.endpoint, first.body, first.session, first.attempts) == ("n1", "a", b'{"a":1}', ANA, 0)
+    assert await due(journal, 1.0) == [("n1", "a"), ("n1", "b"), ("n2", "a"), ("n3", "a"), ("n3", "b")]
+    assert await due(journal, 1.0, besides=["a"]) == [("n1", "b"), ("n3", "b")]
+
+    assert await journal.delivery_failed(first.n, "503", 60.0)
+
+    assert await due(journal, 59.0) == [("n1", "b"), ("n3", "b")]
+    assert await journal.next_delivery(59.0) == 60.0
+    assert await due(journal, 60.0) == [("n1", "a"), ("n1", "b"), ("n2", "a"), ("n3", "a"), ("n3", "b")]
+    assert (await journal.deliveries_due(60.0, 1))[0].attempts == 1
+    assert await journal.delivery_done(first.n, 61.0)
+    assert not await journal.delivery_done(first.n, 62.0)
+    assert (await due(journal, 62.0))[:2] == [("n1", "b"), ("n2", "a")]
+
+
+async def test_a_dead_letter_can_be_sent_again(journal: Journal) -> None:
+    """What is given up holds up nobody, is listed with its reason, and goes out again when somebody says so."""
+    await journal.commit(Unit(notices=[notice("n1", "a"), notice("n2", "a")]))
+    n = (await journal.deliveries_due(1.0, 1))[0].n
+
+    assert await journal.delivery_failed(n, "410 gone", None)
+
+    assert await due(journal, 1.0) == [("n2", "a")]
+    (dead,) = await journal.dead_letters(9)
+    assert (dead.id, dead.last_error, dead.attempts, dead.state) == ("n1", "410 gone", 1, "dead")
+    assert await journal.dead_letters(9, after=n) == []
+    assert await journal.redeliver(n, 2.0)
+    assert not await journal.redeliver(n, 2.0)
+    assert await due(journal, 2.0) == [("n1", "a"), ("n2", "a")]
+    assert await journal.dead_letters(9) == []
+
+
+async def test_a_notice_is_saved_with_what_it_tells_of(journal: Journal) -> None:
+    """A unit that is refused tells nobody, and neither does one whose notice came before."""
+    await journal.commit(Unit(notices=[notice("n1", "a")]))
+
+    with pytest.raises(UnitRefusedError):
+        await journal.commit(Unit(notices=[notice("n1", "a")], kv={"k": b"v"}))
+
+    assert await due(journal, 9.0) == [("n1", "a")]
+    assert await journal.value("k") is None
+
+
+async def test_sessions_are_listed_page_by_page(journal: Journal) -> None:
+    """Every filter holds, and the last of one page is where the next begins, also among those opened at one instant."""
+    for n in range(7):
+        await journal.commit(
+            opened(
+                SessionId(f"s{n}"), opened_at=100.0 + n // 3, queue="support" if n % 2 else "sales",
+                agent="kim" if n == 3 else None,
+                service="api" if n == 5 else "call", our_number=US if n else "+15550100101", handled=2.5,
+                ended_reason="bye",
+                closed_at=200.0 if n == 6 else None, state="closed" if n == 6 else "open", first_agent_at=150.0,
+            )
+        )  # fmt: skip
+
+    async def names(limit: int = 9, **filters: Any) -> str:
+        return " ".join(stored.id for stored in await journal.sessions(limit, **filters))
+
+    assert await names(3) == "s6 s5 s4"
+    assert await names(3, after=SessionId("s4")) == "s3 s2 s1"
+    assert await names(3, after=SessionId("s1")) == "s0"
+    assert await names(queue="support") == "s5 s3 s1"
+    assert await names(queue="support", after=SessionId("s3")) == "s1"
+    assert await names(agent="kim", state="open") == "s3"
+    assert await names(state="closed") == "s6"
+    assert await names(service="api", customer=CUSTOMER) == "s5"
+    assert await names(our_number="+15550100101") == "s0"
+    assert await names(since=101.0, until=102.0) == "s5 s4 s3"
+    stored = await journal.session(SessionId("s6"))
+    assert stored is not None
+    assert (stored.row.handled, stored.row.ended_reason, stored.row.first_agent_at) == (2.5, "bye", 150.0)
+
+
+async def test_texts_are_listed_page_by_page(journal: Journal) -> None:
+    """Newest first, by number on either side, by session, direction, state and time."""
+    await journal.commit(opened())
+    other = "+15550100201"
+    await journal.commit(
+        Unit(
+            messages=[
+                text("m1", preset="hello"),
+                text("m2", direction="in", sender=CUSTOMER, recipient=US, state="received", created_at=101.0),
+                text("m3", None, recipient=other, created_at=102.0),
+                text("m4", None, direction="in", sender=other, recipient=US, state="received", created_at=103.0),
+                text("m5", None, sender="+15550100101", created_at=104.0),
+            ]
+        )
+    )
+
+    async def names(limit: int = 9, **filters: Any) -> str:
+        return " ".join(message.id for message in await journal.messages_page(limit, **filters))
+
+    assert await names(2) == "m5 m4"
+    assert await names(2, after=MessageId("m4")) == "m3 m2"
+    assert await names(number=CUSTOMER) == "m5 m2 m1"
+    assert await names(number=US) == ""
+    assert await names(session=ANA, direction="out") == "m1"
+    assert await names(state="received", since=102.0) == "m4"
+    assert await names(until=102.0) == "m2 m1"
+    for newest, name in (
+        (await journal.recent_outbound(CUSTOMER, US), "m1"),
+        (await journal.recent_outbound(CUSTOMER, "+15550100101"), "m5"),
+        (await journal.last_inbound(CUSTOMER), "m2"),
+        (await journal.last_inbound(other, US), "m4"),
+    ):
+        assert newest is not None
+        assert newest.id == name
+    assert await journal.recent_outbound(US, US) is None
+    assert await journal.last_inbound(CUSTOMER, "+15550100101") is None
+
+
+async def test_texts_are_counted_by_hour_direction_queue_and_state(journal: Journal) -> None:
+    """A span holds what was made in it, in the state it has now."""
+    await journal.commit(opened(queue="support"))
+    await journal.commit(
+        Unit(
+            session=ANA,
+            messages=[
+                text("m1", created_at=3600.0, segments=2),
+                text("m2", created_at=7199.0, segments=1),
+                text("m3", None, created_at=7200.0),
+            ],
+        )
+    )
+    hour = TextCount(at=3600.0, direction="out", state="pending", queue=QueueId("support"), texts=2, segments=3)
+
+    assert [hour, TextCount(at=7200.0, direction="out", state="pending", queue=None, texts=1, segments=0)] == (
+        await journal.report_texts(0.0, 9999.0)
+    )
+    assert [hour] == await journal.report_texts(3600.0, 7200.0)
+    assert [count.at for count in await journal.report_texts(0.0, 9999.0, 86400.0)] == [0.0, 0.0]
+
+
+PHOTO, SHARED = (Media(digest=digit * 64, content_type="image/jpeg", size=9) for digit in "ab")
+
+
+async def keep_a_person(journal: Journal) -> None:
+    """One closed session of CUSTOMER with everything in it, and a text of somebody else."""
+    stop = Suppression(number=CUSTOMER, sender=US, evidence="message m1", at=1.0, reason="secret words")
+    consent = ConsentRow(
+        number=CUSTOMER, purpose="session", granted=True, words="secret words", language="en", evidence="digit 1", at=1.0
+    )
+    await journal.commit(
+        Unit(
+            session=ANA,
+            events=[(1.0, b'{"a":"secret"}')],
+            snapshot=b'{"name":"secret"}',
+            row=row(state="closed", closed_at=9.0),
+            timeline=[TimelineLine(1.0, "text.received", {"body": "secret"})],
+            messages=[
+                text("m1", direction="in", sender=CUSTOMER, recipient=US, body="secret", media=[PHOTO, SHARED], state="received"),
+                text("m2", sender=US, body="dear secret", preset="hello"),
+                text("m3", None, sender="+15550100209", recipient=US, direction="in", media=[SHARED], state="received"),
+                text("m4", None, body="secret plan"),
+            ],
+            outbox=[out("m4", due_at=9000.0)],
+            consents=[consent, msgspec.structs.replace(consent, granted=False, at=2.0)],
+            suppress=[stop],
+            decisions=[DecisionRow(kind="offer.hold", outcome="offer", reason="offer", inputs={"n": "secret"}, at=1.0)],
+            contacts=[ContactRow(number=CUSTOMER, name="secret", updated_at=1.0)],
+            block=[BlockRow(number=CUSTOMER, reason="rude", actor="agent:kim", at=1.0)],
+            notices=[notice("n1", "a", session=ANA, body=b'"secret"'), notice("n2", "a", number=CUSTOMER, body=b'"secret"')],
+            uploads=[UploadRow(token_hash="t", session=ANA, created_at=1.0, expires_at=2.0, files=(PHOTO,))],
+        )
+    )
+    await journal.put_line_type(LineTypeRow(number=CUSTOMER, kind="mobile", at=1.0))
+
+
+async def test_everything_about_a_number_can_be_given_out(journal: Journal) -> None:
+    """Sessions with their course, texts, ledgers, contact; ready for JSON."""
+    await keep_a_person(journal)
+
+    everything = msgspec.json.decode(msgspec.json.encode(await journal.export(CUSTOMER)))
+
+    (session,) = everything["sessions"]
+    assert [line["data"] for line in session["timeline"]] == [{"body": "secret"}]
+    assert session["decisions"][0]["inputs"] == {"n": "secret"}
+    assert session["uploads"][0]["files"][0]["digest"] == PHOTO.digest
+    assert [message["id"] for message in everything["messages"]] == ["m1", "m2", "m4"]
+    assert [consent["granted"] for consent in everything["consents"]] == [True, False]
+    assert [entry["reason"] for entry in everything["suppressions"]] == ["secret words"]
+    assert [found["id"] for found in everything["notices"]] == ["n1", "n2"]
+    assert everything["contact"]["name"] == "secret"
+    assert (everything["blocked"]["reason"], everything["line_type"]["kind"]) == ("rude", "mobile")
+    nobody = await journal.export("+15550100999")
+    assert (nobody["sessions"], nobody["contact"]) == ([], None)
+
+
+async def test_a_person_is_erased_and_the_opt_out_stays(journal: Journal) -> None:
+    """Words, pictures, names and the number go; counts, the opt-out, the refusal and the block stay; others keep theirs."""
+    await keep_a_person(journal)
+
+    erased = await journal.erase(CUSTOMER, at=10.0)
+
+    assert erased.digests == (PHOTO.digest,)
+    assert (erased.counts["session"], erased.counts["message"], erased.counts["outbox"]) == (1, 3, 1)
+    assert await journal.suppressed(CUSTOMER, US)
+    assert await journal.blocked(CUSTOMER) is not None
+    assert [consent.granted for consent in await journal.consents(CUSTOMER)] == [False]
+    left = await journal.export(CUSTOMER)
+    assert (left["sessions"], left["messages"], left["notices"], left["contact"]) == ([], [], [], None)
+    session = await session_of(journal)
+    assert (session.row.customer, session.snapshot) == (None, b"null")
+    assert await journal.events(ANA) == []
+    assert [(line.kind, line.data) for line in await journal.timeline(ANA)] == [("text.received", {})]
+    assert [message.body for message in await journal.messages(ANA)] == ["", ""]
+    assert (await journal.deliveries_due(99.0, 9), await journal.upload("t")) == ([], None)
+    waiting = await journal.outbox(MessageId("m4"))
+    assert waiting is not None
+    assert waiting.outcome == "canceled"
+    other = await journal.message(MessageId("m3"))
+    assert other is not None
+    assert (other.body, other.media) == ("Hello", (SHARED,))
+
+
+async def test_forgetting_may_go_as_far_as_the_opt_out(journal: Journal) -> None:
+    """Without the opt-out nothing names the number any more."""
+    await keep_a_person(journal)
+
+    await journal.erase(CUSTOMER, at=10.0, keep_opt_out=False)
+
+    assert not await journal.suppressed(CUSTOMER, US)
+    everything = await journal.export(CUSTOMER)
+    assert [name for name, found in everything.items() if found] == ["number"]
+
+
+async def test_nobody_is_erased_in_the_middle_of_something(journal: Journal) -> None:
+    """An open session, a text on its way out and one that was not routed yet keep everything as it is."""
+    await journal.commit(opened())
+    with pytest.raises(StillOpenError):
+        await journal.erase(CUSTOMER, at=1.0)
+    await journal.commit(Unit(session=ANA, row=row(state="closed", closed_at=2.0)))
+    await journal.commit(Unit(messages=[text(session=None)], outbox=[out()]))
+    await journal.claim_outbox(MessageId("m1"), 1.0)
+    with pytest.raises(StillOpenError):
+        await journal.erase(CUSTOMER, at=1.0)
+    await journal.commit(Unit(outbox_done=[OutboxDone(MessageId("m1"), "accepted", 3.0)]))
+    raw = b'{"sender":"+15550100200"}'
+    await journal.spool_inbound(InboundRow(provider="x", ref=ProviderRef("i"), raw=raw, received_at=1.0, message=MessageId("i1")))
+    with pytest.raises(StillOpenError):
+        await journal.erase(CUSTOMER, at=1.0)
+    assert len(await journal.sessions(9, customer=CUSTOMER)) == 1
+    await journal.commit(Unit(inbound_handled=[MessageId("i1")]))
+
+    await journal.erase(CUSTOMER, at=1.0)
+
+    assert await journal.sessions(9, customer=CUSTOMER) == []
+
+
+async def test_only_the_fact_of_an_inbound_text_stays_in_the_spool(journal: Journal) -> None:
+    """Once a session has it, what it said is not kept twice."""
+    spooled = InboundRow(provider="x", ref=ProviderRef("i"), raw=b'{"body":"secret"}', received_at=1.0, message=MessageId("i1"))
+    await journal.spool_inbound(spooled)
+    await journal.commit(Unit(inbound_handled=[MessageId("i1")]))
+
+    assert await journal._readers.run(lambda connection: connection.execute(select(tables.inbound.c.raw)).scalar_one()) == b"{}"
 
 
 async def test_everything_is_there_after_closing_and_opening(url: str) -> None:

@@ -20,9 +20,8 @@ async def test_migrations_make_what_the_code_expects(tmp_path: Path) -> None:
     try:
         with engine.connect() as connection:
             assert _differences(connection) == []
-            assert (
-                _checks(connection) == {"ck_event_seq", "ck_message_direction", "ck_outbox_state"} == _expected_checks(connection)
-            )
+            checks = {"ck_event_seq", "ck_message_direction", "ck_outbox_state", "ck_delivery_state"}
+            assert _checks(connection) == checks == _expected_checks(connection)
     finally:
         engine.dispose()
 
@@ -46,7 +45,7 @@ async def test_upgrading_twice_changes_nothing(tmp_path: Path) -> None:
     """The second upgrade returns the same revision."""
     url = f"sqlite:///{tmp_path}/journal.db"
 
-    assert await upgrade(url) == await upgrade(url) == "0001"
+    assert await upgrade(url) == await upgrade(url) == "0002"
 
 
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
@@ -57,7 +56,7 @@ async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
         connection.execute("update alembic_version set version_num = '9999'")
     connection.close()
 
-    with pytest.raises(SchemaTooNewError, match=r"9999.*0001"):
+    with pytest.raises(SchemaTooNewError, match=r"9999.*0002"):
         async with Journal.open(url):
             pytest.fail("opened")
 

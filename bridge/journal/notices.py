@@ -1,0 +1,77 @@
+"""Notices to others, at least once, to each endpoint in order."""
+
+from collections.abc import Collection
+
+from sqlalchemy import RowMapping, Select, func, or_, select, update
+
+from bridge.journal import tables
+from bridge.journal.door import Door, as_struct
+from bridge.journal.rows import Delivery
+
+_notice, _delivery = tables.notice, tables.delivery
+
+
+class Notices(Door):
+    """Deliveries are made by `Unit.notices`, in the transaction of what they tell of."""
+
+    async def deliveries_due(self, now: float, limit: int, *, besides: Collection[str] = ()) -> list[Delivery]:
+        """What can be delivered now, in order; hand an endpoint's over one after the other and stop at the first failure.
+
+        A delivery that failed and waits for its next attempt holds up those behind it to the same endpoint.
+
+        Args:
+            now: The present.
+            limit: How many at most.
+            besides: Endpoints to leave out, because somebody is at them.
+        """
+        pending = _delivery.c.state == "pending"
+        waiting = (
+            select(_delivery.c.endpoint, func.min(_delivery.c.n).label("n"))
+            .where(pending, _delivery.c.due_at > now)
+            .group_by(_delivery.c.endpoint)
+            .subquery()
+        )
+        query = (
+            _with_notice()
+            .outerjoin(waiting, waiting.c.endpoint == _delivery.c.endpoint)
+            .where(pending, _delivery.c.due_at <= now, or_(waiting.c.n.is_(None), _delivery.c.n < waiting.c.n))
+        )
+        if besides:
+            query = query.where(_delivery.c.endpoint.not_in(list(besides)))
+        return await self._read(query.order_by(_delivery.c.n).limit(limit), _as_delivery)
+
+    async def next_delivery(self, now: float) -> float | None:
+        """When a delivery that waits comes due; None when none waits."""
+        query = select(func.min(_delivery.c.due_at).label("at")).where(_delivery.c.state == "pending", _delivery.c.due_at > now)
+        return await self._first(query, lambda row: row["at"])
+
+    async def delivery_done(self, n: int, at: float) -> bool:
+        """It has arrived. False: it did not wait to be delivered."""
+        values = {"state": "done", "attempts": _delivery.c.attempts + 1, "done_at": at, "last_error": None}
+        return await self._change(n, "pending", values)
+
+    async def delivery_failed(self, n: int, error: str, due_at: float | None) -> bool:
+        """It has not arrived, and is tried again at *due_at*; None: no more, it is a dead letter. False: it did not wait."""
+        values: dict[str, object] = {"attempts": _delivery.c.attempts + 1, "last_error": error}
+        return await self._change(n, "pending", values | ({"state": "dead"} if due_at is None else {"due_at": due_at}))
+
+    async def dead_letters(self, limit: int, after: int = 0) -> list[Delivery]:
+        """Deliveries that were given up, oldest first, with numbers above *after*."""
+        query = _with_notice().where(_delivery.c.state == "dead", _delivery.c.n > after)
+        return await self._read(query.order_by(_delivery.c.n).limit(limit), _as_delivery)
+
+    async def redeliver(self, n: int, now: float) -> bool:
+        """Try a dead letter again, from its first attempt. False: it is not one."""
+        return await self._change(n, "dead", {"state": "pending", "due_at": now, "attempts": 0})
+
+    async def _change(self, n: int, state: str, values: dict[str, object]) -> bool:
+        return await self._do(update(_delivery).where(_delivery.c.n == n, _delivery.c.state == state).values(values)) == 1
+
+
+def _with_notice() -> Select[tuple[object, ...]]:
+    columns = (_notice.c.id, _notice.c.type, _notice.c.session, _notice.c.at, _notice.c.body)
+    return select(_delivery, *columns).join(_notice, _notice.c.id == _delivery.c.notice)
+
+
+def _as_delivery(row: RowMapping) -> Delivery:
+    return as_struct(Delivery, row)

@@ -1,0 +1,98 @@
+"""What is known of people: what they agreed to, whether they may be texted, their contact; all of it on request, and erased."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+
+from bridge.events import AgentId
+from bridge.journal import tables
+from bridge.journal.database import upsert
+from bridge.journal.door import Door, as_struct
+from bridge.journal.erasure import erase, export
+from bridge.journal.rows import AgentStateRow, BlockRow, ConsentRow, ContactRow, Erased, LineTypeRow, Suppression
+
+EVERY_SENDER = "*"
+"""The sender of a suppression that counts for all our numbers."""
+
+_suppression, _blocked, _consent, _contact = tables.suppression, tables.blocked, tables.consent, tables.contact
+
+
+class People(Door):
+    """Numbers and the people behind them."""
+
+    async def suppressed(self, number: str, sender: str) -> bool:
+        """Whether *number* opted out of texts from *sender*, or of all our texts; provisional words count."""
+        return await self.suppression(number, sender) is not None
+
+    async def suppression(self, number: str, sender: str) -> Suppression | None:
+        """Why *number* gets no texts from *sender*; None: it may be texted.
+
+        Of our number and of all numbers the newest entry counts; of two that hold a definite one comes before a provisional.
+        """
+        query = select(_suppression).where(_suppression.c.number == number, _suppression.c.sender.in_([sender, EVERY_SENDER]))
+        entries = await self._read(query.order_by(_suppression.c.n), lambda row: (row["suppressed"], as_struct(Suppression, row)))
+        newest = {entry.sender: (holds, entry) for holds, entry in entries}
+        holding = [entry for holds, entry in newest.values() if holds]
+        return min(holding, key=lambda entry: entry.provisional, default=None)
+
+    async def blocked(self, number: str) -> BlockRow | None:
+        """Why calls and texts of *number* are not taken; None: they are."""
+        return await self._first(select(_blocked).where(_blocked.c.number == number), lambda row: as_struct(BlockRow, row))
+
+    async def blocklist(self, limit: int, after: str | None = None) -> list[BlockRow]:
+        """Blocked numbers in order; *after* is the last number of the page before this one."""
+        query = select(_blocked).order_by(_blocked.c.number).limit(limit)
+        if after is not None:
+            query = query.where(_blocked.c.number > after)
+        return await self._read(query, lambda row: as_struct(BlockRow, row))
+
+    async def consents(self, number: str) -> list[ConsentRow]:
+        """The consent ledger of a number, oldest first."""
+        query = select(_consent).where(_consent.c.number == number).order_by(_consent.c.n)
+        return await self._read(query, lambda row: as_struct(ConsentRow, row))
+
+    async def contact(self, number: str) -> ContactRow | None:
+        """None: nothing is known."""
+        return await self._first(select(_contact).where(_contact.c.number == number), lambda row: as_struct(ContactRow, row))
+
+    async def line_type(self, number: str) -> LineTypeRow | None:
+        """What was learnt about the kind of line behind *number*; None: nothing."""
+        table = tables.line_type
+        return await self._first(select(table).where(table.c.number == number), lambda row: as_struct(LineTypeRow, row))
+
+    async def put_line_type(self, row: LineTypeRow) -> None:
+        """Keep what was learnt in place of what was known."""
+        values = msgspec.structs.asdict(row)
+        await self._write(lambda connection: connection.execute(upsert(tables.line_type, connection.dialect.name), values))
+
+    async def agent_states(self) -> dict[AgentId, AgentStateRow]:
+        """What every agent did when last heard."""
+        rows = await self._read(select(tables.agent_state), lambda row: as_struct(AgentStateRow, row))
+        return {row.agent: row for row in rows}
+
+    async def erase(self, number: str, *, at: float, keep_opt_out: bool = True) -> Erased:
+        """Remove what is kept of a person: words, pictures, numbers, names, events, the course of conversations, the contact.
+
+        What stays are sessions and texts without content and without the number, so that counts and reports stay true; and
+        with *keep_opt_out* that the number opted out, refused or was blocked, so that it goes on being left alone.
+
+        Args:
+            number: Whose.
+            at: Now. Texts that wait to be sent to the number are canceled at this time.
+            keep_opt_out: False also forgets opt-outs, refusals and blocks.
+
+        Raises:
+            StillOpenError: a session of theirs is open, or a text is on its way out or in. Nothing has changed.
+        """
+        erased: Erased = await self._write(lambda connection: erase(connection, number, at, keep_opt_out=keep_opt_out))
+        return erased
+
+    async def export(self, number: str) -> Mapping[str, Any]:
+        """Everything kept about a number, ready for JSON, each list oldest first.
+
+        `sessions` (each with its `timeline`, `decisions` and `uploads`), `messages`, `consents`, `suppressions`, `notices`;
+        `contact`, `blocked` and `line_type` are None when there is nothing.
+        """
+        return await self._readers.run(lambda connection: export(connection, number))

@@ -1,0 +1,221 @@
+"""Texts in the journal: what was said, what has to go out, what came in and nobody has looked at yet."""
+
+from collections.abc import Collection
+from operator import eq, ge, lt
+from typing import Literal
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, RowMapping, desc, func, or_, select, text, update
+from sqlalchemy import insert as plain_insert
+
+from bridge.events import MessageId, ProviderRef, SessionId
+from bridge.journal import tables
+from bridge.journal.database import insert
+from bridge.journal.door import Door, as_struct, wanted
+from bridge.journal.rows import InboundRow, MessageRow, MessageState, MessageStep, OutboxNow, OutboxRow, OutboxText
+
+_message, _outbox, _step = tables.message, tables.outbox, tables.message_event
+
+
+class Texts(Door):
+    """Everything about texts that is not part of a unit."""
+
+    # --- on the way out --------------------------------------------------------------------------------------------
+
+    async def claim_outbox(self, message: MessageId, now: float) -> bool:
+        """Take a pending text for one attempt. False: it is not pending (any more), so hands off."""
+        return bool(await self.claim_outbox_many([message], now))
+
+    async def claim_outbox_many(self, messages: Collection[MessageId], now: float) -> set[MessageId]:
+        """Take pending texts for one attempt each, in one write; returns those that were pending and are now ours."""
+        ids = list(messages)
+
+        def write(connection: Connection) -> set[MessageId]:
+            claimed = connection.execute(
+                update(_outbox)
+                .where(_outbox.c.message.in_(ids), _outbox.c.state == "pending")
+                .values(state="attempting", attempts=_outbox.c.attempts + 1, attempted_at=now)
+                .returning(_outbox.c.message)
+            )
+            return {MessageId(name) for name in claimed.scalars()}
+
+        return set(await self._write(write)) if ids else set()
+
+    async def outbox_retry(self, message: MessageId, due_at: float) -> bool:
+        """Put a claimed text that was certainly not sent back in line. False: it was not claimed."""
+        claimed = (_outbox.c.message == message, _outbox.c.state == "attempting")
+        return await self._do(update(_outbox).where(*claimed).values(state="pending", due_at=due_at)) == 1
+
+    async def outbox_later(self, message: MessageId, due_at: float) -> bool:
+        """Let a text that nobody has claimed wait, as in quiet hours. False: it is not pending (any more)."""
+        pending = (_outbox.c.message == message, _outbox.c.state == "pending")
+        return await self._do(update(_outbox).where(*pending).values(due_at=due_at)) == 1
+
+    async def cancel_scheduled(self, message: MessageId, now: float) -> bool:
+        """Never send a text that waits for its time. False: it has been tried, is over, or never had to go out."""
+
+        def write(connection: Connection) -> bool:
+            waiting = (_outbox.c.message == message, _outbox.c.state == "pending", _outbox.c.attempts == 0)
+            canceled = update(_outbox).where(*waiting).values(state="done", outcome="canceled", done_at=now)
+            if connection.execute(canceled).rowcount != 1:
+                return False
+            connection.execute(update(_message).where(_message.c.id == message).values(state="canceled", updated_at=now))
+            connection.execute(plain_insert(_step).values(message=message, state="canceled", at=now))
+            return True
+
+        return bool(await self._write(write))
+
+    async def outbox_now(self, now: float, limit: int) -> OutboxNow:
+        """What there is to do about outbound texts; at most *limit* of those that are due."""
+        texts = select(_outbox, _message).join(_message, _message.c.id == _outbox.c.message)
+        pending = _outbox.c.state == "pending"
+        due = texts.where(pending, _outbox.c.due_at <= now).order_by(_outbox.c.priority, _outbox.c.created_at, _outbox.c.n)
+        unknown = texts.where(_outbox.c.state == "attempting").order_by(_outbox.c.attempted_at, _outbox.c.n)
+        paused = (
+            select(_message.c.recipient)
+            .join(_outbox, _message.c.id == _outbox.c.message)
+            .where(pending, _outbox.c.due_at > now, _outbox.c.attempts > 0)
+        )
+        later = select(func.min(_outbox.c.due_at)).where(pending, _outbox.c.due_at > now)
+
+        def read(connection: Connection) -> OutboxNow:
+            return OutboxNow(
+                due=[_as_outbox_text(row) for row in connection.execute(due.limit(limit)).mappings()],
+                unknown=[_as_outbox_text(row) for row in connection.execute(unknown).mappings()],
+                paused=set(connection.execute(paused).scalars()),
+                next_due=connection.execute(later).scalar(),
+            )
+
+        return await self._readers.run(read)
+
+    async def outbox(self, message: MessageId) -> OutboxRow | None:
+        """Where a text stands on its way out; None when it never had to go out."""
+        return await self._first(select(_outbox).where(_outbox.c.message == message), lambda row: as_struct(OutboxRow, row))
+
+    async def known_refs(self, provider: str, recipient: str, since: float) -> set[ProviderRef]:
+        """The provider's ids of texts to *recipient* made since then: these are accounted for, an unknown one is not."""
+        query = select(_message.c.provider_ref).where(
+            _message.c.provider == provider,
+            _message.c.recipient == recipient,
+            _message.c.created_at >= since,
+            _message.c.provider_ref.is_not(None),
+        )
+        return set(await self._read(query, lambda row: ProviderRef(row["provider_ref"])))
+
+    async def undecided(self, provider: str, since: float, limit: int) -> list[ProviderRef]:
+        """The provider's ids of texts it took since then and of whose end we have not heard, newest first."""
+        query = select(_message.c.provider_ref).where(
+            _message.c.direction == "out",
+            _message.c.provider == provider,
+            _message.c.state.in_(["accepted", "queued", "sending", "sent"]),
+            _message.c.created_at >= since,
+            _message.c.provider_ref.is_not(None),
+        )
+        query = query.order_by(desc(_message.c.n)).limit(limit)
+        return await self._read(query, lambda row: ProviderRef(row["provider_ref"]))
+
+    # --- on the way in ---------------------------------------------------------------------------------------------
+
+    async def spool_inbound(self, row: InboundRow) -> bool:
+        """Keep an inbound text until a unit names it in `inbound_handled`. False: that (provider, ref) was kept before."""
+
+        def write(connection: Connection) -> bool:
+            statement = insert(tables.inbound, connection.dialect.name).values(**msgspec.structs.asdict(row), handled=False)
+            statement = statement.on_conflict_do_nothing(index_elements=["provider", "ref"]).returning(tables.inbound.c.n)
+            return connection.execute(statement).first() is not None
+
+        return bool(await self._write(write))
+
+    async def unhandled_inbound(self) -> list[InboundRow]:
+        """Inbound texts that were kept and not yet given to a session, in the order they came."""
+        table = tables.inbound
+        query = select(table).where(table.c.handled.is_(False)).order_by(table.c.n)
+        return await self._read(query, lambda row: as_struct(InboundRow, row))
+
+    # --- what was said ---------------------------------------------------------------------------------------------
+
+    async def messages(self, session: SessionId) -> list[MessageRow]:
+        """The session's texts in the order they were saved."""
+        return await self._read(select(_message).where(_message.c.session == session).order_by(_message.c.n), as_message)
+
+    async def messages_page(
+        self,
+        limit: int,
+        *,
+        number: str | None = None,
+        session: SessionId | None = None,
+        direction: Literal["in", "out"] | None = None,
+        state: MessageState | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        after: MessageId | None = None,
+    ) -> list[MessageRow]:
+        """The newest texts first, by the order they were saved in; None does not filter.
+
+        Args:
+            limit: How many at most.
+            number: The customer's, as sender or recipient.
+            session: Texts of this one only.
+            direction: One way only.
+            state: In this state now.
+            since: Made then or later.
+            until: Made before then.
+            after: The last text of the page before this one.
+        """
+        conditions = wanted(
+            (_message.c.session, eq, session),
+            (_message.c.direction, eq, direction),
+            (_message.c.state, eq, state),
+            (_message.c.created_at, ge, since),
+            (_message.c.created_at, lt, until),
+        )
+        if number is not None:
+            conditions.append(of_customer(number))
+        if after is not None:
+            conditions.append(_message.c.n < select(_message.c.n).where(_message.c.id == after).scalar_subquery())
+        return await self._read(select(_message).where(*conditions).order_by(desc(_message.c.n)).limit(limit), as_message)
+
+    async def message(self, message: MessageId) -> MessageRow | None:
+        """None: there is no such text."""
+        return await self._first(select(_message).where(_message.c.id == message), as_message)
+
+    async def message_by_ref(self, provider: str, ref: ProviderRef) -> MessageRow | None:
+        """The text the provider knows as *ref*, inbound or outbound."""
+        return await self._first(
+            select(_message).where(_message.c.provider == provider, _message.c.provider_ref == ref), as_message
+        )
+
+    async def message_steps(self, message: MessageId) -> list[MessageStep]:
+        """The ledger of one text, in the order things were saved."""
+        return await self._read(
+            select(_step).where(_step.c.message == message).order_by(_step.c.n), lambda row: as_struct(MessageStep, row)
+        )
+
+    async def recent_outbound(self, number: str, sender: str) -> MessageRow | None:
+        """The newest text from one of our numbers to *number*, whatever became of it."""
+        wanted = (_message.c.recipient == number, _message.c.direction == "out", _message.c.sender == sender)
+        newest = (desc(_message.c.created_at), desc(_message.c.n))
+        return await self._first(select(_message).where(*wanted).order_by(*newest).limit(1), as_message)
+
+    async def last_inbound(self, number: str, our_number: str | None = None) -> MessageRow | None:
+        """The newest text *number* sent to us; to any of our numbers when that is None."""
+        query = select(_message).where(_message.c.sender == number, text("message.direction = 'in'"))
+        if our_number is not None:
+            query = query.where(_message.c.recipient == our_number)
+        return await self._first(query.order_by(desc(_message.c.n)).limit(1), as_message)
+
+
+def of_customer(number: str) -> ColumnElement[bool]:
+    """Texts to and from a customer's number."""
+    sent = (_message.c.direction == "out") & (_message.c.recipient == number)
+    # Said as the index says it, word for word: with a parameter in its place PostgreSQL could not know that the index fits.
+    return or_(sent, text("message.direction = 'in'") & (_message.c.sender == number))
+
+
+def as_message(row: RowMapping) -> MessageRow:
+    """A text from its row."""
+    return as_struct(MessageRow, row)
+
+
+def _as_outbox_text(row: RowMapping) -> OutboxText:
+    return OutboxText(outbox=as_struct(OutboxRow, row, _outbox), message=as_struct(MessageRow, row, _message))
