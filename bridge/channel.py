@@ -1,0 +1,541 @@
+"""Texts that begin on our side: by a program, by an agent; lawfully, and into the conversation they belong to."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from bridge import events as e
+from bridge import intake
+from bridge.correlation import correlate_text
+from bridge.floor import Customer
+from bridge.journal import EVERY_SENDER, MessageRow, OutboxRow, Suppression, Unit
+from bridge.journal.rows import MessageState
+from bridge.legs import LIVE, TextLeg
+from bridge.session import UnexpectedEvent
+from bridge.settings import AgentSettings, NumberSettings, Settings
+from sms import consent
+from sms.consent import NumberState, Part, Verdict
+from sms.message import readable
+from sms.numbers import day_begins, local_hours, look_up, time_zones
+
+LONGEST_TEXT = 1600
+"""Characters of one text: what providers take, and more than anybody reads."""
+MOST_AHEAD = 30 * 86_400.0
+"""Seconds into the future for which a text may be planned: who knows what is true then."""
+API_PRIORITY = 3
+"""Behind everything that somebody waits for."""
+
+Rule: TypeAlias = Literal[
+    "invalid_number", "cannot_text", "opted_out", "blocked", "no_consent", "quiet_hours", "unknown_sender", "unregistered_sender",
+    "unknown_queue", "unknown_agent", "not_your_number", "in_conversation", "empty", "too_long", "too_late", "too_early", "held",
+]  # fmt: skip
+"""Why a text was not taken."""
+
+
+class ChannelRefusedError(Exception):
+    """A text was not taken. The message says why and what to do, fit to show to an agent. Nothing has changed.
+
+    Args:
+        rule: Short and stable.
+        words: For people.
+        until: When it would be taken; None: time does not help, or nobody knows.
+    """
+
+    def __init__(self, rule: Rule, words: str, *, until: float | None = None) -> None:
+        super().__init__(words)
+        self.rule: Rule = rule
+        self.until = until
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """A text that is in the outbox."""
+
+    message: e.MessageId
+    session: e.SessionId | None
+    """The conversation it went into; None: it is sessionless."""
+    state: MessageState
+    due_at: float
+    """It is not sent before."""
+    repeated: bool = False
+    """It had been asked for before, and was not taken a second time."""
+    missing: tuple[Part, ...] = ()
+    """What the first text to a number has to say and this one does not; only for sessionless texts, which go as they are."""
+
+
+class SenderChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A number of ours that an agent may write from."""
+
+    number: str
+    queues: tuple[e.QueueId, ...]
+    """The agent's queues that use it; answers go to the one that was chosen."""
+    direct: bool
+    """It is the agent's own."""
+    kind: Literal["long_code", "toll_free", "short_code", "alphanumeric"]
+    brand: str | None
+    campaign: str | None
+    registered: bool
+    """False: carriers in the US refuse its texts."""
+    per_day: int | None
+    """Segments a day, for the whole brand; None: no limit of ours."""
+    left_today: int | None
+    """What is left of that; None: no limit."""
+
+
+class Sessions(intake.Sessions, Protocol):
+    """What the channel needs of the runner, beside what the intake needs."""
+
+    settings: Settings
+    outbox: "Kicked"
+
+    @property
+    def sms_name(self) -> str:
+        """The name of the provider that carries texts."""
+
+    async def customer(self, number: str | None, ours: str) -> Customer:
+        """What is known of a number and one of ours."""
+
+    def post(self, session: e.SessionId, event: e.AnyEvent) -> None:
+        """Put an event into a session's inbox and go on."""
+
+
+class Kicked(Protocol):
+    """An outbox."""
+
+    def kick(self) -> None:
+        """There may be something to send."""
+
+
+class Channel:
+    """Sends a text by somebody's wish.
+
+    Whoever asks hears at once when the law, the customer or the network is against it. What is taken is checked again when it
+    is sent: a customer may say STOP in between.
+
+    Args:
+        runner: Where the sessions are.
+    """
+
+    def __init__(self, runner: Sessions) -> None:
+        self._runner = runner
+        self._settings = runner.settings
+        self._journal = runner.journal
+        self._numbers = {number.number: number for number in self._settings.numbers}
+        self._queues = {queue.id: queue for queue in self._settings.queues if queue.channel == "sms"}
+        self._agents = {agent.id: agent for agent in self._settings.agents}
+        self._pairs: dict[tuple[str, str], asyncio.Lock] = {}
+
+    async def send(
+        self,
+        author: str,
+        recipient: str,
+        sender: str,
+        body: str,
+        *,
+        purpose: e.Purpose = "care",
+        media: tuple[e.Media, ...] = (),
+        queue: str | None = None,
+        agent: str | None = None,
+        due_at: float | None = None,
+        expires_at: float | None = None,
+        once: str | None = None,
+    ) -> Sent:
+        """Text a customer; an answer reaches an agent.
+
+        The text goes into the conversation that is open between the two numbers, or opens one.
+
+        Args:
+            author: `api:<key name>`, or who else it is from.
+            recipient: The customer's number, E.164 or as written in `settings.country`.
+            sender: A number of ours.
+            body: The words.
+            purpose: What the text is for: `care` needs some consent, `marketing` its own, `session` is part of a contact that
+                the customer is in.
+            media: What goes with it.
+            queue: The queue for texts that has the answer; None: the number's.
+            agent: Who should have the answer; None: whoever takes the queue's chats.
+            due_at: Not before; None: now.
+            expires_at: After that it is dropped; None: it is never too late.
+            once: The author's name for this text; the same name again is the same text, asked for twice.
+
+        Raises:
+            ChannelRefusedError: It was not taken.
+        """
+        message = _message_id(author, once)
+        if once is not None and (known := await self._known(message)) is not None:
+            return known
+        number = self._number(recipient)
+        words = self._checked(number, sender, body, media)
+        if queue is not None and queue not in self._queues:
+            raise ChannelRefusedError(
+                "unknown_queue", f"There is no queue {queue!r} for texts; there are: {_list(self._queues)}."
+            )
+        if agent is not None and self._chat_queue(agent) is None:
+            raise ChannelRefusedError("unknown_agent", f"There is no agent {agent!r} who takes texts.")
+        due = await self._when(number, sender, purpose, due_at, expires_at)
+        event = e.ApiSaid(
+            message,
+            author,
+            words,
+            purpose,
+            media,
+            None if agent is None else e.AgentId(agent),
+            None if queue is None else e.QueueId(queue),
+            None if due <= self._runner.clock() else due,
+            expires_at,
+        )
+        async with self._alone(number, sender):
+            if once is not None and (known := await self._known(message)) is not None:
+                return known
+            session = await self._into_session(number, sender, event)
+        row = await self._journal.message(message)
+        if row is None:
+            raise ChannelRefusedError(
+                "held", "An agent is to judge first whether the customer's last words meant STOP; try again when they have."
+            )
+        return Sent(message=message, session=session, state=row.state, due_at=due)
+
+    async def send_sessionless(
+        self,
+        author: str,
+        recipient: str,
+        sender: str,
+        body: str,
+        *,
+        purpose: e.Purpose = "care",
+        media: tuple[e.Media, ...] = (),
+        due_at: float | None = None,
+        expires_at: float | None = None,
+        once: str | None = None,
+    ) -> Sent:
+        """Text a customer without a conversation: an answer gets a canned reply at most, and reaches no agent.
+
+        The text goes out as it is. `Sent.missing` says what it should have said if it is the first one to this number.
+        Arguments as for `send`.
+
+        Raises:
+            ChannelRefusedError: It was not taken.
+        """
+        message = _message_id(author, once)
+        if once is not None and (known := await self._known(message)) is not None:
+            return known
+        number, now = self._number(recipient), self._runner.clock()
+        words = self._checked(number, sender, body, media)
+        due = await self._when(number, sender, purpose, due_at, expires_at)
+        customer = await self._runner.customer(number, sender)
+        row = MessageRow(
+            id=message,
+            session=None,
+            direction="out",
+            provider=self._runner.sms_name,
+            sender=sender,
+            recipient=number,
+            body=words,
+            media=media,
+            state="pending",
+            purpose=purpose,
+            author=author,
+            created_at=now,
+        )
+        line = OutboxRow(message=message, priority=API_PRIORITY, created_at=now, due_at=due, expires_at=expires_at)
+        async with self._alone(number, sender):
+            if once is not None and (known := await self._known(message)) is not None:
+                return known
+            await self._runner.commit(Unit(messages=[row], outbox=[line]))
+        self._runner.outbox.kick()
+        missing = () if customer.introduced else consent.compliance_parts(words, brand=self._settings.brand)
+        return Sent(message=message, session=None, state="pending", due_at=due, missing=missing)
+
+    async def cancel(self, message: e.MessageId) -> bool:
+        """Never send a text that waits for its time. False: it has been tried or is over, or there is no such text."""
+        if not await self._journal.cancel_scheduled(message, self._runner.clock()):
+            return False
+        row = await self._journal.message(message)
+        if row is not None and row.session is not None and row.session in self._runner.sessions:
+            self._runner.post(row.session, e.TextReported(message, "canceled", "canceled"))
+        return True
+
+    async def open_by_agent(
+        self,
+        agent: e.AgentId,
+        recipient: str,
+        sender: str,
+        queue: e.QueueId | None,
+        body: str,
+        preset: str | None = None,
+        media: tuple[e.Media, ...] = (),
+    ) -> e.SessionId:
+        """Begin a conversation; the chat is the agent's at once. Who does not know us reads the opt-in text first.
+
+        When the agent has a chat with that number already, the text goes there. Without a *queue* the first one that uses the
+        number is meant.
+
+        Raises:
+            ChannelRefusedError: The message is for the agent.
+        """
+        choice = next((one for one in self.senders_for(agent) if one.number == sender), None)
+        if choice is None or (queue is not None and queue not in choice.queues):
+            raise ChannelRefusedError("not_your_number", f"{sender} is no number that {queue or 'you'} may write from.")
+        queue = queue or choice.queues[0]
+        number = self._number(recipient)
+        words = self._checked(number, sender, body, media)
+        # An agent who writes to one person stands for it that this person may be written to.
+        verdict = await self.may_text(number, sender, "care")
+        if not verdict.allowed:
+            raise await self._refusal(verdict, number, sender, "care")
+        async with self._alone(number, sender):
+            mine = self._conversation_of(agent, number, sender)
+            if mine is not None:
+                event: e.AnyEvent = e.AgentSaid(agent, words, preset, media=media)
+            else:
+                mine = (await self._runner.open_text_session(number, sender, "outbound")).state.id
+                event = e.AgentOpened(agent, self._agents[agent].name, queue, words, preset, media)
+            try:
+                await self._runner.tell(mine, event)
+            except UnexpectedEvent as refusal:
+                raise ChannelRefusedError("in_conversation", str(refusal)) from refusal
+        return mine
+
+    def senders_for(self, agent: e.AgentId) -> tuple[SenderChoice, ...]:
+        """The numbers an agent may write from, in the order of the settings; those of several queues once."""
+        known = self._agents.get(agent)
+        if known is None:
+            return ()
+        choices = []
+        for number in self._settings.numbers:
+            direct = number.agent == known.id
+            queues = tuple(e.QueueId(name) for name in known.queues if self._writes_from(name, number))
+            if direct and not queues and (own := self._settings.chat_queue_of(known)) is not None:
+                queues = (e.QueueId(own),)
+            if queues and (direct or number.agent is None):
+                choices.append(_choice(number, queues, direct=direct))
+        return tuple(choices)
+
+    async def may_text(self, number: str, sender: str, purpose: e.Purpose) -> Verdict:
+        """Whether *number* may be texted from *sender* at this moment, and the first reason why not.
+
+        Who asks vouches that the customer wants to hear from us; only `marketing` needs a consent that we have on record.
+        """
+        return await self._verdict(number, sender, purpose, self._runner.clock())
+
+    async def opt_out(self, number: str, sender: str | None, evidence: str) -> None:
+        """No more texts to *number*, from *sender* or (None) from any number of ours, until it wants them again."""
+        entry = Suppression(number=number, sender=sender or EVERY_SENDER, evidence=evidence, at=self._runner.clock())
+        await self._runner.commit(Unit(suppress=[entry]))
+        self._tell_all(number, sender, opted_out=True)
+
+    async def opt_in(self, number: str, sender: str | None, evidence: str) -> None:
+        """*number* wants texts again, from *sender* or (None) from all our numbers."""
+        now = self._runner.clock()
+        senders = [EVERY_SENDER, *self._numbers] if sender is None else [EVERY_SENDER, sender]
+        lifted = [Suppression(number=number, sender=one, evidence=evidence, at=now) for one in senders]
+        await self._runner.commit(Unit(unsuppress=lifted))
+        self._tell_all(number, sender, opted_out=False)
+
+    # --- how
+
+    async def _into_session(self, number: str, sender: str, event: e.ApiSaid) -> e.SessionId:
+        match = correlate_text(number, sender, [live.as_open() for live in self._runner.sessions_of(number)])
+        if match.session is not None:
+            try:
+                await self._runner.tell(match.session, event)
+            except UnexpectedEvent:
+                pass  # it ended in this moment, or cannot take a text: the text opens a conversation of its own
+            else:
+                return match.session
+        opened = (await self._runner.open_text_session(number, sender, "api")).state.id
+        try:
+            await self._runner.tell(opened, event)
+        except UnexpectedEvent as refusal:
+            raise ChannelRefusedError("held", str(refusal)) from refusal
+        return opened
+
+    def _conversation_of(self, agent: e.AgentId, number: str, sender: str) -> e.SessionId | None:
+        """The chat this agent has with the number already; None: there is none.
+
+        Raises:
+            ChannelRefusedError: Somebody else is talking to the customer, or about to.
+        """
+        mine = None
+        for live in self._runner.sessions_of(number):
+            state = live.state
+            if state.call in LIVE:
+                who = "with " + state.names.get(state.agent, state.agent) if state.agent is not None else "with us"
+                raise ChannelRefusedError(
+                    "in_conversation", f"{number} is on the phone {who} now; text them in that conversation."
+                )
+            if state.text is TextLeg.QUEUED:
+                where = state.chat_queue or "line"
+                raise ChannelRefusedError("in_conversation", f"{number} waits in {where} for an agent already; take that chat.")
+            if state.text is TextLeg.CHATTING and state.chat_agent != agent:
+                other = state.names.get(state.chat_agent, state.chat_agent) if state.chat_agent is not None else "a colleague"
+                raise ChannelRefusedError("in_conversation", f"{other} is in conversation with {number} now.")
+            if state.text is TextLeg.CHATTING and state.our_number == sender:
+                mine = state.id
+        return mine
+
+    async def _known(self, message: e.MessageId) -> Sent | None:
+        row, line = await self._journal.message(message), await self._journal.outbox(message)
+        if row is None:
+            return None
+        due = row.created_at if line is None else line.due_at
+        return Sent(message=message, session=row.session, state=row.state, due_at=due, repeated=True)
+
+    def _tell_all(self, number: str, sender: str | None, *, opted_out: bool) -> None:
+        for live in self._runner.sessions_of(number):
+            if sender in {None, live.state.our_number}:
+                self._runner.post(live.state.id, e.OptOutChanged(opted_out))
+
+    @asynccontextmanager
+    async def _alone(self, number: str, sender: str) -> AsyncIterator[None]:
+        """One text at a time between two numbers, or two of them would open two conversations."""
+        pair = (number, sender)
+        lock = self._pairs.setdefault(pair, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._pairs.pop(pair, None)
+
+    # --- whether
+
+    def _number(self, written: str) -> str:
+        known = look_up(written, region=self._settings.country)
+        if known.e164 is None:
+            raise ChannelRefusedError("invalid_number", f"{written!r} is not a telephone number; write it like +15550100123.")
+        return known.e164
+
+    def _checked(self, number: str, sender: str, body: str, media: Sequence[e.Media]) -> str:
+        """What is wrong with a text whoever sends it; the words as they are sent."""
+        ours = self._numbers.get(sender)
+        if ours is None:
+            raise ChannelRefusedError("unknown_sender", f"{sender} is none of our numbers; there are: {_list(self._numbers)}.")
+        if not ours.sender.registered and look_up(number).country == "US":
+            raise ChannelRefusedError(
+                "unregistered_sender", f"{sender} is not registered with the carriers in the US, which would refuse its texts."
+            )
+        words = readable(body).strip()
+        if not words and not media:
+            raise ChannelRefusedError("empty", "There is nothing to send.")
+        if len(words) > LONGEST_TEXT:
+            raise ChannelRefusedError("too_long", f"A text may have {LONGEST_TEXT:,} characters; this one has {len(words):,}.")
+        return words
+
+    async def _when(self, number: str, sender: str, purpose: e.Purpose, due_at: float | None, expires_at: float | None) -> float:
+        """When a text goes out: now, when it was asked for, or when the quiet hours end.
+
+        Raises:
+            ChannelRefusedError: It may not go, or not in time.
+        """
+        now = self._runner.clock()
+        due = max(now, due_at or now)
+        if due > now + MOST_AHEAD:
+            raise ChannelRefusedError("too_early", f"A text may be planned {MOST_AHEAD / 86_400:.0f} days ahead.")
+        zones = time_zones(number)
+        verdict = await self._verdict(number, sender, purpose, due)
+        if verdict.reason == "quiet_hours":
+            opens = opens_at(zones, due)
+            if opens is None or (expires_at is not None and expires_at <= opens):
+                raise await self._refusal(verdict, number, sender, purpose)
+            due = opens
+        elif not verdict.allowed:
+            raise await self._refusal(verdict, number, sender, purpose)
+        if expires_at is not None and expires_at <= due:
+            raise ChannelRefusedError("too_late", "It would be too late before it could be sent.")
+        return due
+
+    async def _verdict(self, number: str, sender: str, purpose: e.Purpose, at: float) -> Verdict:
+        customer = await self._runner.customer(number, sender)
+        line = await self._journal.line_type(number)
+        state = NumberState(
+            can_text=customer.number.can_text and (line is None or line.kind != "landline"),
+            opted_out=customer.opted_out,
+            blocked=number in self._settings.sms.blocked or await self._journal.blocked(number) is not None,
+            informed=customer.introduced,
+            consents=frozenset(one for one in _PURPOSES if one in customer.consent),
+            vouched=True,
+        )
+        return consent.may_text(state, purpose, local_hours=local_hours(time_zones(number), at))
+
+    async def _refusal(self, verdict: Verdict, number: str, sender: str, purpose: e.Purpose) -> ChannelRefusedError:
+        now, zones = self._runner.clock(), time_zones(number)
+        match verdict.reason:
+            case "opted_out":
+                entry = await self._journal.suppression(number, sender)
+                since = "" if entry is None else f" on {_day(entry.at, zones)}"
+                return ChannelRefusedError(
+                    "opted_out", f"{number} asked us to stop texting{since}. Only a START of theirs opens it again."
+                )
+            case "blocked":
+                return ChannelRefusedError("blocked", f"{number} is on the blocklist; take it off first.")
+            case "cannot_text":
+                return ChannelRefusedError("cannot_text", f"{number} cannot receive texts; call it instead.")
+            case "no_consent":
+                return ChannelRefusedError(
+                    "no_consent", f"{number} has not agreed to {purpose} texts; record the consent first, with its words."
+                )
+            case _:
+                opens = opens_at(zones, now)
+                words = f"It is {_times(zones, now)} where {number} is; texts that nobody waits for may go from 8:00 to 21:00."
+                if opens is not None and opens > now:
+                    words += f" It opens at {_times(zones, opens)}."
+                return ChannelRefusedError("quiet_hours", words, until=opens)
+
+    def _writes_from(self, queue: str, number: NumberSettings) -> bool:
+        known = self._queues.get(queue)
+        return known is not None and (number.number in known.numbers if known.numbers else number.desk == queue)
+
+    def _chat_queue(self, agent: str) -> str | None:
+        known: AgentSettings | None = self._agents.get(agent)
+        return None if known is None else self._settings.chat_queue_of(known)
+
+
+_PURPOSES: tuple[e.Purpose, ...] = ("session", "care", "marketing")
+
+
+def opens_at(zones: Sequence[str], now: float) -> float | None:
+    """The next time, *now* included, at which it is no quiet hour in any of *zones*; None: there is no such time."""
+    return day_begins(zones, now, first=consent.QUIET_UNTIL, last=consent.QUIET_FROM)
+
+
+def _times(zones: Sequence[str], at: float) -> str:
+    """What the clocks of *zones* show."""
+    shown = sorted({f"{datetime.fromtimestamp(at, ZoneInfo(zone)):%H:%M}" for zone in zones})
+    return shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
+
+
+def _day(at: float, zones: Sequence[str]) -> str:
+    return f"{datetime.fromtimestamp(at, ZoneInfo(zones[0] if zones else 'UTC')):%Y-%m-%d}"
+
+
+def _message_id(author: str, once: str | None) -> e.MessageId:
+    """A text that has a name of its author's has an id made of it, so that no crash can make two of one."""
+    if once is None:
+        return e.MessageId(f"api-{uuid.uuid4().hex}")
+    return e.MessageId(f"api-{hashlib.sha256(f'{author} {once}'.encode()).hexdigest()[:32]}")
+
+
+def _choice(number: NumberSettings, queues: tuple[e.QueueId, ...], *, direct: bool) -> SenderChoice:
+    facts = number.sender
+    return SenderChoice(
+        number=number.number,
+        queues=queues,
+        direct=direct,
+        kind=facts.kind,
+        brand=facts.brand,
+        campaign=facts.campaign,
+        registered=facts.registered,
+        per_day=facts.per_day,
+        left_today=facts.per_day,
+    )
+
+
+def _list(names: Mapping[str, object]) -> str:
+    return ", ".join(names)
