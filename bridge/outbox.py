@@ -1,22 +1,32 @@
-"""Hands texts to their provider: each at most once, none forgotten.
+"""Hands texts to their provider: each at most once, none forgotten, none against the law or faster than its sender may.
 
 A text is in the journal before this module hears of it. It is *claimed* (committed as `attempting`) before the provider
 is asked, so a crash leaves it in one of three states: not claimed (send it), settled (done), or claimed without an
 outcome. The last is never sent again on suspicion: the provider is asked what it has, and only a clear "I do not have it"
 puts the text back in line. Until then nothing else goes to that recipient, or an answer would overtake its question.
+
+Texts that are due are read by the hundred and kept in memory as one line for each recipient. Memory may be behind the
+journal; that does no harm, because only a claim counts, and it is refused for a text that is no longer waiting.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from itertools import count
 from typing import TypeAlias
 
 import structlog
 
-from bridge.events import MessageId, ProviderRef, SessionId, TextAccepted, TextRejected
-from bridge.journal import Journal, OutboxNow, OutboxText
-from sms.message import DeliveryReport, OutboundText
+from bridge.events import Media, MessageId, ProviderRef, SessionId, TextAccepted, TextRejected, TextState
+from bridge.journal import Journal, LineTypeRow, MessageRow, OutboxNow, OutboxText
+from sms.consent import QUIET_FROM, QUIET_UNTIL, NumberState, Reason, may_text
+from sms.errors import Diagnosis, diagnose
+from sms.message import DeliveryReport, OutboundText, Purpose
+from sms.numbers import day_begins, local_hours, time_zones
+from sms.pacing import Later, Pace, Stopped
 from sms.provider import Accepted, NotSent, Rejected, SmsProvider, Unknown
+from sms.segments import segment
 
 Outcome: TypeAlias = TextAccepted | TextRejected
 Settle: TypeAlias = Callable[[SessionId | None, Outcome], Awaitable[None]]
@@ -24,8 +34,9 @@ Settle: TypeAlias = Callable[[SessionId | None, Outcome], Awaitable[None]]
 
 log = structlog.get_logger()
 
-MOST_AT_ONCE = 32
-MOST_READ = 4 * MOST_AT_ONCE
+MOST_AT_ONCE = 100
+"""Texts being handed over at one time; more at once providers refuse."""
+MOST_READ = 5 * MOST_AT_ONCE
 """Texts that are due and looked at together: several may be for one number, and only one of those can go."""
 MOST_ATTEMPTS = 5
 FIRST_PAUSE = 2.0
@@ -33,11 +44,26 @@ FIRST_PAUSE = 2.0
 FIRST_LOOK = 0.5
 """Seconds after which a text of unknown outcome is looked up first; the pause doubles. Finding it ends the wait early."""
 MISSED_WITHIN = 6 * 3600.0
-"""Seconds back from a start in which texts are asked about whose delivery reports may have been missed."""
+"""Seconds for which texts are asked about whose delivery reports may have been missed."""
 MOST_MISSED = 500
-"""How many of them, the newest: each costs a request."""
+"""How many of them at a start, the newest: each costs a request."""
+ASK_EVERY = 600.0
+"""Seconds between two rounds of asking. Who has had no report in one of them is asked about in the next."""
+MOST_ASKED = 100
+"""Texts in each of these rounds."""
 OWED = "owed"
 """Author of the one answer to STOP, START or HELP: the only text that goes to a number that has opted out."""
+LANDLINE = "landline"
+"""The kind of line that cannot take texts, as the journal remembers it."""
+
+_WHY: Mapping[Reason, tuple[str, str, str]] = {
+    "cannot_text": ("bad_address", "landline", "the number cannot take texts"),
+    "opted_out": ("opted_out", "suppressed", "the number opted out"),
+    "blocked": ("compliance", "blocked", "the number is blocked"),
+    "no_consent": ("compliance", "no_consent", "the customer has not agreed to texts of this kind"),
+    "quiet_hours": ("compliance", "quiet_hours", "it would be too late when the night at the recipient's is over"),
+}
+"""Class, code and words for each reason not to text a number."""
 
 
 class Outbox:
@@ -49,6 +75,8 @@ class Outbox:
         settle: Told every outcome.
         clock: Seconds since the epoch.
         reconcile_after: The longest pause in seconds between two look-ups of a claimed text without an outcome.
+        pace: How fast each sender may text. None: as fast as it goes, and nobody is stopped.
+        media_url: Where the provider can fetch a picture; asked when the text goes. None: texts with pictures are refused.
     """
 
     def __init__(
@@ -59,20 +87,34 @@ class Outbox:
         *,
         clock: Callable[[], float],
         reconcile_after: float,
+        pace: Pace | None = None,
+        media_url: Callable[[Media], str] | None = None,
     ) -> None:
         self._journal = journal
         self._providers = providers
         self._settle = settle
         self._clock = clock
         self._reconcile_after = reconcile_after
-        self._kicked = asyncio.Event()
+        self._pace = pace
+        self._media_url = media_url
+        self._wake = asyncio.Event()
+        self._stale = True
+        """The journal may know of texts that memory does not."""
+        self._lines: dict[str, deque[OutboxText]] = {}
+        """What is due, for each recipient in the order it was written; the most urgent recipient first."""
+        self._full = False
+        """There is more due than was read."""
+        self._next_due = 0.0
+        self._read_again = 0.0
+        """Not before this time of the loop, so that reading does not take more than half of it."""
         self._busy: dict[str, MessageId] = {}
         self._looks: dict[MessageId, tuple[float, float]] = {}
         """When an unknown outcome is looked up next, and the pause after that."""
 
     def kick(self) -> None:
         """There may be something to send."""
-        self._kicked.set()
+        self._stale = True
+        self._wake.set()
 
     @property
     def idle(self) -> bool:
@@ -81,81 +123,253 @@ class Outbox:
 
     async def has_work(self) -> bool:
         """Something is being handed over, or waits and could be."""
-        return not self.idle or bool(_next_for_each(await self._journal.outbox_now(self._clock(), MOST_READ)))
+        return not self.idle or bool(_lines(await self._journal.outbox_now(self._clock(), MOST_READ)))
 
     async def run(self) -> None:
         """Send until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                self._kicked.clear()
+                self._wake.clear()
                 try:
-                    wait = await self._start_due(tasks)
+                    wait = await self._round(tasks)
                 except Exception:
                     # The database does not work just now. What has to be sent is in it and waits.
                     log.exception("outbox.unreadable")
-                    wait = 1.0
+                    self._stale, wait = True, 1.0
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):  # wait_for may swallow a cancellation before Python 3.12
-                        await self._kicked.wait()
+                        await self._wake.wait()
 
     async def catch_up(self, tell: Callable[[DeliveryReport], Awaitable[None]]) -> None:
-        """Ask what became of the newest texts of whose end nobody has heard: reports are missed while the process is away."""
-        try:
-            for name, provider in self._providers.items():
-                refs = await self._journal.undecided(name, self._clock() - MISSED_WITHIN, MOST_MISSED)
-                for ref in refs:
-                    report = await provider.look_up(ref)
-                    if report is not None:
-                        await tell(report)
-                log.info("text.caught_up", provider=name, texts=len(refs))
-        except Exception:
-            log.exception("text.not_caught_up")
+        """Ask what became of texts of whose end nobody has heard, until cancelled: reports get lost on the way.
 
-    async def _start_due(self, tasks: asyncio.TaskGroup) -> float:
-        """Start whatever can be started; returns the seconds until there may be more, unless kicked."""
+        At first of the newest, because nobody was there to hear their reports; then, every `ASK_EVERY` seconds, of what was
+        undecided a round ago and still is, at growing intervals.
+
+        Args:
+            tell: Told what the provider says.
+        """
+        undecided: dict[str, dict[ProviderRef, int]] = {}
+        """By provider, in how many rounds each has been seen."""
+        for turn in count():
+            try:
+                for name, provider in self._providers.items():
+                    newest = await self._journal.undecided(name, self._clock() - MISSED_WITHIN, MOST_MISSED)
+                    seen = undecided[name] = {ref: undecided.get(name, {}).get(ref, 0) + 1 for ref in newest}
+                    # Later on when one, two, four, eight... rounds have gone by.
+                    due = [ref for ref, rounds in seen.items() if turn == 0 or _is_power_of_two(rounds - 1)]
+                    for ref in due[: MOST_MISSED if turn == 0 else MOST_ASKED]:
+                        report = await provider.look_up(ref)
+                        if report is not None:
+                            await tell(report)
+                    log.info("text.caught_up", provider=name, texts=len(due))
+            except Exception:
+                log.exception("text.not_caught_up")
+            await asyncio.sleep(ASK_EVERY)
+
+    async def reported(self, message: MessageRow, state: TextState, code: str | None) -> None:
+        """Learn from a delivery report about the sender and the number.
+
+        Args:
+            message: The text.
+            state: What is reported of it.
+            code: The provider's error code, with `undelivered` and `failed`.
+        """
+        if state in {"delivered", "read"} and self._pace is not None:
+            self._pace.delivered(message.sender)
+        elif state in {"undelivered", "failed"} and code is not None:
+            await self._learn(message, diagnose(message.provider, code), late=True)
+
+    # --- what goes next -----------------------------------------------------------------------------------------------
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> float:
+        """Start whatever can be started; returns the seconds until there may be more, unless woken."""
+        loop = asyncio.get_running_loop()
+        free = MOST_AT_ONCE - len(self._busy)
+        if free <= 0:
+            return self._reconcile_after
+        if (self._stale and loop.time() >= self._read_again) or not self._lines:
+            began = loop.time()
+            await self._read(tasks)
+            self._read_again = 2 * loop.time() - began
+        now = self._clock()
+        chosen, stopped, waits = self._choose(MOST_AT_ONCE - len(self._busy), now)
+        for text in [*chosen, *(text for text, _ in stopped)]:
+            self._busy[text.message.recipient] = text.outbox.message
+        for text, verdict in stopped:
+            outcome = TextRejected(text.outbox.message, "sender", verdict.code, verdict.explanation)
+            tasks.create_task(self._run(text, self._telling(outcome)))
+        await self._hand_over(tasks, chosen)
+        if self._full and waits:
+            await self._postpone(waits)
+        if self._stale and self._lines:
+            return max(0.0, self._read_again - loop.time())
+        under_way = set(self._busy.values())
+        looks = [due for message, (due, _) in self._looks.items() if message not in under_way]
+        return max(
+            0.05, min([self._reconcile_after, self._next_due - now, *(at - now for at in looks + [at for _, at in waits])])
+        )
+
+    async def _read(self, tasks: asyncio.TaskGroup) -> None:
+        """Bring memory up to date, and look up what is unknown and due for it."""
+        self._stale = False
         now = self._clock()
         look = await self._journal.outbox_now(now, MOST_READ)
-        soonest = self._reconcile_after if look.next_due is None else min(self._reconcile_after, look.next_due - now)
+        self._lines, self._full = _lines(look, self._busy), len(look.due) == MOST_READ
+        self._next_due = now + self._reconcile_after if look.next_due is None else look.next_due
+        known = {text.outbox.message for text in look.unknown}
+        self._looks = {message: due for message, due in self._looks.items() if message in known}
         for text in look.unknown:
             due, _ = self._looks.setdefault(text.outbox.message, (now + FIRST_LOOK, FIRST_LOOK))
-            if due <= now:
-                self._start(tasks, text, self._reconcile)
+            if due <= now and text.message.recipient not in self._busy:
+                self._busy[text.message.recipient] = text.outbox.message
+                tasks.create_task(self._run(text, self._reconcile))
+
+    def _choose(
+        self, most: int, now: float
+    ) -> tuple[list[OutboxText], list[tuple[OutboxText, Stopped]], list[tuple[OutboxText, float]]]:
+        """What goes now, what cannot go and why, and what has to wait for its sender and until when.
+
+        A text waits as long as an older one of the same sender that is as urgent does, so that a long one gets its turn.
+        """
+        chosen: list[OutboxText] = []
+        stopped: list[tuple[OutboxText, Stopped]] = []
+        waits: list[tuple[OutboxText, float]] = []
+        closed: dict[str, int] = {}
+        last: dict[str, float] = {}
+        """For senders that have to wait, when the next text may go after those that wait already."""
+        for recipient, line in self._lines.items():
+            if len(chosen) + len(stopped) >= most:
+                break
+            if recipient in self._busy:
+                continue
+            text = line[0]
+            message, size = text.message, max(1, segment(text.message.body).segments)
+            if self._pace is None or _expired(text, now):
+                chosen.append(text)
+                continue
+            # An urgent text makes those before it urgent: it cannot go until they have.
+            priority = min(each.outbox.priority for each in line)
+            verdict = self._pace.ask(message.sender, message.recipient, size, priority, now)
+            if isinstance(verdict, Stopped):
+                stopped.append((text, verdict))
+            elif isinstance(verdict, Later) or priority >= closed.get(message.sender, priority + 1):
+                closed[message.sender] = min(priority, closed.get(message.sender, priority))
+                # The k-th text of a sender has those before it to wait for.
+                at = max(verdict.at, last.get(message.sender, 0.0)) if isinstance(verdict, Later) else last[message.sender]
+                last[message.sender] = at + size / self._pace.per_second(message.sender)
+                waits.append((text, at if text.outbox.expires_at is None else min(at, text.outbox.expires_at)))
             else:
-                soonest = min(soonest, due - now)
-        self._looks = {text.outbox.message: self._looks[text.outbox.message] for text in look.unknown}
-        for text in _next_for_each(look):
-            self._start(tasks, text, self._send)
-        return max(0.05, soonest)
+                self._pace.take(message.sender, size, now)
+                chosen.append(text)
+        return chosen, stopped, waits
 
-    def _start(self, tasks: asyncio.TaskGroup, text: OutboxText, job: Callable[[OutboxText], Awaitable[None]]) -> None:
-        recipient = text.message.recipient
-        if len(self._busy) >= MOST_AT_ONCE or recipient in self._busy:
+    async def _postpone(self, waits: Sequence[tuple[OutboxText, float]]) -> None:
+        """Put what waits for its sender out of sight until then, so that texts of others behind it are seen at all."""
+        whole = [(each.outbox.message, at) for text, at in waits for each in self._lines.get(text.message.recipient, ())]
+        await asyncio.gather(*(self._journal.outbox_later(message, at) for message, at in whole))
+        self.kick()
+
+    async def _hand_over(self, tasks: asyncio.TaskGroup, texts: Sequence[OutboxText]) -> None:
+        """Claim *texts* together and start sending; those that may not go are settled instead."""
+        if not texts:
             return
-        self._busy[recipient] = text.outbox.message
-        tasks.create_task(self._run(text, job))
-
-    async def _run(self, text: OutboxText, job: Callable[[OutboxText], Awaitable[None]]) -> None:
         try:
-            await job(text)
+            verdicts = await asyncio.gather(*(self._refusal(text) for text in texts))
+            wanted = [text.outbox.message for text, refusal in zip(texts, verdicts, strict=True) if refusal is None]
+            claimed = await self._journal.claim_outbox_many(wanted, self._clock())
+        except BaseException:
+            for text in texts:
+                self._free(text, settled=False)
+            raise
+        for text, refusal in zip(texts, verdicts, strict=True):
+            if isinstance(refusal, TextRejected):
+                tasks.create_task(self._run(text, self._telling(refusal)))
+            elif text.outbox.message in claimed:
+                tasks.create_task(self._run(text, self._send))
+            else:  # it was canceled, or waits for the morning now
+                self._free(text, settled=True)
+
+    async def _refusal(self, text: OutboxText) -> TextRejected | float | None:
+        """Why a text must not go, or when it may; None when it may go now."""
+        row, message, now = text.outbox, text.message, self._clock()
+        if _expired(text, now):
+            return TextRejected(row.message, "too_late", "expired", "too late to be of use")
+        if message.media and self._media_url is None:
+            return TextRejected(row.message, "content", "no_pictures", "pictures cannot be sent from here")
+        purpose = message.purpose or "session"
+        zones = () if purpose == "session" else time_zones(message.recipient)
+        verdict = may_text(
+            await self._known(message, purpose),
+            purpose,
+            local_hours=local_hours(zones, now),
+            confirms_opt_out=message.author == OWED,
+        )
+        if verdict.reason == "quiet_hours":
+            opens = day_begins(zones, now, first=QUIET_UNTIL, last=QUIET_FROM)
+            if opens is not None and (row.expires_at is None or opens < row.expires_at):
+                log.info("text.waits_for_morning", message=row.message, until=opens)
+                await self._journal.outbox_later(row.message, opens)
+                return opens
+        return None if verdict.allowed else TextRejected(row.message, *_WHY[verdict.reason])
+
+    async def _known(self, message: MessageRow, purpose: Purpose) -> NumberState:
+        """What the journal knows of the recipient, as far as it matters for this text."""
+        number = message.recipient
+        if message.author == OWED:
+            return NumberState()
+        opted_out, blocked = await asyncio.gather(self._journal.suppressed(number, message.sender), self._journal.blocked(number))
+        if purpose == "session":  # whoever is in a call or chat with us can be reached
+            return NumberState(opted_out=opted_out, blocked=blocked is not None)
+        line, ledger = await asyncio.gather(self._journal.line_type(number), self._journal.consents(number))
+        newest = {entry.purpose: entry.granted for entry in ledger if entry.sender in {None, message.sender}}
+        return NumberState(
+            can_text=line is None or line.kind != LANDLINE,
+            opted_out=opted_out,
+            blocked=blocked is not None,
+            consents=frozenset(purpose for purpose, granted in newest.items() if granted),
+            vouched=message.author.startswith(("api:", "agent:")),
+        )
+
+    # --- one text -----------------------------------------------------------------------------------------------------
+
+    async def _run(self, text: OutboxText, job: Callable[[OutboxText], Awaitable[bool]]) -> None:
+        settled = False
+        try:
+            settled = await job(text)
         except Exception:
             # The row keeps its state: not claimed is sent again, claimed is reconciled.
             log.exception("text.stuck", message=text.outbox.message)
             await asyncio.sleep(1.0)
         finally:
-            del self._busy[text.message.recipient]
-            self.kick()
+            self._free(text, settled=settled)
 
-    async def _send(self, text: OutboxText) -> None:
-        row, message, now = text.outbox, text.message, self._clock()
-        if row.expires_at is not None and row.expires_at <= now:
-            await self._settle(message.session, TextRejected(row.message, "too_late", "expired", "too late to be of use"))
-            return
-        if message.author != OWED and await self._journal.suppressed(message.recipient, message.sender):
-            await self._settle(message.session, TextRejected(row.message, "opted_out", "suppressed", "the number opted out"))
-            return
-        if not await self._journal.claim_outbox(row.message, now):
-            return
-        result = await self._providers[message.provider].send(_outbound(text))
+    def _free(self, text: OutboxText, *, settled: bool) -> None:
+        """Nothing is on its way to this recipient any more; the next text may go when the one before is *settled*."""
+        recipient = text.message.recipient
+        self._busy.pop(recipient, None)
+        line = self._lines.get(recipient)
+        if line is not None and line[0].outbox.message == text.outbox.message:
+            line.popleft()
+        if line is not None and (not settled or not line):
+            del self._lines[recipient]
+        if not settled:
+            self._stale = True
+        self._wake.set()
+
+    def _telling(self, outcome: TextRejected) -> Callable[[OutboxText], Awaitable[bool]]:
+        """A job that only settles."""
+
+        async def tell(text: OutboxText) -> bool:
+            await self._settle(text.message.session, outcome)
+            return True
+
+        return tell
+
+    async def _send(self, text: OutboxText) -> bool:
+        """Send a claimed text. True: its outcome is known for good."""
+        row, message = text.outbox, text.message
+        result = await self._providers[message.provider].send(self._outbound(text))
         match result:
             case Accepted():
                 await self._accepted(text, result)
@@ -163,58 +377,86 @@ class Outbox:
                 pause = max(result.retry_after or 0.0, FIRST_PAUSE * 2.0**row.attempts)
                 log.info("text.refused_for_now", message=row.message, code=result.code, pause=pause)
                 await self._journal.outbox_retry(row.message, self._clock() + pause)
+                return False
             case Rejected():
+                await self._learn(message, diagnose(message.provider, result.code), late=False)
                 await self._settle(
                     message.session, TextRejected(row.message, result.error_class, result.code, result.explanation)
                 )
             case Unknown():
                 log.warning("text.outcome_unknown", message=row.message, reason=result.reason)
+                return False
+        return True
 
-    async def _reconcile(self, text: OutboxText) -> None:
+    async def _learn(self, message: MessageRow, found: Diagnosis, *, late: bool) -> None:
+        """Do what the table of error codes says. An opt-out is learnt by whoever is told the outcome."""
+        if found.blames_sender and self._pace is not None:
+            log.warning("sender.refused", sender=message.sender, reason=found.explanation)
+            self._pace.refused(message.sender, found.explanation, self._clock(), late=late)
+        elif found.action == "landline":
+            await self._journal.put_line_type(LineTypeRow(number=message.recipient, kind=LANDLINE, at=self._clock()))
+
+    async def _reconcile(self, text: OutboxText) -> bool:
         row, message = text.outbox, text.message
         _, pause = self._looks.get(row.message, (0.0, FIRST_LOOK))
         pause = min(2 * pause, self._reconcile_after)
         self._looks[row.message] = (self._clock() + pause, pause)
         attempted_at = row.attempted_at or row.created_at
         known = await self._journal.known_refs(message.provider, message.recipient, attempted_at - 3600)
-        result = await self._providers[message.provider].reconcile(_outbound(text), attempted_at=attempted_at, known_refs=known)
+        result = await self._providers[message.provider].reconcile(
+            self._outbound(text), attempted_at=attempted_at, known_refs=known
+        )
         match result:
             case Accepted():
                 await self._accepted(text, result)
             case NotSent():
                 await self._journal.outbox_retry(row.message, self._clock())
             case Unknown():
-                return
+                return False
         log.info("text.reconciled", message=row.message, outcome=type(result).__name__)
+        return False  # what is due to this recipient has to be read anew
 
     async def _accepted(self, text: OutboxText, result: Accepted) -> None:
+        if self._pace is not None:
+            self._pace.taken(text.message.sender)
         outcome = TextAccepted(text.outbox.message, ProviderRef(result.ref), result.segments)
         await self._settle(text.message.session, outcome)
 
+    def _outbound(self, text: OutboxText) -> OutboundText:
+        message = text.message
+        return OutboundText(
+            message=message.id,
+            recipient=message.recipient,
+            sender=message.sender,
+            body=message.body,
+            created_at=message.created_at,
+            purpose=message.purpose or "session",
+            priority=text.outbox.priority,
+            media_urls=() if self._media_url is None else tuple(self._media_url(media) for media in message.media),
+            expires_at=text.outbox.expires_at,
+        )
 
-def _next_for_each(look: OutboxNow) -> list[OutboxText]:
-    """What may be sent now: the most urgent recipient first, to each the text that was written first.
 
-    Nothing for those to whom something is on its way, or was refused for now.
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def _expired(text: OutboxText, now: float) -> bool:
+    return text.outbox.expires_at is not None and text.outbox.expires_at <= now
+
+
+def _lines(look: OutboxNow, busy: Collection[str] = ()) -> dict[str, deque[OutboxText]]:
+    """What may be sent: the most urgent recipient first, to each the texts in the order they were written.
+
+    Nothing for those to whom something went out of which nobody knows, or was refused for now.
+
+    Args:
+        look: What the journal has.
+        busy: Recipients to whom something is on its way at this moment. What they get next is worth knowing.
     """
-    held = look.paused | {text.message.recipient for text in look.unknown}
-    oldest: dict[str, OutboxText] = {}
+    held = look.paused | {text.message.recipient for text in look.unknown if text.message.recipient not in busy}
+    lines: dict[str, list[OutboxText]] = {}
     for text in look.due:
-        known = oldest.setdefault(text.message.recipient, text)
-        if text.outbox.created_at < known.outbox.created_at:
-            oldest[text.message.recipient] = text
-    return [text for recipient, text in oldest.items() if recipient not in held]
-
-
-def _outbound(text: OutboxText) -> OutboundText:
-    message = text.message
-    return OutboundText(
-        message=message.id,
-        recipient=message.recipient,
-        sender=message.sender,
-        body=message.body,
-        created_at=message.created_at,
-        purpose=message.purpose or "session",
-        priority=text.outbox.priority,
-        expires_at=text.outbox.expires_at,
-    )
+        if text.message.recipient not in held:
+            lines.setdefault(text.message.recipient, []).append(text)
+    return {recipient: deque(sorted(texts, key=lambda text: text.outbox.created_at)) for recipient, texts in lines.items()}

@@ -96,7 +96,7 @@ class Bucket:
     """
 
     def __init__(self, per_second: float, burst: float) -> None:
-        self._per_second = per_second
+        self.per_second = per_second
         self._burst = burst
         self._tokens = burst
         self._at = float("-inf")
@@ -105,7 +105,7 @@ class Bucket:
         """Tokens there are; less than 0 after a text larger than the bucket."""
         if self._at == float("-inf"):
             return self._burst
-        return min(self._burst, self._tokens + self._per_second * max(0.0, now - self._at))
+        return min(self._burst, self._tokens + self.per_second * max(0.0, now - self._at))
 
     def next_at(self, cost: float, priority: int, now: float) -> float:
         """When a text of *cost* segments may go; *now* when at once.
@@ -114,7 +114,7 @@ class Bucket:
         """
         kept = self._burst * KEPT[min(priority, len(KEPT) - 1)]
         missing = min(cost, self._burst - kept) + kept - self.level(now)
-        return now if missing <= ROUNDING else now + missing / self._per_second
+        return now if missing <= ROUNDING else now + missing / self.per_second
 
     def take(self, cost: float, now: float) -> None:
         """A text of *cost* segments goes."""
@@ -271,6 +271,10 @@ class Pace:
             return Later(day, "day")
         rate = self._buckets[sender].next_at(segments, priority, now)
         return Later(rate, "rate") if rate > now else Go()
+
+    def per_second(self, sender: str) -> float:
+        """Segments a second that *sender* may send in the long run; infinite for one that nobody described."""
+        return self._buckets[sender].per_second if sender in self._buckets else float("inf")
 
     def take(self, sender: str, segments: int, now: float) -> None:
         """The text goes."""

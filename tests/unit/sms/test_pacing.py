@@ -169,6 +169,7 @@ def test_a_sender_is_held_to_its_own_limits() -> None:
     assert pace.ask(OTHER, ANNA, 1, 3, NOON) == Go()
     pace.take("+15550100999", 1000, NOON)
     assert pace.ask("+15550100999", ANNA, 1000, 3, NOON) == Go()
+    assert [pace.per_second(sender) for sender in (OURS, OTHER, "+15550100999")] == [1.0, 100.0, float("inf")]
 
 
 @pytest.mark.parametrize("sender_class", list(PER_SECOND))
