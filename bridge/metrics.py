@@ -16,6 +16,13 @@ class Metrics:
             "sidetone_offer_decisions_total", "Decisions whether to offer texting, by kind and reason.", ["kind", "reason"],
             registry=registry,
         )  # fmt: skip
+        self.hooks = Counter(
+            "sidetone_hook_deliveries_total", "Attempts to tell an endpoint, by outcome: delivered, failed, dead.",
+            ["endpoint", "outcome"], registry=registry,
+        )  # fmt: skip
+        self.dead_letters = Gauge(
+            "sidetone_hook_dead_letters", "Deliveries that were given up, by endpoint.", ["endpoint"], registry=registry
+        )
         self.waits = Histogram(
             "sidetone_wait_seconds",
             "Wait from the place in line to an agent, by queue.",

@@ -1,8 +1,6 @@
-"""Notices to others, at least once, to each endpoint in order."""
+"""Notices to others, at least once, to each endpoint and of each session in order."""
 
-from collections.abc import Collection
-
-from sqlalchemy import RowMapping, Select, func, or_, select, update
+from sqlalchemy import RowMapping, Select, func, select, update
 
 from bridge.journal import tables
 from bridge.journal.door import Door, as_struct
@@ -14,35 +12,27 @@ _notice, _delivery = tables.notice, tables.delivery
 class Notices(Door):
     """Deliveries are made by `Unit.notices`, in the transaction of what they tell of."""
 
-    async def deliveries_due(self, now: float, limit: int, *, besides: Collection[str] = ()) -> list[Delivery]:
-        """What can be delivered now, in order; hand an endpoint's over one after the other and stop at the first failure.
+    async def deliveries_due(self, endpoint: str, now: float, limit: int) -> list[Delivery]:
+        """What can be delivered to an endpoint now, in order: of each session what comes first, if its time has come.
 
-        A delivery that failed and waits for its next attempt holds up those behind it to the same endpoint.
-
-        Args:
-            now: The present.
-            limit: How many at most.
-            besides: Endpoints to leave out, because somebody is at them.
+        What comes after it is held up until it has been delivered or given up; other sessions, and notices of none, go on.
         """
-        pending = _delivery.c.state == "pending"
-        waiting = (
-            select(_delivery.c.endpoint, func.min(_delivery.c.n).label("n"))
-            .where(pending, _delivery.c.due_at > now)
-            .group_by(_delivery.c.endpoint)
-            .subquery()
+        before, its_notice = _delivery.alias(), _notice.alias()
+        first = ~(
+            select(before.c.n)
+            .join(its_notice, its_notice.c.id == before.c.notice)
+            .where(its_notice.c.session == _notice.c.session, before.c.endpoint == endpoint, before.c.state == "pending")
+            .where(before.c.n < _delivery.c.n)
+            .exists()
         )
-        query = (
-            _with_notice()
-            .outerjoin(waiting, waiting.c.endpoint == _delivery.c.endpoint)
-            .where(pending, _delivery.c.due_at <= now, or_(waiting.c.n.is_(None), _delivery.c.n < waiting.c.n))
-        )
-        if besides:
-            query = query.where(_delivery.c.endpoint.not_in(list(besides)))
-        return await self._read(query.order_by(_delivery.c.n).limit(limit), _as_delivery)
+        query = _with_notice().where(_delivery.c.endpoint == endpoint, _delivery.c.state == "pending", _delivery.c.due_at <= now)
+        return await self._read(query.where(first).order_by(_delivery.c.n).limit(limit), _as_delivery)
 
-    async def next_delivery(self, now: float) -> float | None:
-        """When a delivery that waits comes due; None when none waits."""
-        query = select(func.min(_delivery.c.due_at).label("at")).where(_delivery.c.state == "pending", _delivery.c.due_at > now)
+    async def next_delivery(self, endpoint: str, now: float) -> float | None:
+        """When a delivery to an endpoint that waits comes due; None when none waits."""
+        query = select(func.min(_delivery.c.due_at).label("at")).where(
+            _delivery.c.endpoint == endpoint, _delivery.c.state == "pending", _delivery.c.due_at > now
+        )
         return await self._first(query, lambda row: row["at"])
 
     async def delivery_done(self, n: int, at: float) -> bool:
@@ -59,6 +49,11 @@ class Notices(Door):
         """Deliveries that were given up, oldest first, with numbers above *after*."""
         query = _with_notice().where(_delivery.c.state == "dead", _delivery.c.n > after)
         return await self._read(query.order_by(_delivery.c.n).limit(limit), _as_delivery)
+
+    async def dead_letters_by_endpoint(self) -> dict[str, int]:
+        """How many deliveries to each endpoint were given up; those without any are not named."""
+        query = select(_delivery.c.endpoint, func.count().label("dead")).where(_delivery.c.state == "dead")
+        return dict(await self._read(query.group_by(_delivery.c.endpoint), lambda row: (row["endpoint"], row["dead"])))
 
     async def redeliver(self, n: int, now: float) -> bool:
         """Try a dead letter again, from its first attempt. False: it is not one."""

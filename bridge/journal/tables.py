@@ -345,7 +345,8 @@ delivery = Table(
     Column("last_error", Text),
     Column("done_at", Double),
     CheckConstraint("state in ('pending', 'done', 'dead')", name="state"),
+    UniqueConstraint("notice", "endpoint"),
     Index(None, "state", "n"),
-    Index(None, "state", "due_at"),
-    Index(None, "notice"),
+    Index(None, "endpoint", "state", "n"),
+    Index(None, "endpoint", "state", "due_at"),
 )

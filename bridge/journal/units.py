@@ -152,7 +152,9 @@ class Batch:
             connection.execute(_update_session(names), rows)
         for name in _IN_ORDER:
             if rows := self._inserts[name]:
-                connection.execute(insert(tables.metadata.tables[name], dialect), rows)
+                statement = insert(tables.metadata.tables[name], dialect)
+                # A notice that was made before is not made again: nobody's step is to fail for it.
+                connection.execute(statement.on_conflict_do_nothing() if name in {"notice", "delivery"} else statement, rows)
         for name, rows in self._upserts.items():
             if rows:
                 connection.execute(upsert(tables.metadata.tables[name], dialect), rows)

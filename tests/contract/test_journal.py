@@ -1,7 +1,7 @@
 """What every journal promises, whichever database keeps it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,24 @@ from bridge.journal import (
     tables,
 )
 from bridge.journal.requests import MAILS_FOR, RESERVED_FOR
+from tests.postgres import MISSING, Postgres, postgres, programs
 
 CUSTOMER, US = "+15550100200", "+15550100100"
 ANA = SessionId("ana")
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(programs() is None, reason=MISSING))])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.param}:///{tmp_path}/journal.db"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/journal.db"
+    server: Postgres = request.getfixturevalue("server")
+    return server.database()
 
 
 @pytest.fixture
@@ -568,57 +578,60 @@ def notice(name: str, *endpoints: str, **changes: Any) -> NoticeRow:
     return NoticeRow(**fields)
 
 
-async def due(journal: Journal, now: float, **options: Any) -> list[tuple[str, str]]:
-    return [(delivery.id, delivery.endpoint) for delivery in await journal.deliveries_due(now, 9, **options)]
+async def due(journal: Journal, endpoint: str, now: float) -> str:
+    return " ".join(delivery.id for delivery in await journal.deliveries_due(endpoint, now, 9))
 
 
-async def test_notices_go_to_each_endpoint_in_order(journal: Journal) -> None:
-    """A failure holds up what is behind it to the same endpoint, and nothing else."""
-    await journal.commit(msgspec.structs.replace(opened(), notices=[notice("n1", "a", "b", session=ANA), notice("n2", "a")]))
-    await journal.commit(Unit(notices=[notice("n3", "a", "b"), notice("nobody")]))
-    assert await due(journal, 0.5) == []
-    first = (await journal.deliveries_due(1.0, 1))[0]
+async def test_notices_go_to_each_endpoint_and_of_each_session_in_order(journal: Journal) -> None:
+    """A failure holds up what is behind it of the same session to the same endpoint, and nothing else."""
+    notices = [notice("n1", "a", "b", session=ANA), notice("n2", "a", session=ANA)]
+    await journal.commit(msgspec.structs.replace(opened(), notices=notices))
+    await journal.commit(Unit(notices=[notice("n3", "a"), notice("nobody")]))
+    assert await due(journal, "a", 0.5) == ""
+    first = (await journal.deliveries_due("a", 1.0, 1))[0]
     assert (first.id, first.endpoint, first.body, first.session, first.attempts) == ("n1", "a", b'{"a":1}', ANA, 0)
-    assert await due(journal, 1.0) == [("n1", "a"), ("n1", "b"), ("n2", "a"), ("n3", "a"), ("n3", "b")]
-    assert await due(journal, 1.0, besides=["a"]) == [("n1", "b"), ("n3", "b")]
+    assert (await due(journal, "a", 1.0), await due(journal, "b", 1.0), await due(journal, "c", 1.0)) == ("n1 n3", "n1", "")
 
     assert await journal.delivery_failed(first.n, "503", 60.0)
 
-    assert await due(journal, 59.0) == [("n1", "b"), ("n3", "b")]
-    assert await journal.next_delivery(59.0) == 60.0
-    assert await due(journal, 60.0) == [("n1", "a"), ("n1", "b"), ("n2", "a"), ("n3", "a"), ("n3", "b")]
-    assert (await journal.deliveries_due(60.0, 1))[0].attempts == 1
+    assert await due(journal, "a", 59.0) == "n3"
+    assert await due(journal, "b", 59.0) == "n1"
+    assert (await journal.next_delivery("a", 59.0), await journal.next_delivery("b", 59.0)) == (60.0, None)
+    assert await due(journal, "a", 60.0) == "n1 n3"
+    assert (await journal.deliveries_due("a", 60.0, 1))[0].attempts == 1
     assert await journal.delivery_done(first.n, 61.0)
     assert not await journal.delivery_done(first.n, 62.0)
-    assert (await due(journal, 62.0))[:2] == [("n1", "b"), ("n2", "a")]
+    assert await due(journal, "a", 62.0) == "n2 n3"
 
 
 async def test_a_dead_letter_can_be_sent_again(journal: Journal) -> None:
     """What is given up holds up nobody, is listed with its reason, and goes out again when somebody says so."""
-    await journal.commit(Unit(notices=[notice("n1", "a"), notice("n2", "a")]))
-    n = (await journal.deliveries_due(1.0, 1))[0].n
+    await journal.commit(msgspec.structs.replace(opened(), notices=[notice(name, "a", session=ANA) for name in ("n1", "n2")]))
+    n = (await journal.deliveries_due("a", 1.0, 1))[0].n
 
     assert await journal.delivery_failed(n, "410 gone", None)
 
-    assert await due(journal, 1.0) == [("n2", "a")]
+    assert await due(journal, "a", 1.0) == "n2"
     (dead,) = await journal.dead_letters(9)
     assert (dead.id, dead.last_error, dead.attempts, dead.state) == ("n1", "410 gone", 1, "dead")
     assert await journal.dead_letters(9, after=n) == []
+    assert await journal.dead_letters_by_endpoint() == {"a": 1}
     assert await journal.redeliver(n, 2.0)
     assert not await journal.redeliver(n, 2.0)
-    assert await due(journal, 2.0) == [("n1", "a"), ("n2", "a")]
+    assert await due(journal, "a", 2.0) == "n1"
     assert await journal.dead_letters(9) == []
 
 
 async def test_a_notice_is_saved_with_what_it_tells_of(journal: Journal) -> None:
-    """A unit that is refused tells nobody, and neither does one whose notice came before."""
-    await journal.commit(Unit(notices=[notice("n1", "a")]))
+    """A unit that is refused tells nobody; a notice that was made before is not made again, and fails nothing."""
+    await journal.commit(Unit(messages=[text(session=None)], notices=[notice("n1", "a")]))
 
     with pytest.raises(UnitRefusedError):
-        await journal.commit(Unit(notices=[notice("n1", "a")], kv={"k": b"v"}))
+        await journal.commit(Unit(messages=[text(session=None)], notices=[notice("n2", "a")]))
+    await journal.commit(Unit(notices=[notice("n1", "a", at=2.0)], kv={"k": b"v"}))
 
-    assert await due(journal, 9.0) == [("n1", "a")]
-    assert await journal.value("k") is None
+    assert [(delivery.id, delivery.at) for delivery in await journal.deliveries_due("a", 9.0, 9)] == [("n1", 1.0)]
+    assert await journal.value("k") == b"v"
 
 
 async def test_sessions_are_listed_page_by_page(journal: Journal) -> None:
@@ -785,7 +798,7 @@ async def test_a_person_is_erased_and_the_opt_out_stays(journal: Journal) -> Non
     assert await journal.events(ANA) == []
     assert [(line.kind, line.data) for line in await journal.timeline(ANA)] == [("text.received", {})]
     assert [message.body for message in await journal.messages(ANA)] == ["", ""]
-    assert (await journal.deliveries_due(99.0, 9), await journal.upload("t")) == ([], None)
+    assert (await journal.deliveries_due("a", 99.0, 9), await journal.upload("t")) == ([], None)
     waiting = await journal.outbox(MessageId("m4"))
     assert waiting is not None
     assert waiting.outcome == "canceled"

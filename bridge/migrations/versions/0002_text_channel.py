@@ -128,9 +128,10 @@ def _notices() -> None:
         sa.Column("last_error", sa.Text),
         sa.Column("done_at", sa.Double),
         sa.PrimaryKeyConstraint("n", name="pk_delivery"),
+        sa.UniqueConstraint("notice", "endpoint", name="uq_delivery_notice_endpoint"),
         sa.ForeignKeyConstraint(["notice"], ["notice.id"], name="fk_delivery_notice"),
         sa.CheckConstraint("state in ('pending', 'done', 'dead')", name="ck_delivery_state"),
     )
     op.create_index("ix_delivery_state_n", "delivery", ["state", "n"])
-    op.create_index("ix_delivery_state_due_at", "delivery", ["state", "due_at"])
-    op.create_index("ix_delivery_notice", "delivery", ["notice"])
+    op.create_index("ix_delivery_endpoint_state_n", "delivery", ["endpoint", "state", "n"])
+    op.create_index("ix_delivery_endpoint_state_due_at", "delivery", ["endpoint", "state", "due_at"])
