@@ -1,9 +1,9 @@
-"""`sidetone flow ...`: the engineer's tools for call flows."""
+"""`sidetone flow ...`: the engineer's tools for call flows and menus by text."""
 
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from bridge.events import SessionId
 from bridge.journal import Journal, TimelineLine
+from bridge.menu_cli import draw_menu, text_with, typed
 from bridge.settings import Settings, SettingsError, load_settings
 from ivr_flows import outputs as o
 from ivr_flows.describe import graph as draw
@@ -22,25 +23,31 @@ from ivr_flows.describe import schema as make_schema
 from ivr_flows.format import NotYamlError, formatted
 from ivr_flows.loader import FlowErrors, check, load_flow
 from ivr_flows.model import Flow
+from ivr_flows.reader import Problem
 from ivr_flows.simulate import Given, Heard, Simulator, facts_of, run_tests
+from sms.menu import Menu
+from sms.menu_loader import MenuErrors, examine_menu, is_menu, load_menu
+from sms.menu_loader import Problem as MenuProblem
 
-flow_commands = typer.Typer(no_args_is_help=True, help="Check, draw, try, test and explain call flows.")
+flow_commands = typer.Typer(no_args_is_help=True, help="Check, draw, try, test and explain call flows and menus by text.")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 Prompts = Annotated[Path | None, typer.Option(help="Prompts folder; default: the one beside the flow, or the packaged one.")]
 Flows = Annotated[list[Path], typer.Argument(help="Flow files.", exists=True, dir_okay=False)]
 OneFlow = Annotated[Path, typer.Argument(help="Flow file.", exists=True, dir_okay=False)]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings whose queues, hours and brand a menu must fit.")]
 
 
 @flow_commands.command("check")
 def check_flows(
     flows: Flows,
     prompts: Prompts = None,
+    config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Problems as JSON.")] = False,
 ) -> None:
     """Find every mistake, with line, column and remedy. Exit status 1 when there is an error."""
-    problems = check(flows, prompts=prompts)
+    problems = _problems(flows, prompts, config)
     if as_json:
         fields = ("code", "level", "file", "line", "column", "message", "remedy")
         sys.stdout.write(json.dumps([{name: getattr(p, name) for name in fields} for p in problems], indent=2) + "\n")
@@ -54,8 +61,33 @@ def check_flows(
                 soft_wrap=True,
             )
         errors = sum(problem.level == "error" for problem in problems)
-        out.print(f"{len(flows)} flow(s), {errors} error(s), {len(problems) - errors} warning(s)")
+        out.print(f"{len(flows)} file(s), {errors} error(s), {len(problems) - errors} warning(s)")
     raise typer.Exit(1 if any(problem.level == "error" for problem in problems) else 0)
+
+
+def _problems(files: list[Path], prompts: Path | None, config: Path | None) -> list[Problem | MenuProblem]:
+    """Everything that is wrong with these flows and menus, file by file."""
+    about = _about(config)
+    found: list[Problem | MenuProblem] = []
+    for path in files:
+        found += examine_menu(path, **about)[1] if _is_menu(path) else check([path], prompts=prompts)
+    return found
+
+
+def _is_menu(path: Path) -> bool:
+    return is_menu(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def _about(config: Path | None) -> dict[str, Any]:
+    """What a menu has to fit: the queues, hours and brand of the settings; nothing when there are none."""
+    if config is None:
+        return {}
+    try:
+        settings = load_settings(config)
+    except SettingsError as error:
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(2) from error
+    return {"queues": {queue.id for queue in settings.queues}, "hours": set(settings.hours), "brand": settings.brand}
 
 
 def _line_of(file: str, line: int) -> str:
@@ -88,8 +120,8 @@ def format_flows(
 
 @flow_commands.command()
 def graph(flow: OneFlow, prompts: Prompts = None) -> None:
-    """Print the states as a Mermaid flowchart."""
-    sys.stdout.write(draw(_load(flow, prompts)))
+    """Print the states of a flow, or the options of a menu, as a Mermaid flowchart."""
+    sys.stdout.write(draw_menu(_load_menu(flow, {})) if _is_menu(flow) else draw(_load(flow, prompts)))
 
 
 @flow_commands.command()
@@ -129,8 +161,20 @@ def sim(
     prompts: Prompts = None,
     caller: Annotated[str | None, typer.Option(help="Caller's number; none withholds it.")] = "+15550100123",
     offers: Annotated[bool, typer.Option(help="Whether the policy offers texting.")] = True,
+    config: Config = None,
+    language: Annotated[str | None, typer.Option(help="Menu: the customer's language, as far as known.")] = None,
+    say: Annotated[list[str] | None, typer.Option(help="Menu: a text to send; may be given often. None: type them.")] = None,
 ) -> None:
-    """Call a flow from the terminal: same engine, virtual clock. Type keys, or one of the words it prints."""
+    """Call a flow, or text with a menu, from the terminal: same engine, virtual clock.
+
+    Type keys or one of the words it prints; with a menu, type texts.
+    """
+    if _is_menu(flow):
+        about = _about(config)
+        menu = _load_menu(flow, about)
+        texts = say if say is not None else typed(out)
+        text_with(menu, texts, out, brand=about.get("brand", "Example"), language=language, echo=say is not None)
+        return
     loaded = _load(flow, prompts)
     hours = dict.fromkeys(loaded.hours_named(), "open")
     given = Given(caller=caller, brand="Example", hours=hours)  # type: ignore[arg-type]  # the values are literals
@@ -242,5 +286,13 @@ def _load(path: Path, prompts: Path | None) -> Flow:
     try:
         return load_flow(path, prompts=prompts)
     except FlowErrors as errors:
+        err.print(str(errors), style="red", markup=False)
+        raise typer.Exit(1) from errors
+
+
+def _load_menu(path: Path, about: Mapping[str, Any]) -> Menu:
+    try:
+        return load_menu(path, **about)
+    except MenuErrors as errors:
         err.print(str(errors), style="red", markup=False)
         raise typer.Exit(1) from errors
