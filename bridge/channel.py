@@ -24,11 +24,14 @@ from sms import consent
 from sms.consent import NumberState, Part, Verdict
 from sms.message import readable
 from sms.numbers import day_begins, local_hours, look_up, time_zones
+from sms.pacing import Pace
 
 LONGEST_TEXT = 1600
 """Characters of one text: what providers take, and more than anybody reads."""
 MOST_AHEAD = 30 * 86_400.0
 """Seconds into the future for which a text may be planned: who knows what is true then."""
+ONCE_FOR = 86_400.0
+"""Seconds for which the name that an author gave a text means that text."""
 API_PRIORITY = 3
 """Behind everything that somebody waits for."""
 
@@ -120,10 +123,12 @@ class Channel:
 
     Args:
         runner: Where the sessions are.
+        pace: What the numbers of ours may still send; None: nobody counts.
     """
 
-    def __init__(self, runner: Sessions) -> None:
+    def __init__(self, runner: Sessions, *, pace: Pace | None = None) -> None:
         self._runner = runner
+        self._pace = pace
         self._settings = runner.settings
         self._journal = runner.journal
         self._numbers = {number.number: number for number in self._settings.numbers}
@@ -167,9 +172,6 @@ class Channel:
         Raises:
             ChannelRefusedError: It was not taken.
         """
-        message = _message_id(author, once)
-        if once is not None and (known := await self._known(message)) is not None:
-            return known
         number = self._number(recipient)
         words = self._checked(number, sender, body, media)
         if queue is not None and queue not in self._queues:
@@ -178,21 +180,22 @@ class Channel:
             )
         if agent is not None and self._chat_queue(agent) is None:
             raise ChannelRefusedError("unknown_agent", f"There is no agent {agent!r} who takes texts.")
-        due = await self._when(number, sender, purpose, due_at, expires_at)
-        event = e.ApiSaid(
-            message,
-            author,
-            words,
-            purpose,
-            media,
-            None if agent is None else e.AgentId(agent),
-            None if queue is None else e.QueueId(queue),
-            None if due <= self._runner.clock() else due,
-            expires_at,
-        )
         async with self._alone(number, sender):
-            if once is not None and (known := await self._known(message)) is not None:
+            message, known = await self._named(author, once)
+            if known is not None:
                 return known
+            due = await self._when(number, sender, purpose, due_at, expires_at)
+            event = e.ApiSaid(
+                message,
+                author,
+                words,
+                purpose,
+                media,
+                None if agent is None else e.AgentId(agent),
+                None if queue is None else e.QueueId(queue),
+                None if due <= self._runner.clock() else due,
+                expires_at,
+            )
             session = await self._into_session(number, sender, event)
         row = await self._journal.message(message)
         if row is None:
@@ -222,34 +225,32 @@ class Channel:
         Raises:
             ChannelRefusedError: It was not taken.
         """
-        message = _message_id(author, once)
-        if once is not None and (known := await self._known(message)) is not None:
-            return known
-        number, now = self._number(recipient), self._runner.clock()
+        number = self._number(recipient)
         words = self._checked(number, sender, body, media)
-        due = await self._when(number, sender, purpose, due_at, expires_at)
-        customer = await self._runner.customer(number, sender)
-        row = MessageRow(
-            id=message,
-            session=None,
-            direction="out",
-            provider=self._runner.sms_name,
-            sender=sender,
-            recipient=number,
-            body=words,
-            media=media,
-            state="pending",
-            purpose=purpose,
-            author=author,
-            created_at=now,
-        )
-        line = OutboxRow(message=message, priority=API_PRIORITY, created_at=now, due_at=due, expires_at=expires_at)
         async with self._alone(number, sender):
-            if once is not None and (known := await self._known(message)) is not None:
+            message, known = await self._named(author, once)
+            if known is not None:
                 return known
+            due = await self._when(number, sender, purpose, due_at, expires_at)
+            introduced = (await self._runner.customer(number, sender)).introduced
+            row = MessageRow(
+                id=message,
+                session=None,
+                direction="out",
+                provider=self._runner.sms_name,
+                sender=sender,
+                recipient=number,
+                body=words,
+                media=media,
+                state="pending",
+                purpose=purpose,
+                author=author,
+                created_at=self._runner.clock(),
+            )
+            line = OutboxRow(message=message, priority=API_PRIORITY, created_at=row.created_at, due_at=due, expires_at=expires_at)
             await self._runner.commit(Unit(messages=[row], outbox=[line]))
         self._runner.outbox.kick()
-        missing = () if customer.introduced else consent.compliance_parts(words, brand=self._settings.brand)
+        missing = () if introduced else consent.compliance_parts(words, brand=self._settings.brand)
         return Sent(message=message, session=None, state="pending", due_at=due, missing=missing)
 
     async def cancel(self, message: e.MessageId) -> bool:
@@ -314,8 +315,16 @@ class Channel:
             if direct and not queues and (own := self._settings.chat_queue_of(known)) is not None:
                 queues = (e.QueueId(own),)
             if queues and (direct or number.agent is None):
-                choices.append(_choice(number, queues, direct=direct))
+                choices.append(self._choice(number, queues, direct=direct))
         return tuple(choices)
+
+    def left_today(self, number: str) -> int | None:
+        """Segments that one of our numbers may still send today; None: nothing limits it."""
+        states = () if self._pace is None else self._pace.states(self._runner.clock())
+        for state in states:
+            if state.facts.number == number and state.facts.per_day is not None:
+                return max(0, state.facts.per_day - state.used_today)
+        return None
 
     async def may_text(self, number: str, sender: str, purpose: e.Purpose) -> Verdict:
         """Whether *number* may be texted from *sender* at this moment, and the first reason why not.
@@ -380,12 +389,21 @@ class Channel:
                 mine = state.id
         return mine
 
-    async def _known(self, message: e.MessageId) -> Sent | None:
+    async def _named(self, author: str, once: str | None) -> tuple[e.MessageId, Sent | None]:
+        """The id of a text, and what became of it when its author asked for it before.
+
+        The id is made of the name, so that no crash and no race can make two texts of one.
+        """
+        fresh = e.MessageId(f"api-{uuid.uuid4().hex}")
+        if once is None:
+            return fresh, None
+        message = e.MessageId(f"api-{hashlib.sha256(f'{author} {once}'.encode()).hexdigest()[:32]}")
         row, line = await self._journal.message(message), await self._journal.outbox(message)
-        if row is None:
-            return None
-        due = row.created_at if line is None else line.due_at
-        return Sent(message=message, session=row.session, state=row.state, due_at=due, repeated=True)
+        if row is None or line is None:
+            return message, None
+        if row.created_at + ONCE_FOR <= self._runner.clock():
+            return fresh, None
+        return message, Sent(message=message, session=row.session, state=row.state, due_at=line.due_at, repeated=True)
 
     def _tell_all(self, number: str, sender: str | None, *, opted_out: bool) -> None:
         for live in self._runner.sessions_of(number):
@@ -492,6 +510,20 @@ class Channel:
         known = self._queues.get(queue)
         return known is not None and (number.number in known.numbers if known.numbers else number.desk == queue)
 
+    def _choice(self, number: NumberSettings, queues: tuple[e.QueueId, ...], *, direct: bool) -> SenderChoice:
+        facts = number.sender
+        return SenderChoice(
+            number=number.number,
+            queues=queues,
+            direct=direct,
+            kind=facts.kind,
+            brand=facts.brand,
+            campaign=facts.campaign,
+            registered=facts.registered,
+            per_day=facts.per_day,
+            left_today=self.left_today(number.number),
+        )
+
     def _chat_queue(self, agent: str) -> str | None:
         known: AgentSettings | None = self._agents.get(agent)
         return None if known is None else self._settings.chat_queue_of(known)
@@ -513,28 +545,6 @@ def _times(zones: Sequence[str], at: float) -> str:
 
 def _day(at: float, zones: Sequence[str]) -> str:
     return f"{datetime.fromtimestamp(at, ZoneInfo(zones[0] if zones else 'UTC')):%Y-%m-%d}"
-
-
-def _message_id(author: str, once: str | None) -> e.MessageId:
-    """A text that has a name of its author's has an id made of it, so that no crash can make two of one."""
-    if once is None:
-        return e.MessageId(f"api-{uuid.uuid4().hex}")
-    return e.MessageId(f"api-{hashlib.sha256(f'{author} {once}'.encode()).hexdigest()[:32]}")
-
-
-def _choice(number: NumberSettings, queues: tuple[e.QueueId, ...], *, direct: bool) -> SenderChoice:
-    facts = number.sender
-    return SenderChoice(
-        number=number.number,
-        queues=queues,
-        direct=direct,
-        kind=facts.kind,
-        brand=facts.brand,
-        campaign=facts.campaign,
-        registered=facts.registered,
-        per_day=facts.per_day,
-        left_today=facts.per_day,
-    )
 
 
 def _list(names: Mapping[str, object]) -> str:
