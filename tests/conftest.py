@@ -1,6 +1,11 @@
 """Options of the whole suite."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+from tests.postgres import MISSING, Postgres, postgres, programs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +15,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="Twilio's description of its API (twilio/twilio-oai, twilio_api_v2010.json); requests are then held against it",
     )
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server of our own."""
+    if programs() is None:
+        pytest.skip(MISSING)
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def journal_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a journal that is not there yet, in each database that can keep one."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/journal.db"
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.database()

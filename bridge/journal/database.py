@@ -31,6 +31,8 @@ BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process that writes to the same SQLite file (a backup, a migration)."""
 READERS = 4
 """Connections for reading. SQLite reads a snapshot beside the writer, so they never wait for it."""
+MIGRATION_LOCK = 0x51DE7043
+"""Any number, as long as nobody else uses it as an advisory lock in our database."""
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
 
@@ -75,7 +77,12 @@ class Threads:
 
 def _make_engine(url: URL, *, count: int, writer: bool) -> Engine:
     # What people wrote and their numbers must not end up in the text of an error.
-    engine = create_engine(url, pool_size=count, max_overflow=0, hide_parameters=True)
+    options: dict[str, Any] = {"pool_size": count, "max_overflow": 0, "hide_parameters": True}
+    if url.get_backend_name() == "postgresql" and not writer:
+        # What is read together is read at one instant; SQLite does that by itself.
+        options["isolation_level"] = "REPEATABLE READ"
+        options["connect_args"] = {"options": "-c default_transaction_read_only=on"}
+    engine = create_engine(url, **options)
     if engine.dialect.name == "sqlite":
         _create_file(url)
 
@@ -139,6 +146,8 @@ async def upgrade(url: str) -> str:
 
 
 def _upgrade(connection: Connection) -> str:
+    if connection.dialect.name == "postgresql":  # two nodes that start together: the second waits, and finds nothing to do
+        connection.exec_driver_sql(f"select pg_advisory_xact_lock({MIGRATION_LOCK})")
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

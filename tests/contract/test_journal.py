@@ -1,8 +1,7 @@
 """What every journal promises, whichever database keeps it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from bridge.journal import (
     InboundRow,
     Journal,
     JournalClosedError,
+    JournalUnavailableError,
     LineTypeRow,
     MessageRow,
     MessageUpdate,
@@ -43,29 +43,15 @@ from bridge.journal import (
     tables,
 )
 from bridge.journal.requests import MAILS_FOR, RESERVED_FOR
-from tests.postgres import MISSING, Postgres, postgres, programs
+from tests.postgres import Postgres
 
 CUSTOMER, US = "+15550100200", "+15550100100"
 ANA = SessionId("ana")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(programs() is None, reason=MISSING))])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/journal.db"
-    server: Postgres = request.getfixturevalue("server")
-    return server.database()
-
-
 @pytest.fixture
-async def journal(url: str) -> AsyncIterator[Journal]:
-    async with Journal.open(url) as journal:
+async def journal(journal_url: str) -> AsyncIterator[Journal]:
+    async with Journal.open(journal_url) as journal:
         yield journal
 
 
@@ -850,14 +836,57 @@ async def test_only_the_fact_of_an_inbound_text_stays_in_the_spool(journal: Jour
     assert await journal._readers.run(lambda connection: connection.execute(select(tables.inbound.c.raw)).scalar_one()) == b"{}"
 
 
-async def test_everything_is_there_after_closing_and_opening(url: str) -> None:
+async def test_everything_is_there_after_closing_and_opening(journal_url: str) -> None:
     """Opening an existing journal changes nothing in it; a closed one takes nothing more."""
-    async with Journal.open(url) as first:
+    async with Journal.open(journal_url) as first:
         await first.commit(msgspec.structs.replace(opened(), messages=[text()], outbox=[out()], kv={"k": b"v"}))
     with pytest.raises(JournalClosedError):
         await first.commit(Unit(kv={"k": b"w"}))
 
-    async with Journal.open(url) as second:
+    async with Journal.open(journal_url) as second:
         assert [session.id for session in await second.open_sessions()] == [ANA]
         assert [text()] == [item.message for item in (await second.outbox_now(100.0, limit=9)).due]
         assert await second.value("k") == b"v"
+
+
+async def test_two_writers_take_turns(journal_url: str) -> None:
+    """Of two units computed from one state one is saved and the other hears that it is stale, whoever writes them."""
+    async with Journal.open(journal_url) as one, Journal.open(journal_url) as two:
+        await one.commit(opened())
+        lost = 0
+        for seq in range(1, 21):
+            step = Unit(session=ANA, expected_seq=seq, events=[(1.0, b"{}")], timeline=[TimelineLine(1.0, "x", {})])
+            results = await asyncio.gather(one.commit(step), two.commit(step), return_exceptions=True)
+            assert Committed(seq=seq + 1, lines=seq) in results
+            lost += sum(isinstance(result, StaleSessionError) for result in results)
+
+        assert lost == 20
+        assert [event.seq for event in await one.events(ANA)] == list(range(1, 22))
+        await one.commit(Unit(messages=[text(f"t{n}", None) for n in range(40)], outbox=[out(f"t{n}") for n in range(40)]))
+        names = [MessageId(f"t{n}") for n in range(40)]
+        claims = await asyncio.gather(*(journal.claim_outbox(name, 1.0) for name in names for journal in (one, two)))
+        assert sum(claims) == 40
+
+
+async def test_it_goes_on_after_the_database_was_away(postgres_server: Postgres) -> None:
+    """A lost connection fails what is just being saved, as something to try again, and nothing after it."""
+    url = postgres_server.database()
+    async with Journal.open(url) as journal:
+        await journal.commit(opened())
+        assert await journal.session(ANA) is not None
+        postgres_server.cut_off(url)
+
+        step = Unit(session=ANA, expected_seq=1, events=[(1.0, b"{}")])
+        with pytest.raises(JournalUnavailableError):
+            await journal.commit(step)
+
+        assert (await journal.commit(step)).seq == 2
+
+
+async def test_one_look_is_one_instant(postgres_server: Postgres) -> None:
+    """What is read together does not change in between, whatever others commit meanwhile."""
+    async with Journal.open(postgres_server.database()) as journal:
+        level = await journal._readers.run(lambda connection: connection.exec_driver_sql("show transaction_isolation").scalar())
+        writing = await journal._readers.run(lambda connection: connection.exec_driver_sql("show transaction_read_only").scalar())
+
+    assert (level, writing) == ("repeatable read", "on")

@@ -1,27 +1,42 @@
 """The schema in the database and the one in the code are the same, and only a known one is touched."""
 
+import asyncio
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, CreateTable, create_engine
+from sqlalchemy import Connection, CreateTable, create_engine, inspect
 
 from bridge.journal import Journal, JournalError, SchemaTooNewError, tables, upgrade
+from bridge.journal.database import MIGRATIONS
 
 
-async def test_migrations_make_what_the_code_expects(tmp_path: Path) -> None:
+async def test_migrations_make_what_the_code_expects(journal_url: str) -> None:
     """Tables, columns, types, indexes and constraints of a migrated database equal the metadata."""
-    await upgrade(f"sqlite:///{tmp_path}/journal.db")
+    await upgrade(journal_url)
 
-    engine = create_engine(f"sqlite:///{tmp_path}/journal.db")
+    with connected(journal_url) as connection:
+        assert _differences(connection) == []
+        checks = {"ck_event_seq", "ck_message_direction", "ck_outbox_state", "ck_delivery_state"}
+        assert _checks(connection) == checks == _expected_checks(connection)
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    engine = create_engine(url)
     try:
-        with engine.connect() as connection:
-            assert _differences(connection) == []
-            checks = {"ck_event_seq", "ck_message_direction", "ck_outbox_state", "ck_delivery_state"}
-            assert _checks(connection) == checks == _expected_checks(connection)
+        with engine.begin() as connection:
+            yield connection
     finally:
         engine.dispose()
 
@@ -32,8 +47,8 @@ def _differences(connection: Connection) -> list[object]:
 
 def _checks(connection: Connection) -> set[str]:
     """Check constraints, which alembic's comparison leaves out."""
-    found = connection.exec_driver_sql("select sql from sqlite_master where type = 'table'").scalars()
-    return {word for sql in found for word in sql.split() if word.startswith("ck_")}
+    look = inspect(connection)
+    return {str(found["name"]) for name in look.get_table_names() for found in look.get_check_constraints(name)}
 
 
 def _expected_checks(connection: Connection) -> set[str]:
@@ -41,11 +56,48 @@ def _expected_checks(connection: Connection) -> set[str]:
     return {word for sql in statements for word in sql.split() if word.startswith("ck_")}
 
 
-async def test_upgrading_twice_changes_nothing(tmp_path: Path) -> None:
-    """The second upgrade returns the same revision."""
-    url = f"sqlite:///{tmp_path}/journal.db"
+async def test_upgrading_twice_changes_nothing(journal_url: str) -> None:
+    """The second upgrade returns the same revision, also when two begin at once."""
+    first, second = await asyncio.gather(upgrade(journal_url), upgrade(journal_url))
 
-    assert await upgrade(url) == await upgrade(url) == "0002"
+    assert first == second == await upgrade(journal_url) == "0002"
+
+
+async def test_what_was_there_before_goes_on(journal_url: str) -> None:
+    """Rows of the first schema are read by today's code, and say how their sessions began."""
+    with connected(journal_url) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for name, call in (("phoned", "ended"), ("texted", "none")):
+            connection.exec_driver_sql(
+                "insert into session (id, seq, lines, snapshot, state, customer, our_number, language, opened_at, closed_at,"
+                f" text_state, call_state) values ('{name}', 1, 0, '{{}}', 'closed', '+15550100200', '+15550100100', 'en', 1.0,"
+                f" 2.0, 'none', '{call}')"
+            )
+        connection.exec_driver_sql(
+            "insert into suppression (number, sender, suppressed, evidence, at) values ('+15550100200', '*', true, 'm', 1.0)"
+        )
+
+    async with Journal.open(journal_url) as journal:
+        assert {stored.id: stored.row.service for stored in await journal.sessions(9)} == {"phoned": "call", "texted": "inbound"}
+        suppression = await journal.suppression("+15550100200", "+15550100100")
+        assert suppression is not None
+        assert not suppression.provisional
+
+
+async def test_the_command_makes_the_schema(journal_url: str, tmp_path: Path) -> None:
+    """`sidetone migrate` brings an empty database up to date, in either kind."""
+    environment = os.environ | {"SIDETONE_JOURNAL__URL": journal_url, "SIDETONE_DATA": str(tmp_path)}
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-m", "bridge", "migrate"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    with connected(journal_url) as connection:
+        assert inspect(connection).has_table("session")
+    assert await upgrade(journal_url) == "0002"
 
 
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
