@@ -77,6 +77,7 @@ class Outbox:
         reconcile_after: The longest pause in seconds between two look-ups of a claimed text without an outcome.
         pace: How fast each sender may text. None: as fast as it goes, and nobody is stopped.
         media_url: Where the provider can fetch a picture; asked when the text goes. None: texts with pictures are refused.
+        ask_every: Seconds between two rounds of asking about texts of whose end nobody has heard.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Outbox:
         reconcile_after: float,
         pace: Pace | None = None,
         media_url: Callable[[Media], str] | None = None,
+        ask_every: float = ASK_EVERY,
     ) -> None:
         self._journal = journal
         self._providers = providers
@@ -97,6 +99,7 @@ class Outbox:
         self._reconcile_after = reconcile_after
         self._pace = pace
         self._media_url = media_url
+        self._ask_every = ask_every
         self._wake = asyncio.Event()
         self._stale = True
         """The journal may know of texts that memory does not."""
@@ -143,7 +146,7 @@ class Outbox:
     async def catch_up(self, tell: Callable[[DeliveryReport], Awaitable[None]]) -> None:
         """Ask what became of texts of whose end nobody has heard, until cancelled: reports get lost on the way.
 
-        At first of the newest, because nobody was there to hear their reports; then, every `ASK_EVERY` seconds, of what was
+        At first of the newest, because nobody was there to hear their reports; then, every `ask_every` seconds, of what was
         undecided a round ago and still is, at growing intervals.
 
         Args:
@@ -165,7 +168,7 @@ class Outbox:
                     log.info("text.caught_up", provider=name, texts=len(due))
             except Exception:
                 log.exception("text.not_caught_up")
-            await asyncio.sleep(ASK_EVERY)
+            await asyncio.sleep(self._ask_every)
 
     async def reported(self, message: MessageRow, state: TextState, code: str | None) -> None:
         """Learn from a delivery report about the sender and the number.
