@@ -4,7 +4,7 @@ from bridge.media_store.blobs import Blob, BlobGoneError, Blobs, BlobsUnavailabl
 from bridge.media_store.clean import MediaRefusedError, Reason
 from bridge.media_store.kinds import CONTENT_TYPES, sniff
 from bridge.media_store.scan import CommandScanner, Scanner, Verdict
-from bridge.media_store.store import Kept, MediaStore, Missing, Variant
+from bridge.media_store.store import Kept, MediaStore, Missing
 
 __all__ = [
     "CONTENT_TYPES",
@@ -20,7 +20,6 @@ __all__ = [
     "Missing",
     "Reason",
     "Scanner",
-    "Variant",
     "Verdict",
     "sniff",
 ]

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from PIL import Image, ImageOps, ImageSequence
 
+from bridge.media_out import FIT_BYTES
 from bridge.media_store.boxes import BoxError, clean_heif, clean_movie
 from bridge.media_store.kinds import ENDINGS, HEIF, MOVIES, PICTURES, sniff
 
@@ -18,8 +19,6 @@ MAX_FRAMES = 500
 """Of an animation. A file of 5 MB may hold 300,000 frames of one pixel, each of which takes time to look at."""
 THUMBNAIL = 320
 """Pixels of the longer side."""
-FIT_BYTES = 1_000_000
-"""Of a picture made small: five of them fit into one MMS, and no carrier refuses it for its size alone."""
 FIT_SIDES = (2048, 1600, 1280, 1024)
 """Pixels of the longer side that are tried, one after the other, until a picture is small enough; the last one always is."""
 _PIXELS_ONLY = {"transparency", "duration", "loop", "background", "icc_profile"}

@@ -2,16 +2,18 @@
 
 import asyncio
 import hashlib
+import io
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import BinaryIO, Literal, Self, TypeAlias
 
 import msgspec
 import structlog
 
 from bridge.events import Media
+from bridge.media_links import Variant
 from bridge.media_store.blobs import Blob, BlobGoneError, Blobs, DiskBlobs
 from bridge.media_store.clean import Clean, MediaRefusedError, clean, fit
 from bridge.media_store.kinds import CONTENT_TYPES, ENDINGS, PICTURES
@@ -26,8 +28,6 @@ DIGEST = re.compile(r"[0-9a-f]{32,64}")
 _FOLDER = 32
 """Digits of the digest that name the folder of a file and what was made of it."""
 
-Variant: TypeAlias = Literal["whole", "thumbnail", "fit"]
-"""The file itself, a small WebP of a picture, or a JPEG of a picture that fits into an MMS."""
 Missing: TypeAlias = Literal["checking", "infected", "gone"]
 """Why there is nothing to show: nobody knows yet whether it is harmless, it is not, or there is nothing (any more)."""
 _MADE: dict[Variant, tuple[str, str]] = {"thumbnail": ("thumb.webp", "image/webp"), "fit": ("fit.jpg", "image/jpeg")}
@@ -60,8 +60,8 @@ class MediaStore:
         self._scan = scan
         self._one_at_a_time = asyncio.Semaphore()  # bounds the memory that decoding takes
 
-    async def put(self, data: bytes | Path) -> Media:
-        """Keep *data*, or what is in the file *data*, and return once it is safe. The digest and size are those of what is kept.
+    async def put(self, data: bytes | BinaryIO) -> Media:
+        """Keep *data*, or what the open file *data* holds, and return once it is safe. Digest and size are those of what is kept.
 
         What cannot be checked now is kept too, but not shown until `recheck` has found it harmless.
 
@@ -173,11 +173,14 @@ class MediaStore:
         found = next((blob for blob in blobs if wanted(blob) and _digest_of(blob).startswith(digest)), None)
         return None if found is None else self._blobs.folder / found.key
 
-    def _clean(self, data: bytes | Path) -> Clean:
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
+    def _clean(self, data: bytes | BinaryIO) -> Clean:
+        size = len(data) if isinstance(data, bytes) else data.seek(0, io.SEEK_END)
         if size > self.max_bytes:
             raise MediaRefusedError("too_large", f"{size} bytes are more than {self.max_bytes}")
-        return clean(data.read_bytes() if isinstance(data, Path) else data)
+        if isinstance(data, bytes):
+            return clean(data)
+        data.seek(0)
+        return clean(data.read())
 
     async def _look(self, digest: str) -> Blob | Missing:
         """The whole file, or why it may not be shown."""
