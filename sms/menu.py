@@ -45,13 +45,16 @@ VARIABLES: Mapping[str, frozenset[str]] = {
     "expired": _QUEUE,
     "dismissed_reply": _QUEUE,
     "ended": _QUEUE,
+    # when we write first, and when we ask for pictures
+    "outbound": _ANYWHERE | {"agent"},
+    "upload": _ANYWHERE | {"url", "minutes"},
     # the answers that are owed to the command words
     "help": _ANYWHERE,
     "stop": _ANYWHERE,
     "start": _ANYWHERE,
 }
 """Every message there is, and what its text may have filled in."""
-UNSURE = frozenset({"name", "ewt_minutes", "reopens"})
+UNSURE = frozenset({"agent", "name", "ewt_minutes", "reopens"})
 """Variables that are not always known. A text with one of them needs a variant without it."""
 
 Messages: TypeAlias = Mapping[str, Mapping[str, tuple[str, ...]]]

@@ -31,6 +31,8 @@ WARNINGS = frozenset({"M024", "M035", "M040", "M041", "M043", "M044"})
 
 NEEDED = ("opt_in", "choose", "not_understood")
 """Messages without which a menu cannot talk."""
+FIRST = ("opt_in", "outbound")
+"""Messages that are the first text of a conversation, whoever begins it, and must say what the law wants said."""
 ON_ARRIVAL = ("greeting", "over_capacity", "after_hours", "unavailable")
 """Messages of which a queue says one, so it should have each."""
 ONLY_TOP = frozenset({"opt_in", "bye"})
@@ -52,6 +54,7 @@ _SAMPLES: Mapping[str, str | int] = {
     "ewt_minutes": 25,
     "reopens": "Monday 9:00",
     "minutes": 10,
+    "url": "https://text.example.com/u/3Fq7xYb2Lk9w",
 }
 """Values of common length, to count what a text will cost."""
 
@@ -404,14 +407,13 @@ class _Rules:
         for key in NEEDED:
             if key not in self.menu.top.messages:
                 self.problem("M004", ("messages",), f"the message {key!r} is missing", f"add `{key}:` to the messages of the top")
-        for language, variants in self.menu.top.messages.get("opt_in", {}).items():
-            for text in variants:
-                filled = PLACEHOLDER.sub(lambda match: self.brand if match[1] == "brand" else "", text)
-                parts = compliance_parts(filled, brand=self.brand)
-                if parts:
-                    remedy = ", ".join(_PART_REMEDY[part] for part in parts)
-                    where = ("messages", "opt_in", language)
-                    self.problem("M023", where, f"the first text does not say: {', '.join(parts)}", remedy)
+
+    def _lawful(self, text: str, where: Where) -> None:
+        filled = PLACEHOLDER.sub(lambda match: self.brand if match[1] == "brand" else "", text)
+        parts = compliance_parts(filled, brand=self.brand)
+        if parts:
+            remedy = ", ".join(_PART_REMEDY[part] for part in parts)
+            self.problem("M023", where, f"the first text does not say: {', '.join(parts)}", remedy)
 
     def _names(self, option: Option, where: Where, queues: Collection[str] | None, hours: Collection[str] | None) -> None:
         if option.queue is not None and queues is not None and option.queue not in queues:
@@ -430,6 +432,8 @@ class _Rules:
                 self.problem("M025", place, f"{key!r} is never said from here", "move it to a menu above, or take it out")
             for language, variants in languages.items():
                 self._variants(key, variants, (*place, language))
+                for text in variants if key in FIRST else ():
+                    self._lawful(text, (*place, language))
         if option.queue is not None:
             chain = self.menu.chain(path)
             for key in ON_ARRIVAL:
