@@ -31,11 +31,15 @@ class People(Door):
 
         Of our number and of all numbers the newest entry counts; of two that hold a definite one comes before a provisional.
         """
-        query = select(_suppression).where(_suppression.c.number == number, _suppression.c.sender.in_([sender, EVERY_SENDER]))
-        entries = await self._read(query.order_by(_suppression.c.n), lambda row: (row["suppressed"], as_struct(Suppression, row)))
+        entries = [(holds, entry) for holds, entry in await self.suppressions(number) if entry.sender in {sender, EVERY_SENDER}]
         newest = {entry.sender: (holds, entry) for holds, entry in entries}
         holding = [entry for holds, entry in newest.values() if holds]
         return min(holding, key=lambda entry: entry.provisional, default=None)
+
+    async def suppressions(self, number: str) -> list[tuple[bool, Suppression]]:
+        """The ledger of a number's opt-outs (True) and opt-ins (False), oldest first."""
+        query = select(_suppression).where(_suppression.c.number == number).order_by(_suppression.c.n)
+        return await self._read(query, lambda row: (bool(row["suppressed"]), as_struct(Suppression, row)))
 
     async def blocked(self, number: str) -> BlockRow | None:
         """Why calls and texts of *number* are not taken; None: they are."""
