@@ -33,6 +33,8 @@ from bridge.web.ports import Preset
 from bridge.web.server import TwilioConfig, WebConfig, make_app, serving
 from ivr_flows.loader import FlowErrors, load_flow
 from ivr_flows.model import LARGEST, Flow, fragments
+from sms.menu import Menu
+from sms.menu_loader import MENUS, MenuErrors, load_menu
 from sms.message import DeliveryReport, InboundText
 from sms.provider import ReportSink, SmsProvider, TextSink
 from sms.providers.loopback import LoopbackNetwork, LoopbackSms
@@ -96,6 +98,24 @@ def load_flows(settings: Settings) -> dict[str, Flow]:
     return flows
 
 
+def load_menus(settings: Settings) -> dict[str, Menu]:
+    """Every text menu that a number uses, and `default`.
+
+    Raises:
+        SettingsError: A number names a menu that does not exist.
+        MenuErrors: A menu cannot be used.
+    """
+    folder = settings.sms.menus or MENUS
+    menus = {"default": load_menu(MENUS / "default.yaml")}
+    queues = {queue.id for queue in settings.queues if queue.channel == "sms"}
+    for name in sorted({number.menu for number in settings.numbers if number.menu is not None}):
+        path = folder / f"{name}.yaml"
+        if not path.is_file():
+            raise SettingsError(f"menu {name!r}: there is no file {path}")
+        menus[name] = load_menu(path, queues=queues, hours=set(settings.hours), brand=settings.brand)
+    return menus
+
+
 @asynccontextmanager
 async def running(settings: Settings, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Running]:
     """Everything, started; stopped in reverse when the block ends.
@@ -103,9 +123,10 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
     Raises:
         SettingsError: The settings contradict each other.
         FlowErrors: A flow cannot be used.
+        MenuErrors: A text menu cannot be used.
         OSError: A port is taken, a folder cannot be written.
     """
-    flows = load_flows(settings)
+    flows, menus = load_flows(settings), load_menus(settings)
     prompts = settings.prompts or PACKAGED / "prompts"
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)  # numbers, words and pictures of other people
     registry = CollectorRegistry()
@@ -136,12 +157,14 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         if sip is not None:
             call_providers["sip"] = sip
         sms = _sms(settings, network, on_text, on_report, clock)
-        floor = Floor(settings, now=clock())
+        opening = {queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}
+        floor = Floor(settings, now=clock(), hours=opening)
         runner = Runner(
             settings,
             journal=journal,
             floor=floor,
             flows=flows,
+            menus=menus,
             call_providers=call_providers,
             sms_provider=sms,
             cluster=cluster,
@@ -335,6 +358,11 @@ def examine(settings: Settings) -> list[tuple[str, str | None]]:
         checks.append(("flows", None))
     except (SettingsError, FlowErrors) as error:
         checks.append(("flows", str(error)))
+    try:
+        load_menus(settings)
+        checks.append(("text menus", None))
+    except (SettingsError, MenuErrors) as error:
+        checks.append(("text menus", str(error)))
     try:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         (settings.data / ".writable").touch()

@@ -24,6 +24,7 @@ from bridge.journal import JournalError, upgrade
 from bridge.logs import set_up_logs
 from bridge.settings import Settings, SettingsError, is_loopback, load_settings
 from ivr_flows.loader import FlowErrors
+from sms.menu_loader import MenuErrors
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="IVR plus SMS, one session.")
 main.add_typer(flow_commands, name="flow")
@@ -171,12 +172,12 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     except KeyboardInterrupt:
         return 0
     except BaseExceptionGroup as errors:
-        ours = errors.subgroup((SettingsError, FlowErrors, JournalError, OSError))
+        ours = errors.subgroup((SettingsError, FlowErrors, MenuErrors, JournalError, OSError))
         if ours is None:
             raise
         for error in _leaves(ours):
             err.print(str(error), style="red", markup=False)
-    except (SettingsError, FlowErrors, JournalError, OSError) as error:
+    except (SettingsError, FlowErrors, MenuErrors, JournalError, OSError) as error:
         err.print(str(error), style="red", markup=False)
     return 1
 

@@ -1,7 +1,8 @@
 """Which session a call or a text belongs to, how sure we are, and why.
 
 One number may carry calls, in-call texts and chats at once, so a text is matched to what is *open* between two
-numbers, not to a number alone. A match that is not certain is shown to the agent and never merged silently.
+numbers, not to a number alone. A match that is not certain is shown to the agent and never merged silently. Whoever wants
+to go on from another phone says so by the session's reply code.
 """
 
 from collections.abc import Iterable
@@ -26,6 +27,10 @@ class OpenSession(msgspec.Struct, frozen=True):
     """A question of ours (hold-time) waits for the next text."""
     touched_at: float
     """When anything last happened in it."""
+    code: str = ""
+    """Its reply code; empty when it has none."""
+    aliases: tuple[str, ...] = ()
+    """Other phones of this customer, from which the code was given."""
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -43,8 +48,10 @@ RANK: tuple[tuple[str, str], ...] = (
     ("in_call", "texts belong to the call in progress"),
     ("chatting", "an agent is chatting with this number"),
     ("queued", "this number waits in line for a chat"),
+    ("choosing", "answers our menu"),
     ("invited", "answers our invitation to text"),
     ("calling", "the number is on a call with us"),
+    ("dismissed", "goes on with a chat that was put aside"),
     ("open", "follows a conversation that is still open"),
 )
 """Which open session takes a text when there are several: the first kind that fits; within a kind the newest."""
@@ -60,23 +67,42 @@ def kind(session: OpenSession) -> str:
             return "in_call"
         case "none" if session.call_state == "connected":
             return "in_call"  # what the agent has just asked for by word of mouth, whatever else is open
-        case "chatting" | "queued" | "invited":
+        case "chatting" | "queued" | "choosing" | "invited" | "dismissed":
             return session.text_state
         case _:
             return "calling" if live else "open"
 
 
-def correlate_text(sender: str, recipient: str, open_sessions: Iterable[OpenSession]) -> Match:
+CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+"""No vowels, so that a code spells no word that people write."""
+CODE_LENGTH = 4
+
+
+def code_in(body: str) -> str | None:
+    """The reply code that a text begins with, None when it begins with none. Case, dashes and blanks inside do not matter."""
+    said = "".join(char for char in body.upper() if char not in " -.,:;\n\t")[:CODE_LENGTH]
+    first = body.upper().replace("-", "").split()
+    alone = bool(first) and (len(first[0]) == CODE_LENGTH or len(said) == len("".join(first)))
+    return said if alone and len(said) == CODE_LENGTH and all(char in CODE_LETTERS for char in said) else None
+
+
+def correlate_text(sender: str, recipient: str, open_sessions: Iterable[OpenSession], body: str = "") -> Match:
     """Find the session that a text from *sender* to our number *recipient* belongs to.
 
     Args:
         sender: E.164 of the customer.
         recipient: The number of ours that was texted.
         open_sessions: Sessions that may be meant; others are ignored.
+        body: The text, which may begin with a reply code.
     """
+    sessions = list(open_sessions)
+    code = code_in(body)
+    named = next((s for s in sessions if code is not None and s.code == code and s.our_number == recipient), None)
+    if named is not None and sender != named.customer:
+        return Match(named.id, "certain", "gave this conversation's code from another phone")
     order = {name: place for place, (name, _) in enumerate(RANK)}
     words = dict(RANK)
-    ours = [s for s in open_sessions if s.customer == sender]
+    ours = [s for s in sessions if sender == s.customer or sender in s.aliases]
     same_pair = [s for s in ours if s.our_number == recipient]
     if same_pair:
         best = min(same_pair, key=lambda s: (order[kind(s)], -s.touched_at, s.id))

@@ -469,6 +469,10 @@ class ReleaseAgent(Command, frozen=True):
     wrap_up: bool = True
 
 
+class OfferMenu(Command, frozen=True):
+    """The customer is asked by text what it is about, and the next text answers that."""
+
+
 class AssignAgent(Command, frozen=True):
     """The agent has the work already: they began it."""
 
@@ -538,8 +542,8 @@ class CloseSession(Command, frozen=True):
 
 AnyCommand: TypeAlias = (
     AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HangUp | SendText
-    | DecideOffer | ReportOffer | JoinQueue | LeaveQueue | ReleaseAgent | AssignAgent | KeepUpload | Record | RecordConsent
-    | OptOut | OptIn | CloseSession
+    | DecideOffer | ReportOffer | JoinQueue | LeaveQueue | ReleaseAgent | OfferMenu | AssignAgent | KeepUpload | Record
+    | RecordConsent | OptOut | OptIn | CloseSession
 )  # fmt: skip
 CallCommand: TypeAlias = AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HangUp
 """What a call provider must be able to do."""

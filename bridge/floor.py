@@ -1,21 +1,24 @@
 """The floor: lines and agents, how long waiting takes, and what a flow may know of both."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from bridge.acd import Acd, AgentSpec, QueueSpec, contact_id
 from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId
-from bridge.hours import hours_at
+from bridge.hours import hours_at, reopens_in_words
 from bridge.legs import LIVE, TextLeg
 from bridge.offers import Circumstances, OfferPolicy, QueueRules
-from bridge.session import State
+from bridge.session import Facts, State
 from bridge.settings import QueueSettings, Settings
+from bridge.text_leg import ONLY
 from ewt.estimator import Estimator
 from ewt.estimator import QueueSpec as EwtQueue
 from ewt.forecast import Forecast
-from ivr_flows.facts import Desk, Ewt, Facts
+from ivr_flows.facts import Desk, Ewt
+from sms.menu import QueueNow
 from sms.numbers import Number
 
 
@@ -29,13 +32,22 @@ class Customer(msgspec.Struct):
     introduced: bool = False
     """Has had a text from us that says who we are and how to stop us."""
     consent: frozenset[str] = frozenset()
+    blocked: str | None = None
+    """Why calls and texts of this number are refused; None: they are not."""
 
 
 class Floor:
-    """Everything sessions share. Pure but for reading its settings: no I/O, time is an argument."""
+    """Everything sessions share. Pure but for reading its settings: no I/O, time is an argument.
 
-    def __init__(self, settings: Settings, *, now: float) -> None:
+    Args:
+        settings: The queues, agents and hours.
+        now: When the server began.
+        hours: By queue, the opening hours that a text menu names; the queue's own come first.
+    """
+
+    def __init__(self, settings: Settings, *, now: float, hours: Mapping[str, str | None] | None = None) -> None:
         self._settings = settings
+        self._hours = {**(hours or {}), **{queue.id: queue.hours for queue in settings.queues if queue.hours is not None}}
         self.queues: Mapping[str, QueueSettings] = {queue.id: queue for queue in settings.queues}
         self.estimator = Estimator(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht) for queue in settings.queues)
         self.acd = Acd(
@@ -50,7 +62,7 @@ class Floor:
                     tuple(QueueId(queue) for queue in agent.queues),
                     max_chats=agent.max_chats,
                     address=agent.phone,
-                    skills=agent.skills,
+                    skills=(*agent.skills, f"{ONLY}{agent.id}"),
                 )
                 for agent in settings.agents
             ],
@@ -91,6 +103,7 @@ class Floor:
             opted_out=state.text is TextLeg.OPTED_OUT,
             position=position,
             waited=0.0 if state.since is None else now - state.since,
+            queues=_Queues(self, state.language, now),
             remaining=None if position is None else _ewt(self.estimator.forecast_waiting(now, contact_id(state.id, "voice"))),
         )
 
@@ -159,6 +172,23 @@ class Floor:
             "announce": {"low_min": band.low_min, "high_min": band.high_min, "speak": band.speak, "silence": band.silence},
         }
 
+    def queue_now(self, name: str, language: str, now: float) -> QueueNow:
+        """What a text may say of a queue, in *language*."""
+        queue = QueueId(name)
+        view = self.acd.queue_view(queue, now)
+        table = self._settings.hours.get(self._hours.get(name) or "")
+        hours = None if table is None else hours_at(table, now)
+        is_open, reopens_at = hours is None or hours.state == "open", None if hours is None else hours.reopens_at
+        band = self.estimator.forecast(now, name).band()
+        capacity = self.queues[name].capacity
+        return QueueNow(
+            open=is_open,
+            reopens=None if table is None or is_open else reopens_in_words(table, reopens_at, language, now),
+            ewt_minutes=math.ceil(band.high_min) if band.speak and band.high_min is not None else None,
+            staffed=view.staffed,
+            over_capacity=0 < capacity <= view.waiting,
+        )
+
     def _desk(self, name: str, now: float) -> Desk:
         view = self.acd.queue_view(QueueId(name), now)
         return Desk(view.staffed, view.unstaffed_since, view.waiting, view.open_slots)
@@ -166,3 +196,23 @@ class Floor:
 
 def _ewt(forecast: Forecast) -> Ewt:
     return Ewt(forecast.status, forecast.basis, forecast.mean, forecast.p10, forecast.p50, forecast.p75, forecast.p90)
+
+
+class _Queues(Mapping[str, QueueNow]):
+    """How it stands with the queues, worked out for those that are asked for: most texts ask for none."""
+
+    def __init__(self, floor: Floor, language: str, now: float) -> None:
+        self._floor = floor
+        self._language = language
+        self._now = now
+
+    def __getitem__(self, name: str) -> QueueNow:
+        if name not in self._floor.queues:
+            raise KeyError(name)
+        return self._floor.queue_now(name, self._language, self._now)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._floor.queues)
+
+    def __len__(self) -> int:
+        return len(self._floor.queues)

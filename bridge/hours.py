@@ -58,3 +58,22 @@ def _is_holiday(settings: HoursSettings, day: date) -> bool:
 @lru_cache(maxsize=64)
 def _calendar(country: str) -> holidays.HolidayBase:
     return holidays.country_holidays(country)
+
+
+_WEEKDAYS = {
+    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "fr": ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"),
+    "es": ("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
+}
+_TODAY = {"en": "today", "fr": "aujourd'hui", "es": "hoy"}
+_AT = {"en": "{day} {time}", "fr": "{day} à {time}", "es": "{day} a las {time}"}
+
+
+def reopens_in_words(settings: HoursSettings, reopens_at: float | None, language: str, now: float) -> str | None:
+    """When it opens again as a customer reads it, in the table's own time; None when it never does, or in over a week."""
+    if reopens_at is None or reopens_at - now > 7 * 86_400:
+        return None
+    zone, spoken = ZoneInfo(settings.zone), language if language in _AT else "en"
+    opens, today = datetime.fromtimestamp(reopens_at, zone), datetime.fromtimestamp(now, zone)
+    day = _TODAY[spoken] if opens.date() == today.date() else _WEEKDAYS[spoken][opens.weekday()]
+    return _AT[spoken].format(day=day, time=opens.strftime("%H:%M"))

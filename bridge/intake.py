@@ -10,13 +10,17 @@ import msgspec
 import structlog
 
 from bridge import events as e
-from bridge.correlation import Match, OpenSession, correlate_text
-from bridge.journal import Committed, InboundRow, Journal, MessageRow, Suppression, Unit
+from bridge.correlation import Match, OpenSession, code_in, correlate_text
+from bridge.floor import Customer
+from bridge.journal import Committed, InboundRow, Journal, MessageRow, OutboxRow, Suppression, Unit
 from bridge.ledger import TextEvent, write_text
 from bridge.legs import TextLeg
 from bridge.media_store import MediaRefusedError, MediaStore
 from bridge.metrics import Metrics
-from bridge.session import State, UnexpectedEvent
+from bridge.notices import HookRule, notices_of
+from bridge.outbox import OWED
+from bridge.session import State, UnexpectedEvent, Words
+from bridge.settings import Settings
 from sms import keywords
 from sms.message import DeliveryReport, InboundText, RemoteMedia
 from sms.provider import MediaUnavailable, SmsProvider
@@ -28,8 +32,10 @@ _FROM_JSON = msgspec.json.Decoder(InboundText)
 ATTEMPTS = 5
 RETRY_AFTER = 20.0
 """Seconds between attempts to give a kept text to its session."""
-MEDIA_LIMIT = 20 * 1024 * 1024
-"""Bytes of one picture or video."""
+AGAIN_AFTER = 86_400.0
+"""Seconds between two answers of a number that only has one answer."""
+SESSIONLESS_FOR = 3 * 86_400.0
+"""Seconds for which a text is taken for an answer to a sessionless one."""
 
 
 class OpenConversation(Protocol):
@@ -43,12 +49,29 @@ class OpenConversation(Protocol):
         """What correlation may know of it."""
 
 
+class Kicked(Protocol):
+    """An outbox."""
+
+    def kick(self) -> None:
+        """There may be something to send."""
+
+
 class Sessions(Protocol):
     """What the intake needs of the runner."""
+
+    @property
+    def outbox(self) -> Kicked:
+        """Who hands texts over."""
 
     journal: Journal
     metrics: Metrics
     clock: Callable[[], float]
+    settings: Settings
+    hook_rules: tuple[HookRule, ...]
+
+    @property
+    def sms_name(self) -> str:
+        """The name of the provider that carries texts."""
 
     @property
     def sessions(self) -> Mapping[e.SessionId, OpenConversation]:
@@ -57,10 +80,19 @@ class Sessions(Protocol):
     def sessions_of(self, customer: str) -> Sequence[OpenConversation]:
         """The open sessions of a number."""
 
-    def is_ours(self, number: str) -> bool:
-        """Whether *number* is one of ours."""
+    def session_of_code(self, code: str) -> OpenConversation | None:
+        """The open session with this reply code."""
 
-    async def open_text_session(self, customer: str, ours: str) -> OpenConversation:
+    def is_assigned(self, ours: str) -> bool:
+        """Whether somebody takes texts to this number."""
+
+    def words_of(self, ours: str) -> Words:
+        """The own texts of one of our numbers."""
+
+    async def customer(self, number: str | None, ours: str) -> Customer:
+        """What is known of a number and one of ours."""
+
+    async def open_text_session(self, customer: str, ours: str, service: e.Service = "inbound") -> OpenConversation:
         """Begin a session with a text."""
 
     async def tell(self, session: e.SessionId, event: e.AnyEvent) -> None:
@@ -157,7 +189,8 @@ class Intake:
         for pause in (0.0, 0.5, 2.0):
             await asyncio.sleep(pause)
             try:
-                return await self._media.put(await self._provider.fetch_media(remote, max_bytes=MEDIA_LIMIT))
+                limit = self._runner.settings.media.max_bytes
+                return await self._media.put(await self._provider.fetch_media(remote, max_bytes=limit))
             except MediaUnavailable as error:
                 log.warning("media.unavailable", reason=str(error), retriable=error.retriable)
                 if not error.retriable:
@@ -168,25 +201,89 @@ class Intake:
         return None
 
     async def _correlate(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> None:
-        match = correlate_text(text.sender, text.recipient, [live.as_open() for live in self._runner.sessions_of(text.sender)])
+        match = correlate_text(text.sender, text.recipient, self._candidates(text), text.body)
         live = self._runner.sessions.get(match.session) if match.session is not None else None
-        if live is None and not self._runner.is_ours(text.recipient):
-            log.warning("text.to_unknown_number")
-            await self._journal.commit(Unit(inbound_handled=[message]))
+        if live is not None and await self._give_text(live, text, message, media, match):
             return
-        if live is not None and not await self._give_text(live, text, message, media, match):
-            # It closed between the look and the event: the text opens a conversation of its own.
-            live = None
-        if live is None:
+        # Nothing is open, or it closed between the look and the event: the text opens a conversation of its own.
+        if not await self._kept_without_session(text, message, media):
             opened = await self._runner.open_text_session(text.sender, text.recipient)
             await self._give_text(opened, text, message, media, match)
+
+    def _candidates(self, text: InboundText) -> list[OpenSession]:
+        """The open sessions that a text may belong to."""
+        found = {live.state.id: live.as_open() for live in self._runner.sessions_of(text.sender)}
+        code = code_in(text.body)
+        named = None if code is None else self._runner.session_of_code(code)
+        if named is not None:
+            found[named.state.id] = named.as_open()
+        return list(found.values())
+
+    async def _kept_without_session(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> bool:
+        """Keep a text that no agent is to see: of a blocked number, to a number nobody answers, or to a sessionless text."""
+        answer, owed = "", False
+        keyword = text.opt_out_handled or keywords.classify(text.body).keyword
+        customer = await self._runner.customer(text.sender, text.recipient)
+        if customer.blocked is not None:
+            log.info("text.blocked", message=message, why=customer.blocked)
+        elif not self._runner.is_assigned(text.recipient):
+            log.info("text.to_unassigned_number", message=message)
+            unassigned = self._runner.settings.sms.unassigned
+            answer = unassigned.text if unassigned.action == "reply" and keyword is None else ""
+        elif keyword is None and await self._answers_sessionless(text):
+            answer = self._runner.settings.sms.sessionless_reply
+        else:
+            return False
+        now = self._runner.clock()
+        unit = Unit(inbound_handled=[message], messages=[_inbound(text, message, media, now)])
+        if keyword in {"stop", "start"}:
+            # STOP means stop wherever it is sent, to a number nobody answers as well.
+            entry = Suppression(number=text.sender, sender=text.recipient, evidence=f"message {message}", at=now)
+            (unit.suppress if keyword == "stop" else unit.unsuppress).append(entry)
+            if customer.blocked is None and text.opt_out_handled is None and not (keyword == "stop" and customer.opted_out):
+                answer, owed = self._runner.words_of(text.recipient)(keyword, customer.language or "en"), True
+        if answer and (owed or not await self._answered_lately(text, now)):
+            self._reply(unit, text, answer, owed=owed, now=now)
+        unit.notices.extend(notices_of(None, None, (), (), unit.messages, endpoints=self._runner.hook_rules))
+        await self._runner.commit(unit)
+        self._runner.outbox.kick()
+        return True
+
+    async def _answers_sessionless(self, text: InboundText) -> bool:
+        last = await self._journal.recent_outbound(text.sender, text.recipient)
+        recent = last is not None and last.created_at > self._runner.clock() - SESSIONLESS_FOR
+        return recent and last is not None and last.session is None
+
+    async def _answered_lately(self, text: InboundText, now: float) -> bool:
+        last = await self._journal.recent_outbound(text.sender, text.recipient)
+        return last is not None and last.author == "system" and last.session is None and last.created_at > now - AGAIN_AFTER
+
+    def _reply(self, unit: Unit, text: InboundText, body: str, *, owed: bool, now: float) -> None:
+        """Answer a text that belongs to no session."""
+        reply = e.MessageId(f"re-{uuid.uuid4().hex}")
+        unit.messages.append(
+            MessageRow(
+                id=reply,
+                session=None,
+                direction="out",
+                provider=self._runner.sms_name,
+                sender=text.recipient,
+                recipient=text.sender,
+                body=body,
+                state="pending",
+                purpose="session",
+                author=OWED if owed else "system",
+                created_at=now,
+            )
+        )
+        unit.outbox.append(OutboxRow(message=reply, priority=0, created_at=now, due_at=now))
 
     async def _give_text(
         self, live: OpenConversation, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...], match: Match
     ) -> bool:
         # To anybody but those who have opted out, YES is what they answer us and no wish to have texts again.
-        answering = live.state.text is not TextLeg.OPTED_OUT
-        keyword = keywords.classify(text.body, answering=answering).keyword
+        said = keywords.classify(text.body, answering=live.state.text is not TextLeg.OPTED_OUT)
+        keyword = said.keyword
         if media and keyword != "stop":
             keyword = None  # a picture says more; but a wish to be left alone is obeyed in any wrapping
         event = e.TextArrived(
@@ -202,6 +299,7 @@ class Intake:
             match.confidence,
             match.why,
             len(text.media) - len(media),
+            said.suspicious and text.opt_out_handled is None,
         )
         try:
             await self._runner.tell(live.state.id, event)
@@ -235,4 +333,23 @@ class Intake:
                 # The session that could have learnt it is over; the number is not to be texted again all the same.
                 evidence = f"provider code {event.code}"
                 unit.suppress.append(Suppression(number=row.recipient, sender=row.sender, evidence=evidence, at=now))
+            rules = self._runner.hook_rules
+            unit.notices.extend(notices_of(row.session, None, (), unit.message_updates, (), endpoints=rules, known=[row]))
             await self._runner.commit(unit)
+
+
+def _inbound(text: InboundText, message: e.MessageId, media: tuple[e.Media, ...], now: float) -> MessageRow:
+    return MessageRow(
+        id=message,
+        session=None,
+        direction="in",
+        provider=text.provider,
+        provider_ref=e.ProviderRef(text.ref),
+        sender=text.sender,
+        recipient=text.recipient,
+        body=text.body,
+        media=media,
+        state="received",
+        author="customer",
+        created_at=now,
+    )

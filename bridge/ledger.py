@@ -1,6 +1,6 @@
 """What one step of a session writes into the journal: the event, and everything that follows from it, as rows of one unit."""
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 
 import msgspec
 
@@ -16,7 +16,9 @@ from bridge.journal import (
     Suppression,
     TimelineLine,
     Unit,
+    UploadRow,
 )
+from bridge.notices import HookRule, notices_of
 from bridge.outbox import OWED
 from bridge.session import State
 from sms.message import TextState, advance
@@ -34,6 +36,7 @@ def step_unit(
     seq: int,
     ticks: MutableMapping[e.MessageId, TextState],
     provider: str,
+    hooks: Sequence[HookRule] = (),
     now: float,
 ) -> Unit:
     """Everything one step leads to.
@@ -46,6 +49,7 @@ def step_unit(
         seq: The number of the session's newest event before the step.
         ticks: How far each of its texts has come; brought up to date.
         provider: Who carries texts that are sent now.
+        hooks: Who is told what.
         now: Seconds since the epoch.
     """
     unit = Unit(session=state.id, expected_seq=seq, snapshot=snapshot, row=session_row(state))
@@ -55,6 +59,8 @@ def step_unit(
         case e.TextArrived():
             unit.messages.append(_received(event, state.id, now))
             unit.inbound_handled.append(event.message)
+        case e.MediaUploaded() if event.media:
+            unit.messages.append(_uploaded(event, state, now))
         case e.TextAccepted() | e.TextRejected() | e.TextReported():
             ticks[event.message] = write_text(unit, event, ticks.get(event.message, "pending"), now)
         case e.OfferDecided():
@@ -72,11 +78,14 @@ def step_unit(
     for command in commands:
         if isinstance(command, e.SendText):
             ticks[command.message] = "pending"
-        _write_command(unit, command, state.id, provider, now)
+        _write_command(unit, command, state, provider, now)
+    unit.notices.extend(
+        notices_of(state.id, unit.row, unit.timeline, unit.message_updates, unit.messages, endpoints=hooks, opened=seq == 0)
+    )
     return unit
 
 
-def _write_command(unit: Unit, command: e.AnyCommand, session: e.SessionId, provider: str, now: float) -> None:
+def _write_command(unit: Unit, command: e.AnyCommand, state: State, provider: str, now: float) -> None:
     match command:
         case e.Record():
             unit.timeline.append(TimelineLine(now, command.kind, dict(command.data)))
@@ -84,12 +93,14 @@ def _write_command(unit: Unit, command: e.AnyCommand, session: e.SessionId, prov
             unit.messages.append(
                 MessageRow(
                     id=command.message,
-                    session=session,
+                    session=state.id,
                     direction="out",
                     provider=provider,
                     sender=command.sender,
                     recipient=command.recipient,
                     body=command.body,
+                    media=command.media,
+                    preset=command.preset,
                     state="pending",
                     purpose=command.purpose,
                     author=OWED if command.required else command.author,
@@ -101,7 +112,7 @@ def _write_command(unit: Unit, command: e.AnyCommand, session: e.SessionId, prov
                     message=command.message,
                     priority=command.priority,
                     created_at=now,
-                    due_at=now,
+                    due_at=now if command.due_at is None else command.due_at,
                     expires_at=command.expires_at,
                 )
             )
@@ -114,11 +125,32 @@ def _write_command(unit: Unit, command: e.AnyCommand, session: e.SessionId, prov
                     words=command.words,
                     language=command.language,
                     evidence=command.evidence,
+                    sender=command.sender,
+                    prompt=command.prompt,
+                    version=command.version,
                     at=now,
                 )
             )
+        case e.KeepUpload():
+            unit.uploads.append(
+                UploadRow(
+                    token_hash=command.token,
+                    session=state.id,
+                    message=command.message,
+                    created_at=now,
+                    expires_at=command.expires_at,
+                )
+            )
         case e.OptOut():
-            unit.suppress.append(Suppression(number=command.number, sender=command.sender, evidence=command.evidence, at=now))
+            unit.suppress.append(
+                Suppression(
+                    number=command.number,
+                    sender=command.sender,
+                    evidence=command.evidence,
+                    at=now,
+                    provisional=command.provisional,
+                )
+            )
         case e.OptIn():
             unit.unsuppress.append(Suppression(number=command.number, sender=command.sender, evidence=command.evidence, at=now))
         case _:
@@ -138,6 +170,10 @@ def session_row(state: State) -> SessionRow:
         closed_at=state.closed_at,
         text_state=state.text,
         call_state=state.call,
+        service=state.service,
+        ended_reason=state.reason if state.closed_at is not None else None,
+        handled=state.handled,
+        first_agent_at=state.first_agent_at,
     )
 
 
@@ -151,6 +187,23 @@ def _received(event: e.TextArrived, session: e.SessionId, now: float) -> Message
         sender=event.sender,
         recipient=event.recipient,
         body=event.body,
+        media=event.media,
+        state="received",
+        author="customer",
+        created_at=now,
+    )
+
+
+def _uploaded(event: e.MediaUploaded, state: State, now: float) -> MessageRow:
+    """Files that came by a link stand among the texts."""
+    return MessageRow(
+        id=e.MessageId(f"up-{event.token[:32]}"),
+        session=state.id,
+        direction="in",
+        provider="upload",
+        sender=state.texts_to or state.customer or "",
+        recipient=state.our_number,
+        body="",
         media=event.media,
         state="received",
         author="customer",

@@ -33,8 +33,10 @@ class TextLeg(StrEnum):
     NONE = "none"
     OPEN = "open"
     INVITED = "invited"
+    CHOOSING = "choosing"
     QUEUED = "queued"
     CHATTING = "chatting"
+    DISMISSED = "dismissed"
     CLOSED = "closed"
     OPTED_OUT = "opted_out"
 
@@ -112,12 +114,16 @@ TEXT: Mapping[TextLeg, Mapping[Kind, TextLeg]] = _table(
         TextLeg.NONE: {
             e.SendText: TextLeg.OPEN,
             e.TextArrived: TextLeg.OPEN,
+            e.ApiSaid: TextLeg.INVITED,
+            e.AgentOpened: TextLeg.CHATTING,
             e.OptOut: TextLeg.OPTED_OUT,
         },
         TextLeg.OPEN: {
             e.SendText: TextLeg.OPEN,
             e.TextArrived: TextLeg.OPEN,
+            e.ApiSaid: TextLeg.INVITED,
             o.OpenText: TextLeg.INVITED,
+            e.OfferMenu: TextLeg.CHOOSING,
             e.JoinQueue: TextLeg.QUEUED,
             e.OptOut: TextLeg.OPTED_OUT,
             e.CloseSession: TextLeg.CLOSED,
@@ -125,8 +131,18 @@ TEXT: Mapping[TextLeg, Mapping[Kind, TextLeg]] = _table(
         TextLeg.INVITED: {
             e.SendText: TextLeg.INVITED,
             e.TextArrived: TextLeg.INVITED,
+            e.ApiSaid: TextLeg.INVITED,
             o.OpenText: TextLeg.INVITED,
             o.WithdrawText: TextLeg.OPEN,
+            e.JoinQueue: TextLeg.QUEUED,
+            e.OptOut: TextLeg.OPTED_OUT,
+            e.CloseSession: TextLeg.CLOSED,
+        },
+        TextLeg.CHOOSING: {
+            e.SendText: TextLeg.CHOOSING,
+            e.TextArrived: TextLeg.CHOOSING,
+            e.ApiSaid: TextLeg.CHOOSING,
+            e.OfferMenu: TextLeg.CHOOSING,
             e.JoinQueue: TextLeg.QUEUED,
             e.OptOut: TextLeg.OPTED_OUT,
             e.CloseSession: TextLeg.CLOSED,
@@ -134,22 +150,42 @@ TEXT: Mapping[TextLeg, Mapping[Kind, TextLeg]] = _table(
         TextLeg.QUEUED: {
             e.SendText: TextLeg.QUEUED,
             e.TextArrived: TextLeg.QUEUED,
+            e.ApiSaid: TextLeg.QUEUED,
             e.AgentOffered: TextLeg.QUEUED,
             e.OfferLapsed: TextLeg.QUEUED,
             e.AgentAccepted: TextLeg.CHATTING,
+            e.JoinQueue: TextLeg.QUEUED,
+            e.OfferMenu: TextLeg.CHOOSING,
             e.ProcessRestarted: TextLeg.QUEUED,
             e.OptOut: TextLeg.OPTED_OUT,
+            e.CloseSession: TextLeg.CLOSED,
         },
         TextLeg.CHATTING: {
             e.SendText: TextLeg.CHATTING,
             e.TextArrived: TextLeg.CHATTING,
+            e.ApiSaid: TextLeg.CHATTING,
+            e.AgentTransferred: TextLeg.QUEUED,
+            e.AgentDismissed: TextLeg.DISMISSED,
             e.AgentEndedChat: TextLeg.CLOSED,
             e.AgentLost: TextLeg.QUEUED,
             e.ProcessRestarted: TextLeg.CHATTING,
             e.OptOut: TextLeg.OPTED_OUT,
             e.CloseSession: TextLeg.CLOSED,
         },
-        TextLeg.CLOSED: {e.SendText: TextLeg.CLOSED, e.TextArrived: TextLeg.OPEN, e.OptOut: TextLeg.OPTED_OUT},
+        TextLeg.DISMISSED: {
+            e.SendText: TextLeg.DISMISSED,
+            e.TextArrived: TextLeg.DISMISSED,
+            e.ApiSaid: TextLeg.DISMISSED,
+            e.JoinQueue: TextLeg.QUEUED,
+            e.OptOut: TextLeg.OPTED_OUT,
+            e.CloseSession: TextLeg.CLOSED,
+        },
+        TextLeg.CLOSED: {
+            e.SendText: TextLeg.CLOSED,
+            e.TextArrived: TextLeg.OPEN,
+            e.ApiSaid: TextLeg.INVITED,
+            e.OptOut: TextLeg.OPTED_OUT,
+        },
         TextLeg.OPTED_OUT: {e.SendText: TextLeg.OPTED_OUT, e.TextArrived: TextLeg.OPTED_OUT, e.OptIn: TextLeg.OPEN},
     }
 )

@@ -7,6 +7,8 @@ event is told. Nothing leaves the process for a state that was not saved.
 
 import asyncio
 import contextlib
+import random
+import secrets
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from itertools import pairwise
@@ -18,8 +20,9 @@ import structlog
 from bridge import events as e
 from bridge.acd import AgentStateChanged, AnyAcdOutput, OfferLapsed, QueueChanged, WorkAssigned, WorkOffered
 from bridge.cluster import Cluster, Lease
-from bridge.correlation import OpenSession
+from bridge.correlation import CODE_LENGTH, CODE_LETTERS, OpenSession
 from bridge.floor import Customer, Floor
+from bridge.hooks import Hooks
 from bridge.hours import hours_at
 from bridge.intake import Intake
 from bridge.journal import (
@@ -36,13 +39,16 @@ from bridge.ledger import TextEvent, step_unit
 from bridge.legs import LIVE, CallState, TextLeg
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
+from bridge.notices import HookRule
 from bridge.outbox import Outbox
-from bridge.session import Limits, Session, State, UnexpectedEvent, Words
-from bridge.settings import Settings
+from bridge.session import ChatRules, Limits, Session, State, UnexpectedEvent, Words
+from bridge.settings import ChatSettings, Settings
 from bridge.telephony.provider import CallProvider
 from ivr_flows.model import Flow
+from sms.menu import Menu
 from sms.message import TextState, advance
 from sms.numbers import look_up
+from sms.pacing import Pace
 from sms.provider import SmsProvider
 
 log = structlog.get_logger()
@@ -105,7 +111,17 @@ class LiveSession:
     def as_open(self) -> OpenSession:
         """What correlation may know of it."""
         state = self.state
-        return OpenSession(state.id, state.customer, state.our_number, state.call, state.text, state.asked, self.touched_at)
+        return OpenSession(
+            state.id,
+            state.customer,
+            state.our_number,
+            state.call,
+            state.text,
+            state.asked,
+            self.touched_at,
+            state.code,
+            tuple(state.aliases),
+        )
 
 
 class Runner:
@@ -113,9 +129,12 @@ class Runner:
 
     Args:
         flows: By name; at least one, whose texts serve numbers that have no flow.
+        menus: Text menus by name; `default` has the words that a number's own menu and flow do not have.
         call_providers: By name; a session keeps the name of the one that carries its call.
         sms_provider: Who carries texts.
         clock: Seconds since the epoch.
+        pace: How fast each of our numbers may text; None: no limits.
+        media_url: Where a provider can fetch what goes with a text; None: nothing goes with texts.
     """
 
     def __init__(
@@ -125,12 +144,15 @@ class Runner:
         journal: Journal,
         floor: Floor,
         flows: Mapping[str, Flow],
+        menus: Mapping[str, Menu],
         call_providers: Mapping[str, CallProvider],
         sms_provider: SmsProvider,
         cluster: Cluster,
         media: MediaStore,
         metrics: Metrics,
         clock: Callable[[], float],
+        pace: Pace | None = None,
+        media_url: Callable[[e.Media], str] | None = None,
     ) -> None:
         self.settings = settings
         self.journal = journal
@@ -140,19 +162,26 @@ class Runner:
         self.metrics = metrics
         self.clock = clock
         self._flows = flows
+        self._menus = menus
+        self.hook_rules = tuple(HookRule(hook.name, hook.events) for hook in settings.hooks)
         self._call_providers = call_providers
         self._sms = sms_provider
         self._limits = Limits(
             reply_window=settings.sms.reply_window,
             open_window=settings.sms.open_window,
-            chat_idle=settings.sms.chat_idle_timeout,
+            menu=settings.sms.menu_timeout,
             agent_ring=settings.sip.ring_timeout,
+            chat=_chat_rules(settings, None),
+            chats={queue.id: _chat_rules(settings, queue.chat) for queue in settings.queues if queue.channel == "sms"},
         )
         self._live: dict[e.SessionId, LiveSession] = {}
         self._by_leg: dict[e.LegId, e.SessionId] = {}
         self._by_customer: dict[str, set[e.SessionId]] = {}
+        """By every phone of the customer's that is known."""
+        self._by_code: dict[str, e.SessionId] = {}
         self._numbers = {number.number: number for number in settings.numbers}
         self._listeners: list[Listener] = []
+        self.hooks = Hooks(journal, settings.hooks, clock=clock, chance=random.random, metrics=metrics)
         self._acd_moved = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self.intake = Intake(self, sms_provider, media)
@@ -162,6 +191,8 @@ class Runner:
             self.intake.settle,
             clock=clock,
             reconcile_after=settings.sms.reconcile_after,
+            pace=pace,
+            media_url=media_url,
         )
 
     # --- life
@@ -172,6 +203,9 @@ class Runner:
             self._tasks = tasks
             await self._restore()
             tasks.create_task(self.outbox.run())
+            hooking = asyncio.Event()
+            tasks.create_task(self.hooks.run(hooking))
+            await hooking.wait()
             tasks.create_task(self._run_acd())
             tasks.create_task(self._read_mailbox())
             tasks.create_task(self._keep_leases())
@@ -247,7 +281,7 @@ class Runner:
             state.chat_queue = self._desk_of(state.our_number)
         live = LiveSession(
             self._session(state, flow),
-            await self._customer(state.customer, state.our_number),
+            await self.customer(state.customer, state.our_number),
             stored.seq,
             stored.snapshot,
         )
@@ -288,12 +322,16 @@ class Runner:
         number = self._numbers.get(event.called)
         flow = self._flows.get(number.flow) if number is not None and number.flow is not None else None
         try:
-            customer = await self._customer(event.caller, event.called)
+            customer = await self.customer(event.caller, event.called)
         except JournalError:
             log.exception("call.not_taken")
             await self._call_providers[event.provider].perform(e.RefuseCall(event.leg, 503))
             return
-        live = self._open(event.called, customer, flow=flow, leg=event.leg)
+        if customer.blocked is not None:
+            log.info("call.blocked", leg=event.leg, why=customer.blocked)
+            await self._call_providers[event.provider].perform(e.RefuseCall(event.leg, 603))
+            return
+        live = self._open(event.called, customer, flow=flow, leg=event.leg, service="call")
         self._by_leg[event.leg] = live.state.id
         self.metrics.calls.labels(event.provider).inc()
         self.post(live.state.id, event)
@@ -361,9 +399,14 @@ class Runner:
         """Whether *number* is one of ours."""
         return number in self._numbers
 
-    async def open_text_session(self, customer: str, ours: str) -> LiveSession:
+    def session_of_code(self, code: str) -> LiveSession | None:
+        """The open session with this reply code."""
+        session = self._by_code.get(code)
+        return None if session is None else self._live.get(session)
+
+    async def open_text_session(self, customer: str, ours: str, service: e.Service = "inbound") -> LiveSession:
         """Begin a session with a text, without a call."""
-        return self._open(ours, await self._customer(customer, ours), flow=None, leg=None)
+        return self._open(ours, await self.customer(customer, ours), flow=None, leg=None, service=service)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let *work* run beside the sessions, owned by the runner."""
@@ -377,11 +420,17 @@ class Runner:
         except Exception:
             log.exception("task.failed", task=getattr(work, "__qualname__", "?"))
 
-    async def _customer(self, number: str | None, ours: str) -> Customer:
+    async def customer(self, number: str | None, ours: str) -> Customer:
+        """What is known of a number and one of ours."""
         known = look_up(number, region=self.settings.country)
         customer = Customer(known)
         if known.e164 is None:
             return customer
+        block = await self.journal.blocked(known.e164)
+        if known.e164 in self.settings.sms.blocked:
+            customer.blocked = "blocked in the settings"
+        elif block is not None:
+            customer.blocked = block.reason or "blocked"
         contact = await self.journal.contact(known.e164)
         if contact is not None:
             customer.name, customer.language = contact.name, contact.language
@@ -392,16 +441,22 @@ class Runner:
         customer.consent = frozenset(purpose for purpose, yes in granted.items() if yes)
         return customer
 
-    def _open(self, ours: str, customer: Customer, *, flow: Flow | None, leg: e.LegId | None) -> LiveSession:
+    def _open(self, ours: str, customer: Customer, *, flow: Flow | None, leg: e.LegId | None, service: e.Service) -> LiveSession:
         number = self._numbers.get(ours)
+        direct = None if number is None or service == "call" else number.agent
+        menu = self._menu_of(ours)
+        spoken = flow.default_language if flow is not None else "en" if menu is None else menu.default_language
         state = State(
             id=e.SessionId(f"{'t' if leg is None else 'c'}{uuid.uuid4().hex[:12]}"),
             opened_at=self.clock(),
             customer=customer.number.e164,
             our_number=ours,
-            desk=e.QueueId(number.desk) if number is not None and number.desk is not None else None,
-            language=customer.language or (flow.default_language if flow is not None else "en"),
+            desk=self._own_desk(ours),
+            language=customer.language or (number.language if number is not None else None) or spoken,
             introduced=customer.introduced,
+            service="direct" if direct is not None and service == "inbound" else service,
+            code=self._new_code(),
+            direct=None if direct is None else e.AgentId(direct),
             text=TextLeg.OPTED_OUT if customer.opted_out else TextLeg.NONE,
         )
         live = LiveSession(self._session(state, flow), customer, 0, None)
@@ -412,44 +467,86 @@ class Runner:
         self._start(live)
         return live
 
-    def _session(self, state: State, flow: Flow | None) -> Session:
-        return Session(state, flow=flow, words=self._words(state.our_number), limits=self._limits)
+    def _new_code(self) -> str:
+        while True:
+            code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+            if code not in self._by_code:
+                return code
 
-    def _words(self, ours: str) -> Words:
-        """The own texts of one of our numbers."""
+    def _own_desk(self, ours: str) -> e.QueueId | None:
+        """Who takes the chats of one of our numbers; None: nobody has been put in charge."""
+        number = self._numbers.get(ours)
+        unassigned = self.settings.sms.unassigned
+        if number is not None and number.desk is not None:
+            return e.QueueId(number.desk)
+        if number is not None and number.agent is not None:
+            agent = next(agent for agent in self.settings.agents if agent.id == number.agent)
+            return e.QueueId(self.settings.chat_queue_of(agent) or "")
+        menu = self._menu_of(ours)
+        if menu is not None:
+            return e.QueueId(menu.default)
+        return e.QueueId(unassigned.queue) if unassigned.action == "queue" and unassigned.queue is not None else None
+
+    def is_assigned(self, ours: str) -> bool:
+        """Whether somebody takes texts to this number."""
+        return self._own_desk(ours) is not None
+
+    def _menu_of(self, ours: str) -> Menu | None:
+        number = self._numbers.get(ours)
+        return self._menus.get(number.menu) if number is not None and number.menu is not None else None
+
+    def _session(self, state: State, flow: Flow | None) -> Session:
+        menu = self._menu_of(state.our_number)
+        return Session(state, flow=flow, words=self.words_of(state.our_number), menu=menu, limits=self._limits)
+
+    def words_of(self, ours: str) -> Words:
+        """The own texts of one of our numbers: its menu's, else its flow's, else the packaged ones."""
+        menu, default = self._menu_of(ours), self._menus["default"]
         number = self._numbers.get(ours)
         flow = self._flows.get(number.flow or "") if number is not None else None
         if flow is None or flow.texts is None:
             flow = next(flow for flow in self._flows.values() if flow.texts is not None)
-        texts, values = flow.texts, {"brand": self.settings.brand, "called": ours}
+        texts, known = flow.texts, {"brand": self.settings.brand, "called": ours}
         hours = self.settings.hours.get(flow.hours or "")
 
-        def words(key: str, language: str) -> str:
+        def words(key: str, language: str, queue: str | None = None, values: Mapping[str, Any] | None = None) -> str:
+            filled = {**known, **(values or {})}
+            said = None if menu is None else menu.words(key, queue, language, **filled)
+            if said is not None:
+                return said
             # Nobody is told that an agent will answer here while everybody has gone home.
             if key == "hello" and hours is not None and hours_at(hours, self.clock()).state != "open":
                 key = "closed"
-            return flow.text(getattr(texts, key), language, values)
+            if hasattr(texts, key):
+                return flow.text(getattr(texts, key), language, known)
+            return default.words(key, None, language, **filled) or ""
 
         return words
 
     def _start(self, live: LiveSession) -> None:
         state = live.state
         self._live[state.id] = live
-        if state.customer is not None:
-            self._by_customer.setdefault(state.customer, set()).add(state.id)
+        self._by_code[state.code] = state.id
+        self._note_phones(live)
         assert self._tasks is not None, "sessions begin only while running"
         live.task = self._tasks.create_task(self._run_session(live), name=f"session {state.id}")
+
+    def _note_phones(self, live: LiveSession) -> None:
+        for phone in _phones(live.state):
+            self._by_customer.setdefault(phone, set()).add(live.state.id)
 
     def _forget(self, live: LiveSession) -> None:
         state = live.state
         self._live.pop(state.id, None)
         if state.leg is not None:
             self._by_leg.pop(state.leg, None)
-        if state.customer is not None:
-            ours = self._by_customer.get(state.customer, set())
+        if self._by_code.get(state.code) == state.id:
+            del self._by_code[state.code]
+        for phone in _phones(state):
+            ours = self._by_customer.get(phone, set())
             ours.discard(state.id)
             if not ours:
-                self._by_customer.pop(state.customer, None)
+                self._by_customer.pop(phone, None)
         while not live.inbox.empty():
             event, done = live.inbox.get_nowait()
             if live.session.closed:
@@ -525,10 +622,12 @@ class Runner:
             seq=live.seq,
             ticks=live.ticks,
             provider=self._sms.name,
+            hooks=self.hook_rules,
             now=now,
         )
         committed = await self.commit(unit)
         live.seq, live.saved, live.touched_at = committed.seq, unit.snapshot, now
+        self._note_phones(live)
         await self._perform(live, commands)
         self._publish(live, unit, event, committed)
 
@@ -537,12 +636,16 @@ class Runner:
         deadline = self.clock() + JOURNAL_PATIENCE
         while True:
             try:
-                return await self.journal.commit(unit)
+                committed = await self.journal.commit(unit)
             except JournalUnavailableError:
                 if self.clock() >= deadline:
                     raise
                 log.warning("journal.unavailable")
                 await asyncio.sleep(0.2)
+            else:
+                if unit.notices:
+                    self.hooks.kick()
+                return committed
 
     async def _roll_back(self, live: LiveSession) -> None:
         """Something of ours broke: go on from the last state that is safe."""
@@ -591,6 +694,10 @@ class Runner:
                     self.post(state.id, verdict)
                 case e.RecordConsent() if command.granted:
                     live.customer.consent |= {command.purpose}
+                case e.AssignAgent():
+                    self.follow(self.floor.acd.assign(command.agent, state.id, command.channel, command.queue, now))
+                case e.OptOut(provisional=True):
+                    pass  # until an agent has judged, it holds for this conversation and for whatever asks the journal
                 case e.OptOut() | e.OptIn():
                     for other in self.sessions_of(command.number):
                         if other is not live and other.state.our_number == command.sender:
@@ -642,6 +749,9 @@ class Runner:
             if line.kind == "text.received":
                 live.unread += 1
                 live.last = str(line.data.get("body") or "photo")
+            elif line.kind == "media.uploaded":
+                live.unread += 1
+                live.last = "photo"
             elif line.kind == "text.sent":
                 live.last = str(line.data.get("body"))
         for listener in self._listeners:
@@ -711,3 +821,27 @@ class Runner:
                 except Exception:  # whatever it is, it would come again at once, and the calls in progress need not end with it
                     log.exception("floor.failed")
                     await asyncio.sleep(1.0)
+
+
+def _phones(state: State) -> set[str]:
+    """Every phone of the customer's that is known in this session."""
+    return {phone for phone in (state.customer, *state.aliases) if phone is not None}
+
+
+def _chat_rules(settings: Settings, own: ChatSettings | None) -> ChatRules:
+    """The rules of a queue's chats: its own, else those of all."""
+
+    def rule(name: str) -> Any:
+        value = None if own is None else getattr(own, name)
+        return getattr(settings.sms, name) if value is None else value
+
+    return ChatRules(
+        expire=rule("expire"),
+        idle=rule("chat_idle_timeout"),
+        warn_before=rule("warn_before"),
+        dismiss_after=rule("dismiss_after"),
+        reopen=rule("reopen_window"),
+        prefer_for=rule("prefer_for"),
+        transfer_ring=rule("transfer_ring"),
+        max_transfers=rule("max_transfers"),
+    )

@@ -3,114 +3,52 @@
 The tables in `bridge.legs` say what may follow what. What we *do* about an event is the `match` in `Session.handle`.
 An event that a table does not have in the leg's state is refused and changes nothing.
 
-The session does no I/O. It does not know whether its call comes by SIP or from a browser, who carries its texts, or
-which agents there are; it says what it wants as commands and is told what came of them as events.
+What each leg's events lead to stands here for the call and its flow, in `bridge.text_leg` for the text leg; what both
+share, and what a session remembers, in `bridge.conversation`. The session does no I/O. It does not know whether its call
+comes by SIP or from a browser, who carries its texts, or which agents there are; it says what it wants as commands and is
+told what came of them as events.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Iterable
 
 import msgspec
 
 from bridge import events as e
-from bridge.legs import CALL, LIVE, TEXT, CallState, Kind, TextLeg
+from bridge.conversation import (
+    DEFLECT_TEXT,
+    HOLD_TEXT,
+    ChatRules,
+    Facts,
+    Limits,
+    State,
+    Transfer,
+    UnexpectedEvent,
+    Words,
+)
+from bridge.legs import CALL, LIVE, TEXT, CallState, TextLeg
+from bridge.text_leg import TextSide
 from ivr_flows import outputs as o
-from ivr_flows.facts import Facts
 from ivr_flows.model import Flow
 from ivr_flows.run import FlowRun, ResumeRefused
+from sms.menu import Menu
 
-
-class UnexpectedEvent(Exception):  # noqa: N818  # the name every state machine of ours uses
-    """The event cannot happen in this state. Nothing has changed."""
-
-
-Words: TypeAlias = Callable[[str, str], str]
-"""The number's own texts (`hello`, `stop`, `start`, `help`, `rescue`, `in_call`) in a language."""
-
-
-class State(msgspec.Struct, kw_only=True):
-    """Everything a session remembers; goes through JSON unharmed, so that a restart finds it as it was."""
-
-    id: e.SessionId
-    opened_at: float
-    customer: str | None
-    our_number: str
-    desk: e.QueueId | None
-    """The SMS queue that takes this session's chats."""
-    language: str
-    introduced: bool
-    """The customer has had a text that says who we are and how to stop us."""
-    flow_revision: str | None = None
-    run: dict[str, Any] | None = None
-    provider: str | None = None
-    call: CallState = CallState.NONE
-    text: TextLeg = TextLeg.NONE
-    leg: e.LegId | None = None
-    agent_leg: e.LegId | None = None
-    agent_legs: int = 0
-    agent: e.AgentId | None = None
-    """Who has, or is being rung for, the call."""
-    chat_agent: e.AgentId | None = None
-    names: dict[e.AgentId, str] = {}
-    queue: e.QueueId | None = None
-    chat_queue: e.QueueId | None = None
-    since: float | None = None
-    """The place in line, whatever leg waits; None again once an agent has served the customer."""
-    priority: int = 1
-    skills: tuple[str, ...] = ()
-    """Of the place in the call's queue."""
-    wrapping: list[e.AgentId] = []
-    texts: int = 0
-    said: list[str] = []
-    """The desks' names of the latest texts."""
-    refs: dict[e.MessageId, int] = {}
-    """Texts of the flow: our id to the flow's ref."""
-    playing: dict[int, list[o.Spoken]] = {}
-    path: list[str] = []
-    """What the caller chose, in words."""
-    card: dict[str, Any] = {}
-    whisper: str | None = None
-    answers: dict[str, str] = {}
-    unanswered: bool = False
-    """The customer wrote and nobody who could answer has it yet."""
-    asked: bool = False
-    """A hold-time question waits for the next text."""
-    timers: dict[str, float] = {}
-    closed_at: float | None = None
-    why_not_text: str | None = None
-    """Why this customer cannot be texted at all, None when they can."""
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """How long a session waits for what, in seconds."""
-
-    reply_window: float = 86_400.0
-    open_window: float = 1_800.0
-    chat_idle: float = 86_400.0
-    wrap_up: float = 3_600.0
-    wrap_up_reply: float = 60.0
-    """For the agent who is writing up to answer a text that comes afterwards; then it goes to the desk."""
-    agent_ring: float = 20.0
-    """An agent's phone, once the agent has accepted."""
+__all__ = ["ChatRules", "Facts", "Limits", "Session", "State", "Transfer", "UnexpectedEvent", "Words"]
 
 
 _CALL_EVENTS = (
     e.CallArrived, e.DigitsReceived, e.PromptFinished, e.OfferDecided, e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected,
     e.AgentLegEnded, e.CallEnded, e.AgentHungUp,
 )  # fmt: skip
-_TEXT_EVENTS = (e.TextArrived, e.AgentEndedChat, e.AgentLost)
+_TEXT_EVENTS = (e.TextArrived, e.AgentOpened, e.AgentTransferred, e.AgentDismissed, e.AgentEndedChat, e.AgentLost)
 _AFTERWARDS = (e.TextAccepted, e.TextRejected, e.TextReported, e.WrapUpNoted)
 """What may still come in when a session is closed."""
 _AGENT_LEG_EVENTS = (e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected, e.AgentLegEnded)
 _BY_CHANNEL = (e.AgentOffered, e.OfferLapsed, e.AgentAccepted)
-REMEMBERED = 20
-"""Texts of agents that are known again when they are asked for twice."""
-_HOLD_TEXT, _DEFLECT_TEXT, _FLOW_TEXT, _AGENT_TEXT = 2, 1, 2, 0
-_DELIVERED = frozenset({"delivered", "read"})
-_FAILED = frozenset({"undelivered", "failed", "canceled"})
+_CHAT_EVENTS = (e.AgentEndedChat, e.AgentLost, e.AgentTransferred, e.AgentDismissed)
+"""What only the agent who has the chat can do, or lose."""
 
 
-class Session:
+class Session(TextSide):
     """The rules of one conversation. No I/O.
 
     Give `handle` what happened and perform the commands it returns, in order; call `wake` when the clock reaches
@@ -120,12 +58,23 @@ class Session:
         state: A new one, or one that `state_json` gave earlier.
         flow: What a call meets, in the revision this session began with; None for a session without a call.
         words: The system's own texts.
+        menu: What a text meets that begins a session; None: the desk at once.
+        limits: How long it waits for what.
     """
 
-    def __init__(self, state: State, *, flow: Flow | None, words: Words, limits: Limits = Limits()) -> None:  # noqa: B008  # frozen
+    def __init__(
+        self,
+        state: State,
+        *,
+        flow: Flow | None,
+        words: Words,
+        menu: Menu | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+    ) -> None:
         self.state = state
         self._flow = flow
         self._words = words
+        self._menu = menu
         self._limits = limits
         self._out: list[e.AnyCommand] = []
         self._unsent: list[int] = []
@@ -157,20 +106,6 @@ class Session:
         self.state.run = self._run.snapshot() if self._run is not None else None
         return msgspec.json.encode(self.state)
 
-    def composer(self, agent: e.AgentId) -> str | None:
-        """Why *agent* may not text the customer now, in words fit to show; None when they may."""
-        state = self.state
-        if state.text is TextLeg.OPTED_OUT:
-            return "The customer sent STOP. Texting opens again when they send START."
-        if state.customer is None:
-            return "The caller withheld the number, so there is nowhere to text."
-        if state.why_not_text is not None:
-            return state.why_not_text
-        on_call = agent == state.agent and state.call is CallState.CONNECTED
-        if on_call or (agent in state.wrapping and state.closed_at is None) or agent == state.chat_agent:
-            return None
-        return "You are not connected to this customer."
-
     def handle(self, event: e.AnyEvent, *, now: float, facts: Facts) -> list[e.AnyCommand]:  # noqa: C901, PLR0912, PLR0915  # flat
         """Apply *event*.
 
@@ -198,11 +133,13 @@ class Session:
                 self._record("agent.offered", agent=event.agent, channel=event.channel)
             case e.OfferLapsed():
                 self._record("offer.lapsed", agent=event.agent, channel=event.channel, reason=event.reason)
+                self._offer_lapsed(event, now)
             case e.AgentAccepted():
                 self._agent_accepted(event, now)
             case e.AgentLegAnswered():
                 self._move_call(e.AgentLegAnswered)
                 self.state.unanswered = False
+                self.state.first_agent_at = self.state.first_agent_at or now
                 self._record("agent.joined", name=self._name(self.state.agent), channel="voice")
                 self._resume(o.AgentAnswered(), facts, now)
             case e.AgentLegFailed():
@@ -227,14 +164,28 @@ class Session:
                 self._text_reported(event, facts, now)
             case e.OptOutChanged():
                 self._opt_out_changed(event, facts, now)
+            case e.OptOutJudged():
+                self._opt_out_judged(event, facts, now)
+            case e.MediaUploaded():
+                self._media_uploaded(event, facts, now)
             case e.AgentSaid():
                 self._agent_said(event, now)
+            case e.AgentOpened():
+                self._agent_opened(event, now)
+            case e.ApiSaid():
+                self._api_said(event, now)
+            case e.UploadAsked():
+                self._upload_asked(event, now)
+            case e.AgentTransferred():
+                self._transferred(event, now)
+            case e.AgentDismissed():
+                self._dismissed("agent", now)
             case e.AgentEndedChat():
                 self._chat_ended("agent", now)
             case e.WrapUpNoted():
-                self._wrap_up_noted(event, now)
+                self._wrap_up_noted(event, facts, now)
             case e.AgentLost():
-                self._agent_lost(event)
+                self._agent_lost(event, now)
             case e.ProcessRestarted():  # pragma: no branch  # there is no other event
                 self._restarted(facts, now)
         self._settle(now)
@@ -251,17 +202,29 @@ class Session:
             if timers.get(name, now + 1.0) > now:
                 continue  # what was due earlier has moved it
             del timers[name]
-            if name == "wrap_up":
-                self.state.wrapping = []
-                self._nobody_left(now)
-            else:
-                self._text_timed_out(now)
+            self._timer_due(name, facts, now)
         self._settle(now)
         return self._out
 
+    def _timer_due(self, name: str, facts: Facts, now: float) -> None:
+        match name:
+            case "wrap_up":
+                self.state.wrapping = []
+                self._nobody_left(facts, now)
+            case "warn":
+                self._warn()
+            case "dismiss":
+                self._dismissed("timer", now)
+            case "prefer":
+                self._preference_over(now)
+            case "reopen":
+                pass  # nobody came back: what is over may be closed
+            case _:
+                self._text_timed_out(facts, now)
+
     # --- what is allowed
 
-    def _check(self, event: e.AnyEvent) -> None:
+    def _check(self, event: e.AnyEvent) -> None:  # noqa: C901  # flat
         state, kind = self.state, type(event)
         if state.closed_at is not None and not isinstance(event, _AFTERWARDS):
             raise UnexpectedEvent(f"{kind.__name__}: the session is closed")
@@ -271,22 +234,26 @@ class Session:
             raise UnexpectedEvent(f"{kind.__name__} on a call leg that is {state.call}")
         if on_text and kind not in TEXT[state.text]:
             raise UnexpectedEvent(f"{kind.__name__} on a text leg that is {state.text}")
-        if isinstance(event, e.AgentSaid):
-            why = self.composer(event.agent)
-            if why is not None:
-                raise UnexpectedEvent(why)
+        why = None
+        match event:
+            case e.AgentSaid() | e.UploadAsked():
+                why = self.composer(event.agent)
+            case e.AgentOpened() | e.ApiSaid():
+                why = self._why_silent()
+            case e.OptOutJudged() if state.suspected is None:
+                why = "There is nothing to judge any more."
+            case e.AgentDismissed() if not (state.heard and state.answered):
+                why = "A chat can be put aside once both of you have written, and you last."
+            case _:
+                pass
+        if why is not None:
+            raise UnexpectedEvent(why)
         if isinstance(event, _AGENT_LEG_EVENTS) and event.agent_leg != state.agent_leg:
             raise UnexpectedEvent(f"{kind.__name__} of an agent leg that is not ours")
         if isinstance(event, e.AgentHungUp) and event.agent != state.agent:
             raise UnexpectedEvent("AgentHungUp by an agent who does not have the call")
-        if isinstance(event, e.AgentEndedChat | e.AgentLost) and event.agent != state.chat_agent:
+        if isinstance(event, _CHAT_EVENTS) and event.agent != state.chat_agent:
             raise UnexpectedEvent(f"{kind.__name__} of an agent who does not have the chat")
-
-    def _move_call(self, kind: Kind) -> None:
-        self.state.call = CALL[self.state.call][kind]
-
-    def _move_text(self, kind: Kind) -> None:
-        self.state.text = TEXT[self.state.text][kind]
 
     # --- the call leg
 
@@ -313,13 +280,10 @@ class Session:
 
     def _agent_accepted(self, event: e.AgentAccepted, now: float) -> None:
         state = self.state
-        state.names[event.agent] = event.name
         if event.channel == "sms":
-            self._move_text(e.AgentAccepted)
-            state.chat_agent = event.agent
-            state.timers["text"] = now + self._limits.chat_idle
-            self._record("agent.joined", name=event.name, channel="sms")
+            self._chat_accepted(event, now)
             return
+        state.names[event.agent] = event.name
         assert state.leg is not None
         self._move_call(e.AgentAccepted)
         state.agent = event.agent
@@ -356,19 +320,6 @@ class Session:
         if wrap_up:
             self._place_used()
 
-    def _place_used(self) -> None:
-        """What comes after being served is a new place in line, unless the other leg still has this one."""
-        state = self.state
-        if state.call not in {CallState.QUEUED, CallState.CONNECTING} and state.text not in {TextLeg.QUEUED, TextLeg.CHATTING}:
-            state.since = None
-
-    def _release(self, agent: e.AgentId, channel: e.Channel, *, wrap_up: bool, now: float) -> None:
-        self._out.append(e.ReleaseAgent(agent, channel, wrap_up=wrap_up))
-        if wrap_up:
-            if agent not in self.state.wrapping:
-                self.state.wrapping.append(agent)
-            self.state.timers["wrap_up"] = now + self._limits.wrap_up
-
     def _call_ended(self, by: e.EndedBy, cause: str, facts: Facts, now: float) -> None:
         state, was = self.state, self.state.call
         self._move_call(e.CallEnded)
@@ -386,203 +337,9 @@ class Session:
             self._resume(o.CallEnded(), facts, now)
         state.playing.clear()
         if not state.wrapping:
-            self._nobody_left(now)
+            self._nobody_left(facts, now)
 
     # --- the text leg
-
-    def _text_arrived(self, event: e.TextArrived, facts: Facts, now: float) -> None:
-        state = self.state
-        self._record(
-            "text.received",
-            message=event.message,
-            body=event.body,
-            media=[msgspec.to_builtins(item) for item in event.media],
-            media_lost=event.media_lost,
-            keyword=event.keyword,
-            confidence=event.confidence,
-            why=event.why,
-        )
-        was = state.text
-        self._move_text(e.TextArrived)
-        if event.keyword is not None:
-            self._keyword(event, event.keyword, facts, now, invited=was is TextLeg.INVITED)
-            return
-        if state.text is TextLeg.OPTED_OUT:
-            return
-        if was is TextLeg.CHATTING:
-            state.timers["text"] = now + self._limits.chat_idle
-        elif was is TextLeg.INVITED and state.call in LIVE:
-            state.unanswered = state.call is not CallState.CONNECTED
-            self._reply_is_delivery(facts, now)
-        elif state.call in LIVE:
-            answers = self._resume(o.TextReceived(event.body, len(event.media)), facts, now)
-            if not answers and state.call is not CallState.CONNECTED:
-                state.unanswered = True
-        elif was is TextLeg.QUEUED:
-            pass
-        elif state.wrapping:
-            state.unanswered = True
-            state.timers["wrap_up"] = min(state.timers["wrap_up"], now + self._limits.wrap_up_reply)
-        else:
-            self._join_desk(now, greet=was is TextLeg.NONE or not state.introduced)
-
-    def _reply_is_delivery(self, facts: Facts, now: float) -> None:
-        """A reply can overtake the delivery report; the text must have arrived, so the caller need not wait for it."""
-        for ref in list(self.state.refs.values()):
-            self._resume(o.TextDelivered(ref), facts, now)
-
-    def _join_desk(self, now: float, *, greet: bool) -> None:
-        """Stand in line for a chat, with the place that the call had."""
-        state = self.state
-        if state.desk is None:
-            return
-        if greet:
-            self._say("hello", now, author="system", priority=_DEFLECT_TEXT)
-        if state.since is None:
-            state.since = now
-        self._move_text(e.JoinQueue)
-        state.chat_queue = state.desk
-        state.unanswered = False
-        state.timers.pop("text", None)
-        self._out.append(e.JoinQueue(state.desk, "sms", state.since))
-        self._record("queue.joined", queue=state.desk, channel="sms", waited=self._waited(now))
-
-    def _keyword(self, event: e.TextArrived, keyword: e.Keyword, facts: Facts, now: float, *, invited: bool) -> None:
-        state = self.state
-        evidence = f"message {event.message}"
-        match keyword:
-            case "stop" if state.text is not TextLeg.OPTED_OUT:
-                self._leave_text(now)
-                self._move_text(e.OptOut)
-                self._out.append(e.OptOut(event.sender, event.recipient, evidence))
-                self._record("opted_out", word=event.body.strip())
-                if not event.answered_by_provider:
-                    self._say("stop", now, author="system", required=True)
-                if invited:
-                    self._back_to_the_call(facts, now)
-            case "start":
-                self._out.append(e.OptIn(event.sender, event.recipient, evidence))
-                self._record("opted_in", word=event.body.strip())
-                if state.text is TextLeg.OPTED_OUT:
-                    self._move_text(e.OptIn)
-                if not event.answered_by_provider:
-                    self._say("start", now, author="system", required=True)
-            case "help" if not event.answered_by_provider:
-                self._say("help", now, author="system", required=True)
-            case _:
-                pass
-        if state.call not in LIVE and state.text is TextLeg.OPEN:
-            state.timers["text"] = now + self._limits.open_window
-
-    def _leave_text(self, now: float) -> None:
-        """Take the text leg out of the line or out of the agent's hands; the call, if any, is left alone."""
-        state = self.state
-        if state.text is TextLeg.QUEUED:
-            self._out.append(e.LeaveQueue("sms", "opted_out"))
-        if state.chat_agent is not None:
-            self._release(state.chat_agent, "sms", wrap_up=True, now=now)
-            self._record("agent.left", name=self._name(state.chat_agent), channel="sms", by="caller")
-            state.chat_agent = None
-        state.timers.pop("text", None)
-        state.unanswered = False
-
-    def _back_to_the_call(self, facts: Facts, now: float) -> None:
-        """A caller who wants no texts must not be left without a call either."""
-        for ref in list(self.state.refs.values()):
-            self._resume(o.TextFailed(ref, "opted_out"), facts, now)
-
-    def _opt_out_changed(self, event: e.OptOutChanged, facts: Facts, now: float) -> None:
-        """What the customer wrote in another conversation holds here too; the ledger has it already."""
-        was = self.state.text
-        if event.opted_out and was is not TextLeg.OPTED_OUT:
-            self._leave_text(now)
-            self._move_text(e.OptOut)
-            self._record("opted_out", word=None)
-            if was is TextLeg.INVITED:
-                self._back_to_the_call(facts, now)
-        elif not event.opted_out and was is TextLeg.OPTED_OUT:
-            self._move_text(e.OptIn)
-            self._record("opted_in", word=None)
-
-    def _agent_said(self, event: e.AgentSaid, now: float) -> None:
-        if event.once is not None:
-            if event.once in self.state.said:
-                return  # the answer to the first time was lost on its way to the desk
-            self.state.said = [*self.state.said[-(REMEMBERED - 1) :], event.once]
-        if not self.state.introduced:
-            self._say("in_call" if self.state.call in LIVE else "hello", now, author="system", priority=_AGENT_TEXT)
-        self._send(event.body, now, author=f"agent:{event.agent}", priority=_AGENT_TEXT, preset=event.preset)
-        self.state.unanswered = False
-        if self.state.text is TextLeg.CHATTING:
-            self.state.timers["text"] = now + self._limits.chat_idle
-        elif self.state.call not in LIVE and self.state.text is TextLeg.OPEN:
-            self.state.timers["text"] = now + self._limits.open_window
-        if event.agent in self.state.wrapping:
-            self.state.timers["wrap_up"] = now + self._limits.wrap_up
-
-    def _text_rejected(self, event: e.TextRejected, facts: Facts, now: float) -> None:
-        self._record("text.failed", message=event.message, code=event.code, explanation=event.explanation)
-        if event.error_class == "opted_out" and self.state.text is not TextLeg.OPTED_OUT and self.state.customer is not None:
-            self._leave_text(now)
-            self._move_text(e.OptOut)
-            self._out.append(e.OptOut(self.state.customer, self.state.our_number, f"provider code {event.code}"))
-            self._record("opted_out", word="(known to the provider)")
-        ref = self.state.refs.get(event.message)
-        if ref is not None:
-            self._resume(o.TextFailed(ref, event.error_class), facts, now)
-
-    def _text_reported(self, event: e.TextReported, facts: Facts, now: float) -> None:
-        ref = self.state.refs.get(event.message)
-        if event.state in _FAILED:
-            self._record("text.failed", message=event.message, code=event.code, explanation=event.state)
-        if ref is None:
-            return
-        if event.state in _DELIVERED:
-            self._resume(o.TextDelivered(ref), facts, now)
-        elif event.state in _FAILED:
-            self._resume(o.TextFailed(ref, event.code or event.state), facts, now)
-
-    def _chat_ended(self, by: str, now: float) -> None:
-        state = self.state
-        agent = state.chat_agent
-        assert agent is not None
-        self._release(agent, "sms", wrap_up=True, now=now)
-        self._move_text(e.AgentEndedChat)
-        self._record("chat.ended", by=by, name=self._name(agent))
-        state.chat_agent = None
-        state.timers.pop("text", None)
-        self._place_used()
-
-    def _text_timed_out(self, now: float) -> None:
-        state = self.state
-        if self._nobody_left(now):
-            return
-        state.unanswered = False
-        if state.chat_agent is not None:
-            self._release(state.chat_agent, "sms", wrap_up=False, now=now)
-            state.chat_agent = None
-            self._record("chat.ended", by="timeout", name=None)
-        else:
-            self._record("text.lapsed", invited=state.text is TextLeg.INVITED)
-        self._move_text(e.CloseSession)
-        self._place_used()
-
-    def _agent_lost(self, event: e.AgentLost) -> None:
-        """The agent's desk is gone: the chat goes back to the place it had."""
-        state = self.state
-        self._move_text(e.AgentLost)
-        self._out.append(e.ReleaseAgent(event.agent, "sms", wrap_up=False))
-        self._record("agent.left", name=self._name(event.agent), channel="sms", by="network")
-        state.chat_agent = None
-        state.timers.pop("text", None)
-        self._back_in_line()
-
-    def _back_in_line(self) -> None:
-        """Stand in line for a chat again, at the place there was."""
-        state = self.state
-        assert state.chat_queue is not None
-        assert state.since is not None
-        self._out.append(e.JoinQueue(state.chat_queue, "sms", state.since))
 
     # --- the whole session
 
@@ -601,7 +358,7 @@ class Session:
             else:
                 self._resume(o.CallEnded(), facts, now)
             if not state.wrapping:
-                self._nobody_left(now)
+                self._nobody_left(facts, now)
         if state.text is TextLeg.QUEUED and not any(isinstance(command, e.JoinQueue) for command in self._out):
             self._back_in_line()
 
@@ -612,28 +369,19 @@ class Session:
             # The caller agreed to be texted in this call: say that it was us, and keep the place. What the flow has to
             # say to callers who hung up would not be true.
             self._run = None
-            self._say("rescue", now, author="system", priority=_DEFLECT_TEXT)
+            self._say("rescue")
             state.timers["text"] = now + self._limits.reply_window
         else:
             self._resume(o.CallEnded(), facts, now)
 
-    def _wrap_up_noted(self, event: e.WrapUpNoted, now: float) -> None:
+    def _wrap_up_noted(self, event: e.WrapUpNoted, facts: Facts, now: float) -> None:
         state = self.state
         if event.agent in state.wrapping:
             state.wrapping.remove(event.agent)
         if not state.wrapping:
             state.timers.pop("wrap_up", None)
-            self._nobody_left(now)
+            self._nobody_left(facts, now)
         self._record("note.written", name=self._name(event.agent), note=event.note, disposition=event.disposition)
-
-    def _nobody_left(self, now: float) -> bool:
-        """Nobody who has the call can answer the customer's text any more: it goes to the desk instead of being forgotten."""
-        state = self.state
-        desk = state.desk is not None and e.JoinQueue in TEXT[state.text]
-        if not state.unanswered or state.call in LIVE or not desk:
-            return False
-        self._join_desk(now, greet=not state.introduced)
-        return True
 
     def _settle(self, now: float) -> None:
         """What follows from the state alone, whatever led to it."""
@@ -644,11 +392,12 @@ class Session:
         if state.text is TextLeg.OPEN:
             state.timers.setdefault("text", now + self._limits.open_window)
         text_over = state.text in {TextLeg.NONE, TextLeg.CLOSED, TextLeg.OPTED_OUT}
-        if text_over and not state.wrapping and state.closed_at is None:
+        if text_over and not state.wrapping and "reopen" not in state.timers and state.closed_at is None:
             state.closed_at = now
             state.timers.clear()
-            self._record("session.closed")
-            self._out.append(e.CloseSession("over"))
+            state.reason = state.reason or "call over"
+            self._record("session.closed", reason=state.reason)
+            self._out.append(e.CloseSession(state.reason))
 
     # --- the flow
 
@@ -756,6 +505,7 @@ class Session:
         else:
             self._call_command(e.HangUp)
         self._record("call.hung_up", reason=reason)
+        self.state.reason = reason.replace("_", " ")
 
     def _join_voice(self, output: o.JoinQueue, now: float) -> None:
         state = self.state
@@ -785,12 +535,25 @@ class Session:
             return
         purpose: e.Purpose = "care" if output.purpose not in {"session", "marketing"} else output.purpose  # type: ignore[assignment]
         evidence = f"digit {output.digit} on {state.leg}"
-        self._out.append(e.RecordConsent(state.customer, purpose, output.granted, output.words, output.language, evidence))
+        self._out.append(
+            e.RecordConsent(
+                state.customer,
+                purpose,
+                output.granted,
+                output.words,
+                output.language,
+                evidence,
+                state.our_number,
+                version=state.flow_revision,
+            )
+        )
         self._record("consent.given", purpose=purpose, granted=output.granted, words=output.words)
 
     def _flow_text(self, output: o.SendText, now: float) -> None:
-        priority = {"deflect": _DEFLECT_TEXT, "hold": _HOLD_TEXT, "flow": _FLOW_TEXT}[output.kind]
-        message = self._send(output.body, now, author="flow", priority=priority, preset=output.key, expires_in=output.expires_in)
+        priority = {"deflect": DEFLECT_TEXT, "hold": HOLD_TEXT, "flow": HOLD_TEXT}[output.kind]
+        message = self._send(
+            output.body, author="flow", priority=priority, preset=output.key, expires_at=_at(now, output.expires_in)
+        )
         if message is None:
             self._unsent.append(output.ref)
             return
@@ -805,9 +568,11 @@ class Session:
         state.desk, state.since = e.QueueId(output.desk), output.since
         state.card.update(output.carry)
         message = self._send(
-            output.body, now, author="flow", priority=_DEFLECT_TEXT, preset=output.key, expires_in=output.expires_in
+            output.body, author="flow", priority=DEFLECT_TEXT, preset=output.key, expires_at=_at(now, output.expires_in)
         )
-        assert message is not None
+        if message is None:
+            self._unsent.append(output.ref)
+            return
         self._move_text(o.OpenText)
         state.refs[message] = output.ref
         state.introduced = True
@@ -815,41 +580,7 @@ class Session:
 
     # --- small things
 
-    def _say(self, key: str, now: float, *, author: str, priority: int = _AGENT_TEXT, required: bool = False) -> None:
-        """Send one of the system's own texts."""
-        self._send(self._words(key, self.state.language), now, author=author, priority=priority, preset=key, required=required)
-        self.state.introduced = True
 
-    def _send(
-        self,
-        body: str,
-        now: float,
-        *,
-        author: str,
-        priority: int,
-        preset: str | None = None,
-        expires_in: float | None = None,
-        required: bool = False,
-    ) -> e.MessageId | None:
-        """Put a text into the outbox; None when there is nowhere to send it."""
-        state = self.state
-        if state.customer is None or (state.text is TextLeg.OPTED_OUT and not required):
-            return None
-        state.texts += 1
-        message = e.MessageId(f"{state.id}-{state.texts}")
-        expires_at = None if expires_in is None else now + expires_in
-        self._move_text(e.SendText)
-        self._out.append(
-            e.SendText(message, state.customer, state.our_number, body, "session", priority, author, expires_at, required)
-        )
-        self._record("text.sent", message=message, body=body, author=author, preset=preset, purpose="session")
-        return message
-
-    def _record(self, line: str, /, **data: Any) -> None:
-        self._out.append(e.Record(line, data))
-
-    def _name(self, agent: e.AgentId | None) -> str | None:
-        return None if agent is None else self.state.names.get(agent, agent)
-
-    def _waited(self, now: float) -> float:
-        return 0.0 if self.state.since is None else round(now - self.state.since, 1)
+def _at(now: float, seconds: float | None) -> float | None:
+    """The time in *seconds*; None for never."""
+    return None if seconds is None else now + seconds

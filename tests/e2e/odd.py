@@ -366,6 +366,7 @@ async def world(
                 "open_window": 1.0,
                 "reply_window": 3.0,
                 "chat_idle_timeout": 30.0,
+                "reopen_window": 0.0,
             },
             "twilio": TwilioSettings(
                 account_sid=ACCOUNT_SID, auth_tokens=(SecretStr(AUTH_TOKEN),), api_base_url=twilio.url, timeout=2.0

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from bridge import events as e
 from bridge.acd import AcdOutput
+from bridge.app import load_menus
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.desk import Desk, Records
@@ -54,6 +55,7 @@ def settings(folder: Path, **changes: Any) -> Settings:
             {"id": "ben", "name": "Ben", "queues": ["support_sms"]},
         ],
         "hours": {"support_hours": {}},
+        "sms": {"reopen_window": 0},
     }
     return Settings(**(spec | changes))
 
@@ -129,6 +131,7 @@ class House:
                 journal=self.journal,
                 floor=self.floor,
                 flows={"support": support()},
+                menus=load_menus(self.settings),
                 call_providers={"loopback": self.calls},
                 sms_provider=self.sms,
                 cluster=cluster,

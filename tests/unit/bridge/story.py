@@ -17,8 +17,8 @@ import msgspec
 import ivr_flows
 from bridge import events as e
 from bridge.legs import CALL, LIVE, TEXT, CallState, Kind, TextLeg
-from bridge.session import Limits, Session, State
-from ivr_flows.facts import Desk, Ewt, Facts, Hours
+from bridge.session import Facts, Limits, Session, State
+from ivr_flows.facts import Desk, Ewt, Hours
 from ivr_flows.loader import PROMPTS, load_flow
 from ivr_flows.model import Flow
 
@@ -28,6 +28,8 @@ ANN, BEN = e.AgentId("ann"), e.AgentId("ben")
 NAMES = {ANN: "Ann", BEN: "Ben"}
 START = 1_000_000.0
 LIMITS = Limits()
+SILENT = frozenset({"joined", "ended", "returned", "timed_out"})
+"""What a number need not have words for."""
 FACTS = Facts(
     called=OURS,
     caller=CALLER,
@@ -65,9 +67,11 @@ def flow_of(states: str) -> Flow:
         return load_flow(path, prompts=PROMPTS)
 
 
-def words(key: str, language: str) -> str:
-    """The system's own texts, recognisable."""
-    return f"[{key} {language}]"
+def words(key: str, language: str, queue: str | None = None, values: Mapping[str, Any] | None = None) -> str:
+    """The system's own texts, recognisable; all but those that a number need not have."""
+    del queue
+    told = "".join(f" {value}" for value in (values or {}).values())
+    return "" if key in SILENT else f"[{key} {language}{told}]"
 
 
 class WatchedSession(Session):

@@ -44,8 +44,10 @@ KINDS = {
     "in_call": session("in_call", call="connected", text="open"),
     "chatting": session("chatting", text="chatting"),
     "queued": session("queued", text="queued"),
+    "choosing": session("choosing", text="choosing"),
     "invited": session("invited", call="ended", text="invited"),
     "calling": session("calling", call="in_flow"),
+    "dismissed": session("dismissed", text="dismissed"),
     "open": session("open", call="ended", text="open"),
 }
 

@@ -74,11 +74,11 @@ def test_a_text_after_the_chat_has_ended_waits_for_the_note_and_then_begins_a_ne
 
 def test_a_chat_in_which_nobody_writes_ends_by_itself(chat: Story) -> None:
     """Every text, of either side, begins the time anew; at the end the agent is free without wrap-up."""
-    chat.wait(LIMITS.chat_idle - 1.0)
+    chat.wait(LIMITS.chat.idle - 1.0)
     chat.text("still here")
-    chat.wait(LIMITS.chat_idle - 1.0)
+    chat.wait(LIMITS.chat.idle - 1.0)
     chat.tell(e.AgentSaid(ANN, "So am I"))
-    chat.wait(LIMITS.chat_idle - 1.0)
+    chat.wait(LIMITS.chat.idle - 1.0)
     assert chat.texting() is TextLeg.CHATTING
     chat.wait(2.0)
     assert chat.new(e.ReleaseAgent) == [e.ReleaseAgent(ANN, "sms", wrap_up=False)]

@@ -260,7 +260,7 @@ def test_an_agent_lost_in_the_chat_gives_it_back_to_its_place(story: Story) -> N
     assert story.new(e.ReleaseAgent) == [e.ReleaseAgent(ANN, "sms", wrap_up=False)]
     [join] = story.new(e.JoinQueue)
     assert (join.queue, join.channel, join.since) == ("support_sms", "sms", START)
-    story.wait(LIMITS.chat_idle * 2)
+    story.wait(LIMITS.chat.idle * 2)
     assert story.texting() is TextLeg.QUEUED
     story.agent_chats(BEN)
     assert story.state.chat_agent == BEN

@@ -223,7 +223,7 @@ def test_a_text_during_wrap_up_that_nobody_answered_goes_to_the_desk(story: Stor
     elif ends == "timeout":
         story.wait(LIMITS.wrap_up)
     else:
-        story.now += 10 * LIMITS.chat_idle
+        story.now += 10 * LIMITS.chat.idle
         story.wait(0.0)
     [join] = [join for join in story.all(e.JoinQueue) if join.channel == "sms"]
     assert join.since >= texted_at

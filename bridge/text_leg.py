@@ -1,0 +1,673 @@
+"""The text leg: what follows from a text, from the desk's wishes for a chat, and from nobody writing.
+
+Part of `bridge.session.Session`, which owns the call leg and the flow. Whatever waits here waits in `State.timers`, so
+that every time-out survives a restart.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from bridge import events as e
+from bridge.conversation import AGENT_TEXT, API_TEXT, Conversation, Facts, Transfer, UnexpectedEvent
+from bridge.legs import LIVE, TEXT, CallState, Kind, TextLeg
+from ivr_flows import outputs as o
+from sms.menu import Menu, Said, Step
+
+REMEMBERED = 20
+"""Texts of agents and programs that are known again when they are asked for twice."""
+ONLY = "agent:"
+"""Begins the skill that one agent alone has."""
+_DELIVERED = frozenset({"delivered", "read"})
+_FAILED = frozenset({"undelivered", "failed", "canceled"})
+_CHAT_TIMERS = ("text", "warn", "dismiss", "prefer", "reopen")
+_OPEN_TO_TEXT = frozenset({TextLeg.NONE, TextLeg.OPEN, TextLeg.CLOSED})
+"""Nobody has the text leg yet, or any more."""
+
+
+class TextSide(Conversation):
+    """The text leg's half of a session."""
+
+    _menu: Menu | None
+
+    # --- who may write
+
+    def composer(self, agent: e.AgentId) -> str | None:
+        """Why *agent* may not text the customer now, in words fit to show; None when they may."""
+        state = self.state
+        why = self._why_silent()
+        if why is not None:
+            return why
+        on_call = agent == state.agent and state.call is CallState.CONNECTED
+        if on_call or (agent in state.wrapping and state.closed_at is None) or agent == state.chat_agent:
+            return None
+        return "You are not connected to this customer."
+
+    def _why_silent(self) -> str | None:
+        state = self.state
+        if state.text is TextLeg.OPTED_OUT:
+            return "The customer sent STOP. Texting opens again when they send START."
+        if self._recipient is None:
+            return "The caller withheld the number, so there is nowhere to text."
+        if state.why_not_text is not None and state.texts_to is None:
+            return state.why_not_text
+        if state.suspected is not None:
+            return "The customer may have asked for no more texts. Say first whether they did."
+        return None
+
+    # --- what the customer writes
+
+    def _text_arrived(self, event: e.TextArrived, facts: Facts, now: float) -> None:
+        state = self.state
+        self._record(
+            "text.received",
+            message=event.message,
+            body=event.body,
+            media=[msgspec.to_builtins(item) for item in event.media],
+            media_lost=event.media_lost,
+            keyword=event.keyword,
+            confidence=event.confidence,
+            why=event.why,
+        )
+        self._written_from(event)
+        was = state.text
+        self._move_text(e.TextArrived)
+        if event.keyword is not None:
+            self._keyword(event, event.keyword, facts, now, invited=was is TextLeg.INVITED)
+            return
+        if state.text is TextLeg.OPTED_OUT:
+            return
+        if event.suspicious and state.suspected is None:
+            self._suspect(event, facts, now)
+        self._customer_wrote(was, event.body, len(event.media), facts, now)
+
+    def _written_from(self, event: e.TextArrived) -> None:
+        """Texts go back to the phone that wrote last."""
+        state = self.state
+        state.texts_to = None if event.sender == state.customer else event.sender
+        if state.texts_to is not None and event.sender not in state.aliases:
+            state.aliases.append(event.sender)
+            self._record("sender.added", number=event.sender, why=event.why)
+
+    def _customer_wrote(self, was: TextLeg, body: str, media: int, facts: Facts, now: float) -> None:  # noqa: C901  # flat
+        """Bring what the customer sent to whoever it is for.
+
+        Args:
+            was: The text leg before it came.
+            body: Words; empty for pictures alone.
+            media: How many pictures.
+            facts: What the flow and the menu may read.
+            now: Seconds since the epoch.
+        """
+        state = self.state
+        if was is TextLeg.CHATTING:
+            self._wrote_in_chat(body, now)
+        elif was is TextLeg.INVITED and state.call in LIVE:
+            state.unanswered = state.call is not CallState.CONNECTED
+            self._reply_is_delivery(facts, now)
+        elif state.call in LIVE:
+            answers = self._resume(o.TextReceived(body, media), facts, now)
+            if not answers and state.call is not CallState.CONNECTED:
+                state.unanswered = True
+        elif was is TextLeg.QUEUED:
+            self._wrote_in_line(body, facts, now)
+        elif was is TextLeg.CHOOSING:
+            self._choose(body, facts, now)
+        elif was is TextLeg.DISMISSED:
+            self._return(facts, now)
+        elif state.wrapping:
+            state.unanswered = True
+            state.timers["wrap_up"] = min(state.timers["wrap_up"], now + self._limits.wrap_up_reply)
+        elif was is TextLeg.CLOSED and "reopen" in state.timers:
+            self._record("chat.reopened")
+            self._join_desk(facts, now, greet=False, back_to=state.prefer)
+        elif was is TextLeg.NONE and self._menu is not None and state.suspected is None:
+            self._enter(self._menu, body, facts, now)
+        else:
+            told = state.introduced and was is not TextLeg.NONE and not (was is TextLeg.INVITED and state.service == "api")
+            self._join_desk(facts, now, greet=not told, back_to=state.prefer)
+
+    def _wrote_in_chat(self, body: str, now: float) -> None:
+        state = self.state
+        if self._menu is not None and self._menu.command(body) == "exit":
+            self._say("bye")
+            self._chat_ended("customer", now)
+            return
+        state.heard, state.answered = True, False
+        state.timers.pop("dismiss", None)
+        self._chat_clock(now)
+
+    def _wrote_in_line(self, body: str, facts: Facts, now: float) -> None:
+        """EXIT and BACK hold in the line too; anything else is for the agent to come."""
+        state, menu = self.state, self._menu
+        command = None if menu is None or state.leg is not None or state.transfer is not None else menu.command(body)
+        if menu is None or command is None or state.chat_queue is None:
+            return
+        self._stop_waiting("closed")
+        if command == "exit":
+            self._say("bye")
+            self._close_text("left", now)
+        else:
+            self._follow_menu(menu.back_from(state.chat_queue, state.language, facts.menu), body, facts, now)
+
+    def _suspect(self, event: e.TextArrived, facts: Facts, now: float) -> None:
+        """It sounds like a wish to be left alone: nothing goes out until an agent has read it (47 CFR 64.1200(a)(10))."""
+        state = self.state
+        invited = state.text is TextLeg.INVITED
+        state.suspected = event.message
+        self._out.append(e.OptOut(event.sender, event.recipient, f"message {event.message}", provisional=True))
+        self._record("stop.suspected", message=event.message, body=event.body)
+        if invited:
+            self._back_to_the_call(facts, now)
+
+    def _opt_out_judged(self, event: e.OptOutJudged, facts: Facts, now: float) -> None:
+        state = self.state
+        recipient = self._recipient
+        assert recipient is not None
+        evidence = f"message {state.suspected}, judged by {event.agent}"
+        state.suspected = None
+        self._record("stop.judged", name=self._name(event.agent), meant=event.meant)
+        if event.meant:
+            self._opt_out(recipient, evidence, None, facts, now, confirm=True)
+        else:
+            self._out.append(e.OptIn(recipient, state.our_number, evidence))
+
+    def _media_uploaded(self, event: e.MediaUploaded, facts: Facts, now: float) -> None:
+        was = self.state.text
+        self._record(
+            "media.uploaded",
+            token=event.token,
+            media=[msgspec.to_builtins(item) for item in event.media],
+            refused=event.refused,
+        )
+        if event.media and was is not TextLeg.OPTED_OUT:
+            self._move_text(e.TextArrived)
+            self._customer_wrote(was, "", len(event.media), facts, now)
+
+    def _reply_is_delivery(self, facts: Facts, now: float) -> None:
+        """A reply can overtake the delivery report; the text must have arrived, so the caller need not wait for it."""
+        for ref in list(self.state.refs.values()):
+            self._resume(o.TextDelivered(ref), facts, now)
+
+    # --- the menu
+
+    def _enter(self, menu: Menu, body: str, facts: Facts, now: float) -> None:
+        state = self.state
+        queue = state.desk if state.direct is not None else None
+        step = menu.enter(body, language=state.language, introduced=state.introduced, facts=facts.menu, queue=queue)
+        self._follow_menu(step, body, facts, now)
+
+    def _choose(self, body: str, facts: Facts, now: float) -> None:
+        state = self.state
+        assert self._menu is not None
+        assert state.place is not None
+        self._follow_menu(self._menu.reply(state.place, body, facts.menu), body, facts, now)
+
+    def _follow_menu(self, step: Step, body: str, facts: Facts, now: float) -> None:
+        state = self.state
+        self._record("menu.answered", body=body, titles=list(step.titles), why=step.why)
+        if step.language != state.language:
+            state.language = step.language
+            self._record("language.chosen", language=step.language, by="text")
+        state.place, state.path = step.place, list(step.titles)
+        if step.ended:
+            self._say_all(step.says)
+            self._close_text("left", now)
+        elif step.queue is not None:
+            self._say_all(step.says)
+            state.desk = e.QueueId(step.queue)
+            self._join_desk(facts, now, greet=False)
+        else:
+            self._move_text(e.OfferMenu)
+            self._say_all(step.says)
+            state.timers["text"] = now + self._limits.menu
+
+    def _say_all(self, says: tuple[Said, ...]) -> None:
+        for said in says:
+            if self._send(said.text, author="system", priority=AGENT_TEXT, preset=said.key) is not None:
+                self.state.introduced = True
+
+    # --- the line
+
+    def _join_desk(self, facts: Facts, now: float, *, greet: bool, back_to: e.AgentId | None = None) -> None:
+        """Stand in line for a chat, with the place that the call had.
+
+        Args:
+            facts: What the greeting may tell.
+            now: Seconds since the epoch.
+            greet: Say something first.
+            back_to: The agent who alone is asked at first.
+        """
+        state = self.state
+        if state.desk is None:
+            return
+        if greet and self._menu is not None and state.introduced:
+            self._say_all(self._menu.arrive(state.desk, state.language, facts.menu))
+        elif greet:
+            self._say("hello")
+        if state.since is None:
+            state.since = now
+        state.chat_queue = state.desk
+        state.unanswered = False
+        for timer in _CHAT_TIMERS:
+            state.timers.pop(timer, None)
+        self._wait_for_agent(e.JoinQueue, now, back_to=back_to, patience=self._limits.of(state.desk).prefer_for)
+        self._record("queue.joined", queue=state.desk, channel="sms", waited=self._waited(now))
+
+    def _wait_for_agent(self, because: Kind, now: float, *, back_to: e.AgentId | None = None, patience: float = 0.0) -> None:
+        """Take the place in the line of `chat_queue`; at first only for *back_to*, for *patience* seconds."""
+        state = self.state
+        self._move_text(because)
+        state.prefer = back_to if patience > 0 else None
+        if state.prefer is not None and state.direct is None:
+            state.timers["prefer"] = now + patience
+        expire = self._limits.of(state.chat_queue).expire
+        if expire > 0:
+            state.timers.setdefault("text", now + expire)
+        self._back_in_line()
+
+    def _back_in_line(self) -> None:
+        """Stand in line for a chat again, at the place there was."""
+        state = self.state
+        assert state.chat_queue is not None
+        assert state.since is not None
+        only = state.direct or state.prefer
+        skills = () if only is None else (f"{ONLY}{only}",)
+        self._out.append(e.JoinQueue(state.chat_queue, "sms", state.since, skills=skills))
+
+    def _preference_over(self, now: float) -> None:
+        """The one agent did not take it."""
+        state = self.state
+        if state.transfer is not None:
+            self._transfer_failed("no answer", now)
+        else:
+            state.prefer = None
+            self._back_in_line()
+
+    def _stop_waiting(self, outcome: Literal["closed", "opted_out", "timed_out"]) -> None:
+        state = self.state
+        self._out.append(e.LeaveQueue("sms", outcome))
+        state.transfer = state.prefer = None
+        for timer in _CHAT_TIMERS:
+            state.timers.pop(timer, None)
+
+    # --- the chat
+
+    def _chat_accepted(self, event: e.AgentAccepted, now: float) -> None:
+        state = self.state
+        state.names[event.agent] = event.name
+        self._move_text(e.AgentAccepted)
+        transfer, state.transfer = state.transfer, None
+        self._chat_begins(event.agent, now, heard=True)
+        if transfer is not None:
+            self._record("transfer.completed", by=self._name(transfer.by), to=event.name)
+        self._record("agent.joined", name=event.name, channel="sms")
+        self._say("joined", agent=event.name, priority=AGENT_TEXT)
+
+    def _chat_begins(self, agent: e.AgentId, now: float, *, heard: bool) -> None:
+        state = self.state
+        state.chat_agent, state.chat_since = agent, now
+        state.first_agent_at = state.first_agent_at or now
+        state.prefer = None
+        state.heard, state.answered = heard, False
+        for timer in _CHAT_TIMERS:
+            state.timers.pop(timer, None)
+        self._chat_clock(now)
+
+    def _chat_clock(self, now: float) -> None:
+        """Nobody has written since *now*."""
+        rules, timers = self._limits.of(self.state.chat_queue), self.state.timers
+        timers["text"] = now + rules.idle
+        if 0 < rules.warn_before < rules.idle:
+            timers["warn"] = now + rules.idle - rules.warn_before
+
+    def _chat_over(self, now: float) -> None:
+        """The agent does not have the chat any more."""
+        state = self.state
+        if state.chat_since is not None:
+            state.handled += now - state.chat_since
+        state.chat_agent = state.chat_since = None
+        for timer in _CHAT_TIMERS:
+            state.timers.pop(timer, None)
+
+    def _chat_ended(self, by: str, now: float) -> None:
+        state = self.state
+        agent = state.chat_agent
+        assert agent is not None
+        self._release(agent, "sms", wrap_up=True, now=now)
+        self._move_text(e.AgentEndedChat)
+        self._record("chat.ended", by=by, name=self._name(agent))
+        if by == "agent":
+            self._say("ended")
+        self._chat_over(now)
+        self._place_used()
+        self._may_come_back(agent, f"ended by {by}", now)
+
+    def _may_come_back(self, agent: e.AgentId, reason: str, now: float) -> None:
+        """A text within the window goes on in this session, with the agent who knows the customer if they are free."""
+        state = self.state
+        state.reason = reason
+        window = self._limits.of(state.chat_queue).reopen
+        if window > 0:
+            state.prefer, state.timers["reopen"] = agent, now + window
+
+    def _close_text(self, reason: str, now: float) -> None:
+        """Nothing more is expected of the text leg."""
+        self._chat_over(now)
+        self._move_text(e.CloseSession)
+        self.state.reason = reason
+        self.state.place = None
+        self._place_used()
+
+    def _leave_text(self, now: float) -> None:
+        """Take the text leg out of the line or out of the agent's hands; the call, if any, is left alone."""
+        state = self.state
+        if state.text is TextLeg.QUEUED:
+            self._stop_waiting("opted_out")
+        if state.chat_agent is not None:
+            self._release(state.chat_agent, "sms", wrap_up=True, now=now)
+            self._record("agent.left", name=self._name(state.chat_agent), channel="sms", by="caller")
+        self._chat_over(now)
+        state.unanswered, state.place, state.prefer = False, None, None
+        state.reason = "opted out"
+
+    def _agent_lost(self, event: e.AgentLost, now: float) -> None:
+        """The agent's desk is gone: the chat goes back to the place it had."""
+        self._out.append(e.ReleaseAgent(event.agent, "sms", wrap_up=False))
+        self._record("agent.left", name=self._name(event.agent), channel="sms", by="network")
+        self._chat_over(now)
+        if self.state.since is None:
+            self.state.since = now
+        self._wait_for_agent(e.AgentLost, now)
+        self._say("returned")
+
+    def _transferred(self, event: e.AgentTransferred, now: float) -> None:
+        """Hand the chat on. Nobody has it meanwhile; nobody answering brings it back."""
+        state = self.state
+        assert state.chat_queue is not None
+        rules = self._limits.of(state.chat_queue)
+        if state.transfers >= rules.max_transfers:
+            raise UnexpectedEvent(f"This chat has been handed on {state.transfers} times already. Please keep it.")
+        state.transfers += 1
+        transfer = Transfer(event.agent, state.chat_queue, event.queue, now, event.to, event.to_name, event.note)
+        self._out.append(e.ReleaseAgent(event.agent, "sms", wrap_up=False))
+        self._record(
+            "transfer.started", by=self._name(event.agent), to=event.to_name or event.to, queue=event.queue, note=event.note
+        )
+        self._chat_over(now)
+        if state.since is None:
+            state.since = now
+        state.chat_queue, state.transfer = event.queue, transfer
+        self._wait_for_agent(e.AgentTransferred, now, back_to=event.to, patience=rules.transfer_ring)
+        self._say("transferred")
+
+    def _transfer_failed(self, why: str, now: float) -> None:
+        """Back to who handed it on; when they do not take it either, to whoever takes their queue's chats."""
+        state, transfer = self.state, self.state.transfer
+        assert transfer is not None
+        state.transfer = None
+        state.timers.pop("prefer", None)
+        state.chat_queue = transfer.of
+        self._record("transfer.failed", by=self._name(transfer.by), to=transfer.to_name or transfer.to, reason=why)
+        self._wait_for_agent(e.JoinQueue, now, back_to=transfer.by, patience=self._limits.of(transfer.of).transfer_ring)
+
+    def _offer_lapsed(self, event: e.OfferLapsed, now: float) -> None:
+        transfer = self.state.transfer
+        if event.channel == "sms" and transfer is not None and event.agent == transfer.to and event.reason != "withdrawn":
+            self._transfer_failed({"ring_timeout": "no answer"}.get(event.reason, event.reason), now)
+
+    def _dismissed(self, by: str, now: float) -> None:
+        """Put a silent chat aside: nobody's time runs, and the customer's next text brings it back."""
+        state = self.state
+        agent = state.chat_agent
+        assert agent is not None
+        close_at = state.timers.get("text")
+        self._out.append(e.ReleaseAgent(agent, "sms", wrap_up=False))
+        self._move_text(e.AgentDismissed)
+        self._record("chat.dismissed", name=self._name(agent), by=by)
+        self._chat_over(now)
+        state.prefer = agent
+        if close_at is not None:
+            state.timers["text"] = close_at
+        state.since = None
+
+    def _return(self, facts: Facts, now: float) -> None:
+        """The customer of a chat that was put aside has written."""
+        state = self.state
+        self._record("chat.returned")
+        self._say("dismissed_reply")
+        state.desk = state.chat_queue
+        self._join_desk(facts, now, greet=False, back_to=state.prefer)
+
+    # --- what we write
+
+    def _agent_said(self, event: e.AgentSaid, now: float) -> None:
+        if self._said_before(event.once):
+            return
+        if not self.state.introduced:
+            self._say("in_call" if self.state.call in LIVE else "hello", priority=AGENT_TEXT)
+        author = f"agent:{event.agent}"
+        self._send(event.body, author=author, priority=AGENT_TEXT, preset=event.preset, media=event.media)
+        self._agent_wrote(event.agent, now)
+
+    def _agent_wrote(self, agent: e.AgentId, now: float) -> None:
+        state = self.state
+        state.unanswered = False
+        if state.text is TextLeg.CHATTING:
+            state.answered = True
+            self._chat_clock(now)
+            dismiss_after = self._limits.of(state.chat_queue).dismiss_after
+            if dismiss_after > 0 and state.heard:
+                state.timers["dismiss"] = now + dismiss_after
+        elif state.call not in LIVE and state.text is TextLeg.OPEN:
+            state.timers["text"] = now + self._limits.open_window
+        if agent in state.wrapping:
+            state.timers["wrap_up"] = now + self._limits.wrap_up
+
+    def _said_before(self, name: str | None) -> bool:
+        """Whether the text of this name is in the outbox already: the answer was lost on its way to who asked for it."""
+        if name is None:
+            return False
+        if name in self.state.said:
+            return True
+        self.state.said = [*self.state.said[-(REMEMBERED - 1) :], name]
+        return False
+
+    def _agent_opened(self, event: e.AgentOpened, now: float) -> None:
+        state = self.state
+        state.service = "outbound"
+        state.names[event.agent] = event.name
+        state.chat_queue = state.desk = event.queue
+        self._move_text(e.AgentOpened)
+        self._out.append(e.AssignAgent(event.agent, "sms", event.queue))
+        self._record("conversation.opened", name=event.name, queue=event.queue)
+        self._chat_begins(event.agent, now, heard=False)
+        if not state.introduced:
+            self._say("outbound", priority=AGENT_TEXT, agent=event.name)
+        author = f"agent:{event.agent}"
+        self._send(event.body, author=author, priority=AGENT_TEXT, preset=event.preset, media=event.media, purpose="care")
+        self._agent_wrote(event.agent, now)
+
+    def _api_said(self, event: e.ApiSaid, now: float) -> None:
+        state = self.state
+        if self._said_before(event.message):
+            return
+        alone = state.call not in LIVE and state.text in _OPEN_TO_TEXT
+        if state.text is TextLeg.NONE and alone:
+            state.service = "api"
+        if alone:
+            state.desk = event.queue or state.desk
+            state.prefer = event.agent
+            state.timers.pop("reopen", None)
+        if state.call not in LIVE:
+            self._move_text(e.ApiSaid)
+        if state.text is TextLeg.INVITED and state.call not in LIVE:
+            state.timers["text"] = max(now, event.due_at or now) + self._limits.reply_window
+        self._record("api.said", author=event.author)
+        due_at = event.due_at if event.due_at is not None and event.due_at > now else None
+        if not state.introduced:
+            body = self._words("outbound", state.language, state.desk, {})
+            self._send(body, author="system", priority=API_TEXT, preset="outbound", purpose=event.purpose, due_at=due_at)
+            state.introduced = True  # or is as soon as it is due
+        self._send(
+            event.body,
+            author=event.author,
+            priority=API_TEXT,
+            purpose=event.purpose,
+            media=event.media,
+            due_at=due_at,
+            expires_at=event.expires_at,
+            message=event.message,
+        )
+
+    def _upload_asked(self, event: e.UploadAsked, now: float) -> None:
+        if self._said_before(event.once):
+            return
+        minutes = max(1, round((event.expires_at - now) / 60))
+        body = self._words("upload", self.state.language, self.state.chat_queue, {"url": event.url, "minutes": minutes})
+        author = f"agent:{event.agent}"
+        message = self._send(body, author=author, priority=AGENT_TEXT, preset="upload", expires_at=event.expires_at)
+        self._out.append(e.KeepUpload(event.token, message, event.expires_at))
+        self._record("upload.asked", name=self._name(event.agent), token=event.token, expires_at=event.expires_at)
+        self._agent_wrote(event.agent, now)
+
+    # --- STOP, START, HELP
+
+    def _keyword(self, event: e.TextArrived, keyword: e.Keyword, facts: Facts, now: float, *, invited: bool) -> None:
+        state = self.state
+        evidence = f"message {event.message}"
+        match keyword:
+            case "stop" if state.text is not TextLeg.OPTED_OUT:
+                state.suspected = None
+                confirm = not event.answered_by_provider
+                self._opt_out(event.sender, evidence, event.body.strip(), facts, now, confirm=confirm, invited=invited)
+            case "start":
+                state.suspected = None
+                self._out.append(e.OptIn(event.sender, event.recipient, evidence))
+                self._record("opted_in", word=event.body.strip())
+                if state.text is TextLeg.OPTED_OUT:
+                    self._move_text(e.OptIn)
+                if not event.answered_by_provider:
+                    self._say("start", required=True, priority=AGENT_TEXT)
+            case "help" if not event.answered_by_provider:
+                self._say("help", required=True, priority=AGENT_TEXT)
+            case _:
+                pass
+        if state.call not in LIVE and state.text is TextLeg.OPEN:
+            state.timers["text"] = now + self._limits.open_window
+
+    def _opt_out(
+        self,
+        number: str,
+        evidence: str,
+        word: str | None,
+        facts: Facts,
+        now: float,
+        *,
+        confirm: bool,
+        invited: bool | None = None,
+    ) -> None:
+        """Stop all texts to *number*; one text confirms it (47 CFR 64.1200(a)(12))."""
+        invited = self.state.text is TextLeg.INVITED if invited is None else invited
+        self._leave_text(now)
+        self._move_text(e.OptOut)
+        self._out.append(e.OptOut(number, self.state.our_number, evidence))
+        self._record("opted_out", word=word)
+        if confirm:
+            self._say("stop", required=True, priority=AGENT_TEXT)
+        if invited:
+            self._back_to_the_call(facts, now)
+
+    def _back_to_the_call(self, facts: Facts, now: float) -> None:
+        """A caller who wants no texts must not be left without a call either."""
+        for ref in list(self.state.refs.values()):
+            self._resume(o.TextFailed(ref, "opted_out"), facts, now)
+
+    def _opt_out_changed(self, event: e.OptOutChanged, facts: Facts, now: float) -> None:
+        """What the customer wrote in another conversation holds here too; the ledger has it already."""
+        was = self.state.text
+        if event.opted_out and was is not TextLeg.OPTED_OUT:
+            self.state.suspected = None
+            self._leave_text(now)
+            self._move_text(e.OptOut)
+            self._record("opted_out", word=None)
+            if was is TextLeg.INVITED:
+                self._back_to_the_call(facts, now)
+        elif not event.opted_out and was is TextLeg.OPTED_OUT:
+            self._move_text(e.OptIn)
+            self._record("opted_in", word=None)
+
+    # --- what becomes of our texts
+
+    def _text_rejected(self, event: e.TextRejected, facts: Facts, now: float) -> None:
+        self._record("text.failed", message=event.message, code=event.code, explanation=event.explanation)
+        recipient = self._recipient
+        if event.error_class == "opted_out" and self.state.text is not TextLeg.OPTED_OUT and recipient is not None:
+            self._leave_text(now)
+            self._move_text(e.OptOut)
+            self._out.append(e.OptOut(recipient, self.state.our_number, f"provider code {event.code}"))
+            self._record("opted_out", word="(known to the provider)")
+        self._not_delivered(event.message, event.error_class, facts, now)
+
+    def _text_reported(self, event: e.TextReported, facts: Facts, now: float) -> None:
+        if event.state in _FAILED:
+            self._record("text.failed", message=event.message, code=event.code, explanation=event.state)
+            self._not_delivered(event.message, event.code or event.state, facts, now)
+        elif event.state in _DELIVERED and event.message in self.state.refs:
+            self._resume(o.TextDelivered(self.state.refs[event.message]), facts, now)
+
+    def _not_delivered(self, message: e.MessageId, why: str, facts: Facts, now: float) -> None:
+        state = self.state
+        ref = state.refs.get(message)
+        if ref is not None:
+            self._resume(o.TextFailed(ref, why), facts, now)
+        elif state.service == "api" and state.text is TextLeg.INVITED and state.call is CallState.NONE:
+            self._close_text("not delivered", now)
+
+    # --- nobody wrote
+
+    def _text_timed_out(self, facts: Facts, now: float) -> None:
+        """The text leg has waited long enough."""
+        state = self.state
+        match state.text:
+            case TextLeg.QUEUED:
+                self._record("chat.expired")
+                self._say("expired")
+                self._stop_waiting("timed_out")
+                self._close_text("nobody answered", now)
+            case TextLeg.CHATTING:
+                agent = state.chat_agent
+                assert agent is not None
+                self._say("timed_out")
+                self._release(agent, "sms", wrap_up=False, now=now)
+                self._record("chat.ended", by="timeout", name=None)
+                silent = "customer silent" if state.answered else "agent silent"
+                self._close_text(silent, now)
+                self._may_come_back(agent, silent, now)
+            case TextLeg.DISMISSED:
+                self._record("chat.ended", by="timeout", name=None)
+                self._close_text("customer silent", now)
+            case _:
+                if self._nobody_left(facts, now):
+                    return
+                self._record("text.lapsed", invited=state.text is TextLeg.INVITED)
+                self._close_text("no answer", now)
+        state.unanswered = False
+
+    def _warn(self) -> None:
+        """The chat is about to be closed because the customer is silent."""
+        state = self.state
+        if state.text is not TextLeg.CHATTING or not state.answered:
+            return
+        minutes = max(1, round(self._limits.of(state.chat_queue).warn_before / 60))
+        self._record("chat.warned", minutes=minutes)
+        self._say("warning", minutes=minutes)
+
+    def _nobody_left(self, facts: Facts, now: float) -> bool:
+        """Nobody who has the call can answer the customer's text any more: it goes to the desk instead of being forgotten."""
+        state = self.state
+        can_join = state.desk is not None and state.text is not TextLeg.QUEUED and e.JoinQueue in TEXT[state.text]
+        if not state.unanswered or state.call in LIVE or not can_join:
+            return False
+        self._join_desk(facts, now, greet=not state.introduced)
+        return True
