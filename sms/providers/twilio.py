@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -103,7 +103,7 @@ class Transport:
         api_base_url: str = API,
         request_timeout: float = 10.0,
         connect_timeout: float = 3.0,
-        parallel: int = 50,
+        parallel: int = 100,
         pause: float = 0.5,
     ) -> None:
         self._session = session
@@ -194,6 +194,9 @@ class TwilioSms:
         auth_token: The account's, or the secret of *api_key*.
         status_url: Where delivery reports go: the public address of `/twilio/sms/status`. None: nobody wants them.
         api_key: `SK...`, when *auth_token* is an API key's secret.
+        messaging_service_sid: `MG...`: a service whose pool the senders are in; texts go by it, still from the sender they
+            name, so that an answer comes to the same number. None: without a service. A text whose sender is a service's id
+            leaves the choice of the number to that service.
         api_base_url: Where the API is.
         session: A session to share; None: an own one, opened and closed with the provider.
         request_timeout: Seconds for one request.
@@ -209,6 +212,7 @@ class TwilioSms:
         auth_token: str,
         status_url: str | None,
         api_key: str | None = None,
+        messaging_service_sid: str | None = None,
         api_base_url: str = API,
         session: aiohttp.ClientSession | None = None,
         request_timeout: float = 10.0,
@@ -219,6 +223,7 @@ class TwilioSms:
         self._account_sid = account_sid
         self._credentials = (api_key or account_sid, auth_token)
         self._status_url = status_url
+        self._service = messaging_service_sid
         self._base = api_base_url.rstrip("/")
         self._shared = session
         self._session = session
@@ -316,6 +321,8 @@ class TwilioSms:
         if text.body:
             fields["body"] = text.body
         fields["messaging_service_sid" if _is_service(text.sender) else "from_"] = text.sender
+        if self._service is not None:
+            fields.setdefault("messaging_service_sid", self._service)
         if text.media_urls:
             fields["media_url"] = list(text.media_urls)
         if self._status_url is not None:
@@ -364,6 +371,7 @@ class TwilioSms:
                     and str(message.direction).startswith("outbound")
                     and text.sender in {message.from_, message.messaging_service_sid}
                     and (message.body or "").strip() == text.body.strip()
+                    and int(message.num_media or 0) == len(text.media_urls)
                     and message.sid not in known_refs
                     and self._claimed.get(message.sid, text.message) == text.message
                     and (best is None or distance < best[0])
@@ -498,13 +506,23 @@ def parse_form(raw_body: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(fields)
 
 
-def parse_inbound(form: Form, *, now: float) -> InboundText:
+NO_MARKS: Mapping[str, str] = MappingProxyType({})
+
+
+def parse_inbound(form: Form, *, now: float, marks: Mapping[str, str] = NO_MARKS) -> InboundText:
     """A customer's text.
+
+    Args:
+        form: The fields of the webhook.
+        now: Seconds since the Unix epoch.
+        marks: By AccountSid, what to put before the ref and the addresses of pictures, so that later requests find their way
+            to that account (`sms.providers.failover.MARK`).
 
     Raises:
         ValueError: a field that every inbound text has is missing.
     """
     fields = {name: readable(value) for name, value in form}
+    mark = marks.get(fields.get("AccountSid", ""), "")
     keyword: Keyword | None
     match fields.get("OptOutType", "").upper():
         case "STOP":
@@ -518,13 +536,13 @@ def parse_inbound(form: Form, *, now: float) -> InboundText:
     media = int(fields["NumMedia"]) if fields.get("NumMedia", "").isdecimal() else 0
     return InboundText(
         provider="twilio",
-        ref=_required(fields, "MessageSid"),
+        ref=mark + _required(fields, "MessageSid"),
         sender=_required(fields, "From"),
         recipient=_required(fields, "To"),
         body=fields.get("Body", ""),
         received_at=now,
         media=tuple(
-            RemoteMedia(url=fields[f"MediaUrl{index}"], content_type=fields.get(f"MediaContentType{index}", ""))
+            RemoteMedia(url=mark + fields[f"MediaUrl{index}"], content_type=fields.get(f"MediaContentType{index}", ""))
             for index in range(min(media, 10))
             if fields.get(f"MediaUrl{index}")
         ),
@@ -533,8 +551,8 @@ def parse_inbound(form: Form, *, now: float) -> InboundText:
     )
 
 
-def parse_status(form: Form, query: Form, *, now: float) -> DeliveryReport:
-    """A delivery report; *query* is that of the webhook's own address, where our id is.
+def parse_status(form: Form, query: Form, *, now: float, marks: Mapping[str, str] = NO_MARKS) -> DeliveryReport:
+    """A delivery report; *query* is that of the webhook's own address, where our id is; *marks* as in `parse_inbound`.
 
     Raises:
         ValueError: a field that every report has is missing.
@@ -543,7 +561,7 @@ def parse_status(form: Form, query: Form, *, now: float) -> DeliveryReport:
     word = _required(fields, "MessageStatus")
     return DeliveryReport(
         provider="twilio",
-        ref=_required(fields, "MessageSid"),
+        ref=marks.get(fields.get("AccountSid", ""), "") + _required(fields, "MessageSid"),
         message=dict(query).get(MESSAGE_PARAMETER) or None,
         state=text_state(word),
         reported=word,

@@ -3,8 +3,35 @@
 It answers on loopback only. What it is for: the demonstration without an account, and tests that count every text. Where
 Twilio is lenient it is strict: a field it does not know is an error, because a misspelt field is ours.
 
-How it behaves badly is chosen by the recipient's number, see `FAULTS`; `TwilioServer.faults` takes further ones. Numbers
-that end in `0199` can not be delivered to, numbers that end in `0198` swallow texts.
+How it behaves badly is chosen by the recipient's number; `TwilioServer.faults` takes further ones:
+
+    number         what happens to a text to it
+    +15550190429   429 once, with Retry-After; then it is taken
+    +15550190430   429 always
+    +15550190500   500, not taken
+    +15550190501   500, and taken all the same
+    +15550190502   503 once, not taken; then it is
+    +15550190503   500 once, and taken; a second one is taken too
+    +15550190504   no answer, and taken
+    +15550190505   no answer, not taken
+    +15550190510   the answer takes `slow_seconds`
+    +15550190600   the connection breaks, and it is taken
+    +15550190601   the connection breaks, not taken
+    +15550191211   400, 21211: not a valid number
+    +15550191606   400, 21606: the sender cannot send there
+    +15550191610   400, 21610: opted out
+    +15550191614   400, 21614: not a mobile number
+    +15550192003   401, 20003: the account is wrong
+    +15550190003   taken, then undelivered, 30003: out of reach
+    +15550190005   taken, then undelivered, 30005: unknown handset
+    +15550190006   taken, then undelivered, 30006: landline
+    +15550190034   taken, then undelivered, 30034: the sender is not registered
+    +15550190007   taken, then nothing more is heard than `sent`
+    +15550190701   delivered, and all callbacks are lost
+    +15550190702   delivered, and every callback comes twice
+    +15550190703   delivered, and the callbacks come in reverse order
+    ...0199        taken, then undelivered, 30005
+    ...0198        taken, then nothing more is heard than `sent`
 
     python -m sms.testing.twilio_server --port 8090 --inbound-url http://127.0.0.1:8080/twilio/sms
 
@@ -17,11 +44,13 @@ import argparse
 import asyncio
 import base64
 import binascii
+import json
 import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from email.utils import formatdate
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -35,6 +64,7 @@ from multidict import MultiDict
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from sms.segments import segment
+from sms.testing.twilio_openapi import Description
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +109,11 @@ class Fault(msgspec.Struct, frozen=True):
     """No answer for `hang_seconds`."""
     drop: bool = False
     """The connection breaks instead of an answer."""
+    slow: bool = False
+    """The answer takes `slow_seconds`."""
     outcome: Literal["delivered", "undelivered", "silent"] = "delivered"
+    callbacks: Literal["once", "lost", "twice", "reversed"] = "once"
+    """How they come, besides what `Disorder` does."""
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -90,10 +124,19 @@ FAULTS: Mapping[str, Fault] = {
     "+15550190429": Fault(status=429, code=20429, times=1),
     "+15550190430": Fault(status=429, code=20429),
     "+15550191610": Fault(status=400, code=21610),
+    "+15550190510": Fault(slow=True),
     "+15550191211": Fault(status=400, code=21211),
+    "+15550191606": Fault(status=400, code=21606),
+    "+15550191614": Fault(status=400, code=21614),
+    "+15550192003": Fault(status=401, code=20003),
     "+15550190003": Fault(outcome="undelivered", code=30003),
     "+15550190005": Fault(outcome="undelivered", code=30005),
+    "+15550190006": Fault(outcome="undelivered", code=30006),
+    "+15550190034": Fault(outcome="undelivered", code=30034),
     "+15550190007": Fault(outcome="silent"),
+    "+15550190701": Fault(callbacks="lost"),
+    "+15550190702": Fault(callbacks="twice"),
+    "+15550190703": Fault(callbacks="reversed"),
     "+15550190504": Fault(hang=True, accept=True),
     "+15550190505": Fault(hang=True),
     "+15550190600": Fault(drop=True, accept=True),
@@ -227,6 +270,7 @@ class TwilioServer:
         port: 0: a free one.
         latency: Seconds between the states of a text.
         hang_seconds: How long a request hangs that hangs.
+        slow_seconds: How long a slow answer takes.
         retry_after: Seconds in the `Retry-After` of a 429.
         disorder: What becomes of status callbacks.
         opt_out: `default`: STOP and its like are answered and obeyed as on a long code; `advanced`: the webhook says so
@@ -245,6 +289,7 @@ class TwilioServer:
         port: int = 0,
         latency: float = 0.02,
         hang_seconds: float = 60.0,
+        slow_seconds: float = 1.0,
         retry_after: int = 0,
         disorder: Disorder | None = None,
         opt_out: OptOutMode = "default",
@@ -257,10 +302,13 @@ class TwilioServer:
         self.auth_token = auth_token
         self.latency = latency
         self.hang_seconds = hang_seconds
+        self.slow_seconds = slow_seconds
         self.retry_after = retry_after
         self.disorder = disorder or Disorder()
         self.opt_out: OptOutMode = opt_out
         self.faults: dict[str, Fault] = dict(FAULTS)
+        self.otherwise = Fault()
+        """What happens to texts to numbers that are not among `faults`."""
         self.messages: dict[str, Message] = {}
         """Oldest first, both directions."""
         self.accepted_bodies: Counter[str] = Counter()
@@ -454,7 +502,7 @@ class TwilioServer:
             steps.append(("delivered", None))
         elif fault.outcome == "undelivered":
             steps.append(("undelivered", fault.code or 30005))
-        reports = []
+        reports: list[tuple[str, list[tuple[str, str]]]] = []
         for status, code in steps:
             await asyncio.sleep(self.latency)
             message.status, message.error_code, message.updated = status, code, self._clock()
@@ -465,18 +513,24 @@ class TwilioServer:
                     message.sid, message.sender or message.service or "", message.body, message.media_urls, message.updated
                 )
                 self.handset(message.to).add(text)
-            if message.callback is None or self._random.random() < self.disorder.loss:
-                continue
-            report = (message.callback, self._status_fields(message))
-            copies = 2 if self._random.random() < self.disorder.duplicates else 1
-            reports += [report] * copies
-            if not self.disorder.shuffle:
+            reports += self._reports(message, fault)
+            if not self.disorder.shuffle and fault.callbacks != "reversed":
                 for url, fields in reports:
                     await self._report(url, fields)
                 reports.clear()
-        self._random.shuffle(reports)
+        if self.disorder.shuffle:
+            self._random.shuffle(reports)
+        else:
+            reports.reverse()
         for url, fields in reports:
             await self._report(url, fields)
+
+    def _reports(self, message: Message, fault: Fault) -> list[tuple[str, list[tuple[str, str]]]]:
+        """The callbacks about the state *message* is in now, address and fields of each."""
+        if message.callback is None or fault.callbacks == "lost" or self._random.random() < self.disorder.loss:
+            return []
+        twice = fault.callbacks == "twice" or self._random.random() < self.disorder.duplicates
+        return [(message.callback, self._status_fields(message))] * (2 if twice else 1)
 
     def _status_fields(self, message: Message) -> list[tuple[str, str]]:
         fields = [
@@ -525,7 +579,7 @@ class TwilioServer:
         if refusal is not None:
             return refusal
         values = dict(fields)
-        fault = self.faults.get(values["To"], Fault())
+        fault = self.faults.get(values["To"], self.otherwise)
         self._fault_counts[values["To"]] += 1
         active = fault.times is None or self._fault_counts[values["To"]] <= fault.times
         fails = active and (fault.status is not None or fault.hang or fault.drop)
@@ -534,6 +588,8 @@ class TwilioServer:
             with_end = asyncio.create_task(self._closing.wait())
             await asyncio.wait({with_end}, timeout=self.hang_seconds)
             with_end.cancel()
+        if active and fault.slow:
+            await asyncio.sleep(self.slow_seconds)
         if active and (fault.drop or fault.hang):
             assert request.transport is not None
             request.transport.abort()
@@ -719,6 +775,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
         auth_token=arguments.auth_token,
         port=arguments.port,
         latency=arguments.latency,
+        check=None
+        if arguments.twilio_openapi is None
+        else Description(json.loads(arguments.twilio_openapi.read_bytes())).problems,
     ) as server:
         print(server.url, flush=True)  # noqa: T201  # whoever started it reads the port here
         await asyncio.Event().wait()
@@ -733,6 +792,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--inbound-url", help="where the texts of handsets go, e.g. http://127.0.0.1:8080/twilio/sms")
     parser.add_argument("--account-sid", default=ACCOUNT_SID)
     parser.add_argument("--auth-token", default=AUTH_TOKEN)
+    parser.add_argument(
+        "--twilio-openapi", type=Path, metavar="PATH", help="Twilio's description of its API; requests against it are refused"
+    )
     parser.add_argument("--latency", type=float, default=0.02, help="seconds between the states of a text")
     try:
         asyncio.run(_serve(parser.parse_args(argv)))

@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
@@ -19,6 +19,7 @@ from aiohttp import ClientSession, web
 
 from sms.message import RANK, DeliveryReport, InboundText, OutboundText, RemoteMedia, TextState, advance
 from sms.provider import Accepted, MediaUnavailable, NotSent, Rejected, SmsProvider, Unknown
+from sms.providers.failover import MARK, FailoverSms
 from sms.providers.loopback import LoopbackNetwork, LoopbackSms
 from sms.providers.twilio import (
     EMPTY_TWIML,
@@ -31,9 +32,10 @@ from sms.providers.twilio import (
     parse_status,
 )
 from sms.testing.twilio_openapi import Description
-from sms.testing.twilio_server import ACCOUNT_SID, AUTH_TOKEN, Disorder, TwilioServer
+from sms.testing.twilio_server import ACCOUNT_SID, AUTH_TOKEN, Disorder, Fault, TwilioServer
 
 OURS = "+15550100200"
+SECOND_ACCOUNT, SECOND_TOKEN, POOL = "AC" + "6" * 32, "71" * 16, "MG" + "6" * 32
 CUSTOMER = "+15550100123"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
 
@@ -105,6 +107,7 @@ class Webhooks:
     def __init__(self, heard: Heard) -> None:
         self.heard = heard
         self.verifier: SignatureVerifier | None = None
+        self.marks = {SECOND_ACCOUNT: MARK}
         self.url = ""
         self.forged = 0
 
@@ -116,7 +119,7 @@ class Webhooks:
         await self.runner.setup()
         await web.TCPSite(self.runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
-        self.verifier = SignatureVerifier(["an older token", AUTH_TOKEN], self.url)
+        self.verifier = SignatureVerifier(["an older token", AUTH_TOKEN, SECOND_TOKEN], self.url)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -133,7 +136,7 @@ class Webhooks:
         return form
 
     async def sms(self, request: web.Request) -> web.Response:
-        arrived = parse_inbound(await self.form(request), now=time.time())
+        arrived = parse_inbound(await self.form(request), now=time.time(), marks=self.marks)
         try:
             await self.heard.on_text(arrived)
         except RuntimeError:
@@ -141,7 +144,8 @@ class Webhooks:
         return web.Response(text=EMPTY_TWIML, content_type="text/xml")
 
     async def status(self, request: web.Request) -> web.Response:
-        await self.heard.on_report(parse_status(await self.form(request), list(request.query.items()), now=time.time()))
+        form, query = await self.form(request), list(request.query.items())
+        await self.heard.on_report(parse_status(form, query, now=time.time(), marks=self.marks))
         return web.Response(status=204)
 
 
@@ -182,7 +186,60 @@ async def twilio(description: Description | None) -> AsyncIterator[Rig]:
     assert webhooks.forged == 0
 
 
-@pytest.fixture(params=["loopback", "twilio"])
+@asynccontextmanager
+async def two_accounts(description: Description | None, *, first_fails: bool) -> AsyncIterator[tuple[Rig, TwilioServer]]:
+    """Two accounts as one provider; the rig is that of the account that sends, the other is beside it."""
+    heard = Heard()
+    check = None if description is None else description.problems
+    async with Webhooks(heard) as webhooks, AsyncExitStack() as stack:
+        servers, accounts = [], []
+        for account, token in ((ACCOUNT_SID, AUTH_TOKEN), (SECOND_ACCOUNT, SECOND_TOKEN)):
+            server = await stack.enter_async_context(
+                TwilioServer(
+                    inbound_url=f"{webhooks.url}/twilio/sms", account_sid=account, auth_token=token, latency=0.01, check=check
+                )
+            )
+            servers.append(server)
+            accounts.append(
+                TwilioSms(
+                    account_sid=account,
+                    auth_token=token,
+                    status_url=f"{webhooks.url}/twilio/sms/status",
+                    api_base_url=server.url,
+                    request_timeout=0.3,
+                    listed_within=0.0,
+                    pause=0.01,
+                )
+            )
+        if first_fails:
+            servers[0].faults.clear()
+            servers[0].otherwise = Fault(status=400, code=21606)
+        at_work, beside = reversed(servers) if first_fails else servers
+        first, second = accounts
+        provider = FailoverSms(first, second, frozenset({"sender", "compliance", "account"}), sender=POOL)
+        async with provider:
+            yield (
+                Rig(provider, heard, at_work.handset, lambda number: [got.body for got in at_work.handset(number).received]),
+                beside,
+            )
+            assert not [*at_work.problems, *beside.problems]
+
+
+@pytest.fixture
+async def failover(description: Description | None) -> AsyncIterator[Rig]:
+    async with two_accounts(description, first_fails=False) as (rig, beside):
+        yield rig
+        assert not beside.messages
+
+
+@pytest.fixture
+async def failed_over(description: Description | None) -> AsyncIterator[Rig]:
+    async with two_accounts(description, first_fails=True) as (rig, beside):
+        yield rig
+        assert not beside.messages
+
+
+@pytest.fixture(params=["loopback", "twilio", "failover", "failed_over"])
 def rig(request: pytest.FixtureRequest) -> Rig:
     found: Rig = request.getfixturevalue(request.param)
     return found
@@ -364,6 +421,79 @@ async def test_exact_request(twilio: Rig, command: OutboundText, fields: list[tu
     assert callback.endswith("/twilio/sms/status?message=m1#rc=2&rp=ct,rt,5xx&ct=2000&rt=4000&tt=14000")
 
 
+async def test_a_service_goes_beside_the_sender(twilio: Rig) -> None:
+    """With a service texts go by it and still from the number they name; such a text is found again."""
+    assert twilio.twilio is not None
+    sent = text(body="Hi")
+    async with TwilioSms(
+        account_sid=ACCOUNT_SID,
+        auth_token=AUTH_TOKEN,
+        status_url=None,
+        messaging_service_sid=POOL,
+        api_base_url=twilio.twilio.url,
+        listed_within=0.0,
+    ) as provider:
+        began = time.time()
+        accepted = await provider.send(sent)
+        assert isinstance(accepted, Accepted)
+        found = await provider.reconcile(sent, attempted_at=began, known_refs=())
+    assert twilio.twilio.requests[0].fields == (
+        ("To", CUSTOMER),
+        ("From", OURS),
+        ("MessagingServiceSid", POOL),
+        ("Body", "Hi"),
+    )
+    assert isinstance(found, Accepted)
+    assert found.ref == accepted.ref
+
+
+async def test_the_second_account_sends_from_its_own(failed_over: Rig) -> None:
+    """What goes over the wire of the second account names its sender; the ref says whose it is."""
+    accepted = await failed_over.provider.send(text(body="Hi"))
+    assert isinstance(accepted, Accepted)
+    assert accepted.ref.startswith(MARK)
+    assert accepted.segments == 1
+    await failed_over.heard.until(lambda: failed_over.heard.state(accepted.ref) == "delivered")
+
+
+async def test_reconciling_tells_pictures_apart(twilio: Rig) -> None:
+    """A text with a picture is not taken for the one without, though the words are the same."""
+    began = time.time()
+    accepted = await twilio.provider.send(text(body="look", media_urls=("https://example.com/1.png",)))
+    assert isinstance(accepted, Accepted)
+    assert await twilio.provider.reconcile(text(body="look"), attempted_at=began, known_refs=()) == NotSent()
+
+
+@pytest.mark.parametrize(
+    ("recipient", "states"),
+    [
+        ("+15550190701", []),
+        ("+15550190702", ["queued", "queued", "sent", "sent", "delivered", "delivered"]),
+        ("+15550190703", ["delivered", "sent", "queued"]),
+        ("+15550190034", ["queued", "sent", "undelivered"]),
+    ],
+)
+async def test_callbacks_by_number(twilio: Rig, recipient: str, states: list[str]) -> None:
+    """Lost, doubled and reversed callbacks can be had for one text, and the truth can be asked for."""
+    accepted = await twilio.provider.send(text(recipient=recipient))
+    assert isinstance(accepted, Accepted)
+    await twilio.heard.until(lambda: len(twilio.heard.reports) == len(states))
+    async with asyncio.timeout(5.0):
+        while (  # noqa: ASYNC110  # asking is what this is about
+            report := await twilio.provider.look_up(accepted.ref)
+        ) is None or report.reported in {"queued", "sent"}:
+            await asyncio.sleep(0.01)
+    assert [each.reported for each in twilio.heard.reports] == states
+    assert report.reported == ("undelivered" if recipient.endswith("034") else "delivered")
+
+
+async def test_a_slow_answer_is_waited_for(twilio: Rig) -> None:
+    """Slow is not lost, as long as it comes within the time limit."""
+    assert twilio.twilio is not None
+    twilio.twilio.slow_seconds = 0.1
+    assert isinstance(await twilio.provider.send(text(recipient="+15550190510")), Accepted)
+
+
 async def test_expiry_becomes_a_validity_period(twilio: Rig) -> None:
     """A text that must not be late carries the seconds it has left."""
     await twilio.provider.send(text(expires_at=time.time() + 600))
@@ -413,7 +543,14 @@ async def test_too_many_requests_are_tried_again(twilio: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipient", "error_class", "code"), [("+15550191610", "opted_out", "21610"), ("+15550191211", "bad_address", "21211")]
+    ("recipient", "error_class", "code"),
+    [
+        ("+15550191610", "opted_out", "21610"),
+        ("+15550191211", "bad_address", "21211"),
+        ("+15550191606", "sender", "21606"),
+        ("+15550191614", "bad_address", "21614"),
+        ("+15550192003", "account", "20003"),
+    ],
 )
 async def test_refusals_keep_their_code(twilio: Rig, recipient: str, error_class: str, code: str) -> None:
     """A refusal has Twilio's code and our class, and the explanation without the client's preamble."""

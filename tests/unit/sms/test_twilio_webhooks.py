@@ -191,3 +191,16 @@ def test_webhook_url() -> None:
 def test_retry_after(header: str | None, wait: float | None) -> None:
     """Only a number of seconds is a wait."""
     assert seconds(header) == wait
+
+
+def test_webhooks_of_a_second_account_are_marked() -> None:
+    """Refs and pictures of an account with a mark carry it, so that later requests go to that account; others do not."""
+    marks = {"AC2": "2:"}
+    for account, mark in (("AC1", ""), ("AC2", "2:")):
+        form = [
+            ("MessageSid", "MM1"), ("AccountSid", account), ("From", "+15550100123"), ("To", "+15550100200"),
+            ("NumMedia", "1"), ("MediaUrl0", "https://x.example"), ("MessageStatus", "delivered"),
+        ]  # fmt: skip
+        arrived = parse_inbound(form, now=0.0, marks=marks)
+        assert (arrived.ref, arrived.media[0].url) == (f"{mark}MM1", f"{mark}https://x.example")
+        assert parse_status(form, [], now=0.0, marks=marks).ref == f"{mark}MM1"
