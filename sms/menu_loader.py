@@ -294,11 +294,14 @@ class _Reader:
         if fields.keys() != {"default", "available"}:
             return False
         place = (*where, "available")
-        found = [self._one(item, (*place, index)) for index, item in enumerate(self._items(fields["available"], place))]
-        self.languages = tuple(dict.fromkeys(language for language in found if language is not None))
-        for index, language in enumerate(found):
+        found: dict[str, None] = {}
+        for index, item in enumerate(self._items(fields["available"], place)):
+            language = self._one(item, (*place, index))
             if language is not None and _LANGUAGE.fullmatch(language) is None:
                 self.problem("M005", (*place, index), f"{language!r} is no language", "a language is written en, fr, pt-BR")
+            elif language is not None:
+                found[language] = None
+        self.languages = tuple(found)
         self.default_language = self._one(fields["default"], (*where, "default")) or ""
         if self.default_language and self.default_language not in self.languages:
             known = _nearest(self.default_language, self.languages)
@@ -587,7 +590,7 @@ def _anchored(node: Node) -> Iterator[Node]:
     """Nodes that carry an anchor; only those can be met twice, so the walk ends."""
     if node.anchor:
         yield node
-        return
-    for part in node.value if isinstance(node, SequenceNode | MappingNode) else ():
-        for item in part if isinstance(part, tuple) else (part,):
-            yield from _anchored(item)
+    elif isinstance(node, SequenceNode | MappingNode):
+        for part in node.value:
+            for item in part if isinstance(part, tuple) else (part,):
+                yield from _anchored(item)

@@ -1,5 +1,6 @@
 """Reading menus by text: strict, every fault at once, with line, column and what to do about it."""
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sms import menu_loader
 from sms.keywords import WORDS
-from sms.menu import MenuFacts
+from sms.menu import UNSURE, VARIABLES, MenuFacts
 from sms.menu_loader import MENUS, WARNINGS, MenuErrors, Problem, examine_menu, is_menu, load_menu, parse_menu
 
 GOOD = """\
@@ -132,7 +134,9 @@ LAST = "fr: Assistance}\n    queue: general\n"
         (PAY, PAY + "        hidden: maybe\n", "M005", "hidden: maybe"),
         ("  - title: " + SUPPORT + "\n    queue: general", "  - Support", "M005", "Support"),
         ('["In line, {ewt_minutes} min.", "In line."]', '["In line, {ewt_minutes} min.", [], "In line."]', "M005", "[], "),
+        ("keywords: {en: [PAY NOW], fr: [PAYER]}", "keywords: {en: PAY NOW, fr: [PAYER]}", "M005", "en: PAY NOW"),
         # languages
+        ("available: [en, fr]", "available: [en, fr, FR]", "M005", "FR]"),
         (SUPPORT, "{en: Support}", "M010", "title: {en: Support}"),
         (SUPPORT, "{en: Support, fr: Assistance, de: Hilfe}", "M011", "de: Hilfe"),
         ('{en: "Closed.", fr: "Fermé."}', '{fr: "Fermé."}', "M010", "after_hours:"),
@@ -229,6 +233,8 @@ def test_all_mistakes_are_told_at_once() -> None:
         "menu: &a x\nversion: *a",
         "menu: \x00",
         "? [a]\n: b",
+        "menu: &name x\nversion: 1",
+        "languages: {default: EN, available: en}",
         "languages: 7",
         "languages: {default: en}",
         "menu: x\n" + "#" * 1_000_001,
@@ -306,6 +312,24 @@ def test_the_revision_is_that_of_the_content() -> None:
     assert two is not None
     assert one.revision != two.revision
     assert one.revision == getattr(parse_menu(GOOD)[0], "revision", None)
+
+
+def test_the_page_is_as_the_code() -> None:
+    """`docs/text-menus.md`: its example has no fault, and it lists every message, variable and code there is."""
+    page = (Path(__file__).parents[3] / "docs" / "text-menus.md").read_text("utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    assert parse_menu(example, queues={"billing", "general"}, hours={"office"})[1] == []
+    said = page.partition("## Messages")[2].partition("## What the check finds")[0]
+    rows = dict(re.findall(r"^\| (`[^|]+) \| [^|]* \|(.*)\|$", said, re.MULTILINE))
+    listed = {key: row for keys, row in rows.items() for key in re.findall(r"`(\w+)`", keys)}
+    assert listed.keys() == VARIABLES.keys()
+    for key, row in listed.items():
+        assert set(re.findall(r"\{(\w+)\}", row)) | {"brand", "name"} == VARIABLES[key], key
+        assert set(re.findall(r"\*\{(\w+)\}\*", row)) == (VARIABLES[key] & UNSURE) - {"name"}, key
+    codes = dict(re.findall(r"^\| (M\d+) \| (W?) ?\|", page, re.MULTILINE))
+    assert {code for code, mark in codes.items() if mark} == WARNINGS
+    source = Path(menu_loader.__file__).read_text("utf-8")
+    assert codes.keys() == set(re.findall(r'"(M\d+)"', source))
 
 
 @given(st.sampled_from(sorted({word for words in WORDS.values() for kind in words.values() for word in kind})))
