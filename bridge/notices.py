@@ -60,7 +60,7 @@ _LINES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "transfer.completed": ("session.transferred", ("by", "to")),
         "transfer.failed": ("session.transfer_failed", ("by", "to", "reason")),
         "chat.dismissed": ("session.dismissed", ("name", "by")),
-        "chat.returned": ("session.returned", ("why",)),
+        "chat.returned": ("session.returned", ()),
         "chat.reopened": ("session.reopened", ()),
         "call.answered": ("call.answered", ()),
         "call.ended": ("call.ended", ("by", "cause")),
@@ -73,6 +73,9 @@ _LINES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
 _ANSWERS = MappingProxyType({"accepted": "offer.accepted", "declined": "offer.declined", "no_input": "offer.expired"})
 _STATES = frozenset({"accepted", "delivered", "read", "undelivered", "failed", "canceled"})
 """States of a text that make a notice; those between `accepted` and `delivered` are of no use to a program."""
+
+UPLOAD = "upload"
+"""Provider of what came by a link instead of by text."""
 
 EVENT, DELIVERY, TIMESTAMP, SIGNATURE = "Sidetone-Event", "Sidetone-Delivery", "Sidetone-Timestamp", "Sidetone-Signature"
 TOLERANCE = 300.0
@@ -221,6 +224,8 @@ def _moved(update: MessageUpdate, text: MessageRow | None, explanation: Any) -> 
 
 
 def _text(text: MessageRow, keyword: Any) -> Iterator[_Said]:
+    if text.provider == UPLOAD:
+        return  # files that came by a link; the line about them says it
     inbound = text.direction == "in"
     kind = "sms.received" if inbound else "sms.sent"
     media = [msgspec.to_builtins(item) for item in text.media]
@@ -248,13 +253,13 @@ def _line(session: SessionId | None, row: SessionRow | None, place: int, line: T
             kind, data = _ANSWERS[line.data["answer"]], {"kind": line.data["kind"]}
         case "opted_out" | "opted_in":
             if line.data.get("word") is None:
-                return  # it was said in another conversation, whose notice it is
+                return  # it was said in another conversation or judged by an agent, which made a notice of its own
             data = {"opted_out": line.kind == "opted_out", "provisional": False, "words": line.data["word"]}
             kind = "opt_out.changed"
         case "stop.suspected":
             kind, data = "opt_out.changed", {"opted_out": True, "provisional": True, "words": line.data.get("body")}
-        case "stop.judged" if not line.data.get("meant"):
-            kind, data = "opt_out.changed", {"opted_out": False, "provisional": False, "words": None}
+        case "stop.judged":
+            kind, data = "opt_out.changed", {"opted_out": line.data["meant"], "provisional": False, "words": None}
         case "session.closed" if row is not None:
             kind, data = "session.closed", _closed(row, line)
         case _ if line.kind in _LINES:

@@ -116,7 +116,7 @@ def test_the_first_text_opens_a_session_and_is_received() -> None:
             {"by": "ann", "to": "ben", "reason": "no answer"},
         ),
         (line("chat.dismissed", name="Ben", by="timer"), "session.dismissed", {"name": "Ben", "by": "timer"}),
-        (line("chat.returned", why="the customer wrote"), "session.returned", {"why": "the customer wrote"}),
+        (line("chat.returned"), "session.returned", {}),
         (line("chat.reopened"), "session.reopened", {}),
         (
             line("offer.made", kind="deflect", prompt="p", words="By text?"),
@@ -141,6 +141,11 @@ def test_the_first_text_opens_a_session_and_is_received() -> None:
             {"opted_out": False, "provisional": False, "words": None},
         ),
         (
+            line("stop.judged", name="Ben", meant=True),
+            "opt_out.changed",
+            {"opted_out": True, "provisional": False, "words": None},
+        ),
+        (
             line("consent.given", purpose="session", granted=True, words="Press 1"),
             "consent.recorded",
             {"purpose": "session", "granted": True, "words": "Press 1"},
@@ -157,7 +162,7 @@ def test_a_line_of_the_timeline_makes_a_notice(written: TimelineLine, kind: str,
 def test_what_only_the_desk_needs_makes_no_notice() -> None:
     """Prompts, traces, rings at a desk, and an opt-out that another conversation has told of already."""
     lines = [line("flow.trace"), line("prompt.played"), line("agent.offered"), line("opted_out", word=None)]
-    assert made(*lines, line("stop.judged", name="Ben", meant=True)) == []
+    assert made(*lines) == []
 
 
 def test_a_closed_session_says_how_it_ended() -> None:
@@ -226,6 +231,12 @@ def test_pictures_make_a_notice_of_their_own() -> None:
     assert types(pictures) == ["sms.received", "media.received"]
     item = {"digest": PHOTO.digest, "content_type": "image/png", "size": 120}
     assert body(pictures[1])["data"] == {"message": "in-1", "media": [item], "refused": 0}
+
+
+def test_files_that_came_by_a_link_are_no_text() -> None:
+    """They stand among the texts for the desk, and are told of once."""
+    uploaded = line("media.uploaded", media=[{"digest": PHOTO.digest}], refused=0)
+    assert types(made(uploaded, messages=[text("up-1", provider="upload", media=(PHOTO,))])) == ["media.received"]
 
 
 def test_endpoints_get_what_they_asked_for() -> None:
