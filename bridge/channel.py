@@ -95,7 +95,10 @@ class Sessions(intake.Sessions, Protocol):
     """What the channel needs of the runner, beside what the intake needs."""
 
     settings: Settings
-    outbox: "Kicked"
+
+    @property
+    def outbox(self) -> "Kicked":
+        """What hands texts over."""
 
     @property
     def sms_name(self) -> str:
@@ -475,7 +478,7 @@ class Channel:
         state = NumberState(
             can_text=customer.number.can_text and (line is None or line.kind != "landline"),
             opted_out=customer.opted_out,
-            blocked=number in self._settings.sms.blocked or await self._journal.blocked(number) is not None,
+            blocked=customer.blocked is not None,
             informed=customer.introduced,
             consents=frozenset(one for one in _PURPOSES if one in customer.consent),
             vouched=True,

@@ -15,6 +15,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
+from bridge.media_links import MediaLinks
+from bridge.media_store import MediaStore
+from bridge.uploads import Uploads
 from bridge.web.api import Api
 from bridge.web.console.desk import DeskPages
 from bridge.web.console.phone import PhoneLine, PhonePages
@@ -22,8 +25,10 @@ from bridge.web.console.signin import SignInPages
 from bridge.web.console.views import STATIC_FOLDER, set_up_templates
 from bridge.web.health import Health
 from bridge.web.http import SECURITY_HEADERS
+from bridge.web.media import SharedMediaPages
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import Desk, Intake, Records
+from bridge.web.uploads import UploadPages
 from bridge.web.webhooks import TwilioWebhooks
 from sms.providers.twilio import SignatureVerifier
 
@@ -53,12 +58,12 @@ class WebConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How the outside reaches this server (scheme, host, maybe a path). Twilio's signatures are made over it."""
     twilio: TwilioConfig | None = None
     """None: the Twilio webhooks do not exist."""
-    api_tokens: tuple[str, ...] = ()
-    """Bearer tokens of `/api/v1`; with none the API refuses everybody."""
     secure_cookies: bool = False
     """Cookies only travel over HTTPS."""
     phone_for_everybody: bool = False
     """Serve `/phone` to other machines too. It needs no sign-in: whoever reaches it can call and text as any number."""
+    brand: str = "Sidetone"
+    """Who customers believe to talk to; the pages for them say it."""
     session_lifetime: float = 12 * 3600.0
     """Seconds after which an agent has to sign in again."""
 
@@ -75,17 +80,23 @@ def make_app(
     *,
     registry: CollectorRegistry,
     now: Callable[[], float] = time.time,
+    api: Api | None = None,
+    uploads: Uploads | None = None,
+    shared: tuple[MediaLinks, MediaStore] | None = None,
 ) -> web.Application:
     """The whole web side.
 
     Args:
         desk: What agents see and do.
         intake: Where texts from webhooks are kept.
-        records: What the API and the pictures are read from.
+        records: What the health routes and the pictures are read from.
         phone: The engineer's phone; None: `/phone` does not exist.
         config: See `WebConfig`.
         registry: Where the web counts, and what `/metrics` shows.
         now: The clock that sessions of agents and time stamps go by.
+        api: What programs may do; None: `/api/v1` does not exist.
+        uploads: Links by which customers send files; None: `/u/` does not exist.
+        shared: Signed addresses of media and where the media are; None: only signed-in agents see any.
 
     Raises:
         ValueError: Twilio is configured without a `public_url`.
@@ -100,7 +111,12 @@ def make_app(
             raise ValueError("Twilio's webhooks need public_url: signatures are made over it")
         verifier = SignatureVerifier(config.twilio.auth_tokens, config.public_url)
         app.add_routes(TwilioWebhooks(intake, verifier, config.twilio.accounts, metrics, now).routes())
-    app.add_routes(Api(records, config.api_tokens).routes())
+    if api is not None:
+        app.add_routes(api.routes())
+    if uploads is not None:
+        app.add_routes(UploadPages(uploads, brand=config.brand, now=now).routes())
+    if shared is not None:
+        app.add_routes(SharedMediaPages(*shared, now=now).routes())
     sign_in = SignInPages(
         desk,
         public_url=config.public_url,

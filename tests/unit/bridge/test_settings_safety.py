@@ -93,7 +93,7 @@ def test_what_is_made_of_secrets_does_not_show_them() -> None:
     things = (
         Credentials("ana", HIDDEN),
         SipConfig(users={"ana": HIDDEN}),
-        WebConfig(prompts=Path(), api_tokens=(HIDDEN,), twilio=TwilioConfig(auth_tokens=(HIDDEN,), accounts=frozenset())),
+        WebConfig(prompts=Path(), twilio=TwilioConfig(auth_tokens=(HIDDEN,), accounts=frozenset())),
     )
     assert HIDDEN not in repr(things)
 

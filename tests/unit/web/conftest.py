@@ -98,7 +98,6 @@ async def client(
         prompts=folder,
         public_url=PUBLIC_URL,
         twilio=TwilioConfig(auth_tokens=("old-token", TOKEN), accounts=frozenset({ACCOUNT})),
-        api_tokens=("api-token", "another"),
     )
     app = make_app(desk, intake, records, line, config, registry=CollectorRegistry(), now=clock)
     async with TestClient(TestServer(app), cookie_jar=aiohttp.CookieJar(unsafe=True)) as the_client:

@@ -1,0 +1,292 @@
+"""The people behind the numbers: contacts, consents, opt-outs, the blocklist, export and erasure."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from bridge.events import MessageId
+from bridge.journal import EVERY_SENDER, BlockRow, ConsentRow, ContactRow, StillOpenError, Unit
+from bridge.web.api import models as m
+from bridge.web.api.operation import Behind, Call, Operation
+from bridge.web.api.problems import ProblemError
+from sms import keywords
+
+
+class People:
+    """The operations on people."""
+
+    def __init__(self, behind: Behind) -> None:
+        self._behind = behind
+
+    def operations(self) -> tuple[Operation, ...]:
+        """What can be asked."""
+        return (*self._contacts(), *self._permissions(), *self._customers())
+
+    def _contacts(self) -> tuple[Operation, ...]:
+        return (
+            Operation(
+                method="GET",
+                path="/contacts/{number}",
+                name="contact",
+                summary="What is known of a number",
+                scope="contacts",
+                handler=self._contact,
+                answer=m.Contact,
+                problems=("invalid_number", "not_found"),
+            ),
+            Operation(
+                method="PUT",
+                path="/contacts/{number}",
+                name="putContact",
+                summary="Replace what is known of a number",
+                scope="contacts",
+                handler=self._put_contact,
+                body=m.ContactNow,
+                answer=m.Contact,
+                problems=("invalid_number",),
+            ),
+            Operation(
+                method="DELETE",
+                path="/contacts/{number}",
+                name="deleteContact",
+                summary="Forget what is known of a number",
+                scope="contacts",
+                handler=self._delete_contact,
+                problems=("invalid_number", "not_found"),
+            ),
+        )
+
+    def _permissions(self) -> tuple[Operation, ...]:
+        return (
+            Operation(
+                method="GET",
+                path="/consents/{number}",
+                name="consents",
+                summary="Everything a number agreed to and refused, oldest first",
+                scope="consents",
+                handler=self._consents,
+                answer=m.Consents,
+                problems=("invalid_number",),
+            ),
+            Operation(
+                method="POST",
+                path="/consents",
+                name="recordConsent",
+                summary="Record an agreement, or its end, that was given somewhere else",
+                scope="consents",
+                handler=self._record_consent,
+                body=m.NewConsent,
+                answer=m.Consent,
+                status=HTTPStatus.CREATED,
+                problems=("invalid_number",),
+            ),
+            Operation(
+                method="POST",
+                path="/opt-outs",
+                name="optOut",
+                summary="Text a number no more",
+                scope="consents",
+                handler=self._opt_out,
+                body=m.NewOptOut,
+                answer=m.OptOut,
+                status=HTTPStatus.CREATED,
+                problems=("invalid_number",),
+            ),
+            Operation(
+                method="DELETE",
+                path="/opt-outs/{number}",
+                name="liftOptOut",
+                summary="Text a number again, for the customer's own START or with written proof",
+                scope="consents",
+                handler=self._lift,
+                body=m.Lifting,
+                answer=m.OptOut,
+                problems=("invalid_number", "proof"),
+            ),
+            Operation(
+                method="GET",
+                path="/blocklist",
+                name="blocklist",
+                summary="Numbers whose calls and texts are not taken",
+                scope="consents",
+                handler=self._blocklist,
+                query=m.Page,
+                answer=m.Blocklist,
+            ),
+            Operation(
+                method="POST",
+                path="/blocklist",
+                name="block",
+                summary="Take no calls and texts of a number",
+                scope="consents",
+                handler=self._block,
+                body=m.Block,
+                answer=m.Blocked,
+                status=HTTPStatus.CREATED,
+                problems=("invalid_number",),
+            ),
+            Operation(
+                method="DELETE",
+                path="/blocklist/{number}",
+                name="unblock",
+                summary="Take calls and texts of a number again",
+                scope="consents",
+                handler=self._unblock,
+                problems=("invalid_number", "not_found", "fixed"),
+            ),
+        )
+
+    def _customers(self) -> tuple[Operation, ...]:
+        return (
+            Operation(
+                method="GET",
+                path="/customers/{number}/export",
+                name="exportCustomer",
+                summary="Everything that is kept about a number",
+                scope="erase",
+                handler=self._export,
+                answer=m.Document,
+                problems=("invalid_number",),
+            ),
+            Operation(
+                method="POST",
+                path="/customers/{number}/erase",
+                name="eraseCustomer",
+                summary="Remove what is kept about a number, except that it opted out",
+                scope="erase",
+                handler=self._erase,
+                answer=m.Erased,
+                problems=("invalid_number", "still_open"),
+            ),
+        )
+
+    # --- contacts
+
+    async def _contact(self, call: Call) -> m.Contact:
+        number = self._behind.number(call.path["number"])
+        row = await self._behind.journal.contact(number)
+        if row is None or (row.name is None and row.language is None and not row.data):
+            raise ProblemError("not_found", "Nothing is known of this number.")
+        return m.Contact(**msgspec.structs.asdict(row))
+
+    async def _put_contact(self, call: Call) -> m.Contact:
+        known: m.ContactNow = call.body
+        row = ContactRow(
+            number=self._behind.number(call.path["number"]),
+            name=known.name,
+            language=known.language,
+            data=known.data,
+            updated_at=self._behind.now(),
+        )
+        await self._behind.journal.commit(Unit(contacts=[row]))
+        return m.Contact(**msgspec.structs.asdict(row))
+
+    async def _delete_contact(self, call: Call) -> None:
+        number = (await self._contact(call)).number
+        await self._behind.journal.commit(Unit(contacts=[ContactRow(number=number, updated_at=self._behind.now())]))
+
+    # --- what they agreed to, and what not
+
+    async def _consents(self, call: Call) -> m.Consents:
+        number = self._behind.number(call.path["number"])
+        ledger = await self._behind.journal.suppressions(number)
+        return m.Consents(
+            number=number,
+            consents=tuple(m.Consent(**msgspec.structs.asdict(row)) for row in await self._behind.journal.consents(number)),
+            opt_outs=tuple(
+                m.OptOutRow(
+                    sender=entry.sender,
+                    suppressed=suppressed,
+                    provisional=entry.provisional,
+                    evidence=entry.evidence,
+                    reason=entry.reason,
+                    at=entry.at,
+                )
+                for suppressed, entry in ledger
+            ),
+        )
+
+    async def _record_consent(self, call: Call) -> m.Consent:
+        given: m.NewConsent = call.body
+        row = ConsentRow(
+            number=self._behind.number(given.number),
+            purpose=given.purpose,
+            granted=given.granted,
+            words=given.words,
+            language=given.language,
+            evidence=given.evidence,
+            actor=call.key.author,
+            at=self._behind.now() if given.at is None else given.at,
+            sender=given.sender,
+        )
+        await self._behind.journal.commit(Unit(consents=[row]))
+        return m.Consent(**msgspec.structs.asdict(row))
+
+    async def _opt_out(self, call: Call) -> m.OptOut:
+        asked: m.NewOptOut = call.body
+        number = self._behind.number(asked.number)
+        await self._behind.channel.opt_out(number, asked.sender, f"{call.key.author}: {asked.evidence}")
+        return m.OptOut(number=number, sender=asked.sender or EVERY_SENDER, opted_out=True, at=self._behind.now())
+
+    async def _lift(self, call: Call) -> m.OptOut:
+        asked: m.Lifting = call.body
+        number = self._behind.number(call.path["number"])
+        evidence = await self._start_of(number, asked) if asked.proof == "start" else asked.evidence
+        if evidence is None:
+            raise ProblemError("proof", "With proof written, evidence has to describe it: what, from when, and where it is kept.")
+        await self._behind.channel.opt_in(number, asked.sender, f"{call.key.author}: {evidence}")
+        return m.OptOut(number=number, sender=asked.sender or EVERY_SENDER, opted_out=False, at=self._behind.now())
+
+    async def _start_of(self, number: str, asked: m.Lifting) -> str:
+        """The customer's own START, as evidence."""
+        row = None if asked.message is None else await self._behind.journal.message(MessageId(asked.message))
+        if row is None or row.direction != "in" or row.sender != number:
+            raise ProblemError("proof", "message has to be the id of a text that this number sent to us.")
+        if keywords.classify(row.body).keyword != "start":
+            raise ProblemError("proof", "That text does not say START or one of its like.")
+        return f"message {row.id}"
+
+    # --- the blocklist
+
+    async def _blocklist(self, call: Call) -> m.Blocklist:
+        page: m.Page = call.query
+        rows = await self._behind.journal.blocklist(page.limit + 1, page.after)
+        fixed = self._behind.settings.sms.blocked if page.after is None else ()
+        shown = [m.Blocked(**msgspec.structs.asdict(row)) for row in rows[: page.limit]]
+        return m.Blocklist(
+            numbers=(*(m.Blocked(number=one, reason="sms.blocked", actor="settings", at=None) for one in fixed), *shown),
+            next=shown[-1].number if len(rows) > page.limit else None,
+        )
+
+    async def _block(self, call: Call) -> m.Blocked:
+        asked: m.Block = call.body
+        row = BlockRow(
+            number=self._behind.number(asked.number), reason=asked.reason, actor=call.key.author, at=self._behind.now()
+        )
+        await self._behind.journal.commit(Unit(block=[row]))
+        return m.Blocked(**msgspec.structs.asdict(row))
+
+    async def _unblock(self, call: Call) -> None:
+        number = self._behind.number(call.path["number"])
+        if await self._behind.journal.blocked(number) is None:
+            if number in self._behind.settings.sms.blocked:
+                raise ProblemError("fixed")
+            raise ProblemError("not_found", "This number is not on the blocklist.")
+        await self._behind.journal.commit(Unit(unblock=[number]))
+
+    # --- all of it
+
+    async def _export(self, call: Call) -> m.Document:
+        everything: dict[str, Any] = dict(await self._behind.journal.export(self._behind.number(call.path["number"])))
+        return m.Document(**everything)
+
+    async def _erase(self, call: Call) -> m.Erased:
+        number = self._behind.number(call.path["number"])
+        try:
+            erased = await self._behind.journal.erase(number, at=self._behind.now())
+        except StillOpenError as error:
+            raise ProblemError("still_open", f"Not yet: {error}.") from error
+        for digest in erased.digests:
+            await self._behind.media.delete(digest)
+        return m.Erased(number=number, rows=erased.counts, files=len(erased.digests))

@@ -1,0 +1,200 @@
+"""The API itself: lets a request in, reads it, has it done once, and writes the answer."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+
+from bridge.channel import ChannelRefusedError
+from bridge.journal import JournalUnavailableError, Reply
+from bridge.web.api.description import describe
+from bridge.web.api.house import House
+from bridge.web.api.keys import Door, Key, keys_of
+from bridge.web.api.models import Request
+from bridge.web.api.operation import Behind, Call, Operation
+from bridge.web.api.people import People
+from bridge.web.api.problems import KINDS, PREFIX, Problem, ProblemError, faults
+from bridge.web.api.texts import Texts
+from bridge.web.http import read_capped
+
+log = structlog.get_logger(__name__)
+
+LARGEST = 64 * 1024
+"""Bytes of a JSON body."""
+UPLOAD_TIME = 60.0
+"""Seconds in which a file has to arrive."""
+ONCE_FOR = 86_400.0
+"""Seconds for which an Idempotency-Key is known."""
+LONGEST_KEY = 200
+"""Characters of one."""
+_JSON = "application/json"
+_PROBLEM = "application/problem+json"
+
+
+class Api:
+    """`/api/v1`.
+
+    Args:
+        behind: What the operations use. Keys come from its settings; with none, everybody is refused.
+    """
+
+    def __init__(self, behind: Behind) -> None:
+        self._behind = behind
+        self._door = Door(keys_of(behind.settings), behind.now)
+        self.operations: tuple[Operation, ...] = (
+            *Texts(behind).operations(),
+            *House(behind).operations(),
+            *People(behind).operations(),
+        )
+
+    def routes(self) -> list[web.RouteDef]:
+        """The operations, the description of them, and what each problem means."""
+        routes = [web.route(each.method, PREFIX + each.path, self._guarded(each)) for each in self._by_length()]
+        return [
+            *routes,
+            web.get(f"{PREFIX}/openapi.json", self._openapi),
+            web.get(f"{PREFIX}/problems/{{name}}", self._explain_problem),
+        ]
+
+    def _by_length(self) -> list[Operation]:
+        """Paths without braces first: the first route that fits takes the request."""
+        return sorted(self.operations, key=lambda each: each.path.count("{"))
+
+    def _guarded(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handler(request: web.Request) -> web.Response:
+            headers: dict[str, str] = {}
+            try:
+                key = self._door.identify(request.headers.get("Authorization", ""))
+                try:
+                    self._door.count(key)
+                finally:
+                    allowed = self._door.allowance(key)
+                    headers["RateLimit-Limit"] = str(allowed.limit)
+                    headers["RateLimit-Remaining"] = str(allowed.remaining)
+                    headers["RateLimit-Reset"] = str(allowed.reset)
+                key.check(operation.scope)
+                response = await self._answer(operation, request, key)
+            except ProblemError as error:
+                response = _problem(error)
+            except ChannelRefusedError as error:
+                retry_after = None if error.until is None else max(0.0, error.until - self._behind.now())
+                response = _problem(ProblemError(error.rule, str(error), retry_after=retry_after))
+            except JournalUnavailableError:
+                log.exception("api.unavailable", operation=operation.name)
+                response = _problem(ProblemError("unavailable", retry_after=1.0))
+            except web.HTTPException:
+                raise
+            except Exception:
+                log.exception("api.failed", operation=operation.name)
+                response = _problem(ProblemError("failed"))
+            response.headers.update(headers)
+            return response
+
+        return handler
+
+    async def _answer(self, operation: Operation, request: web.Request, key: Key) -> web.Response:
+        raw = await self._read(operation, request)
+        body: Any = raw if operation.file else _checked(operation.body, raw)
+        query = _parameters(operation, request)
+        name = _idempotency_key(request) if operation.repeatable else None
+        if name is None:
+            return await self._do(operation, request, Call(key=key, path=request.match_info, body=body, query=query, once=None))
+        asked = hashlib.sha256(b"\0".join((operation.method.encode(), request.path.encode(), raw))).hexdigest()
+        call = Call(key=key, path=request.match_info, body=body, query=query, once=f"{name} {asked}")
+        return await self._once(operation, request, call, f"api:{key.name}:{name}", asked)
+
+    async def _once(self, operation: Operation, request: web.Request, call: Call, name: str, fingerprint: str) -> web.Response:
+        """Do it, unless it was done before; then say again what was said then."""
+        now, journal = self._behind.now(), self._behind.journal
+        known = await journal.reserve(name, fingerprint, now + ONCE_FOR, now)
+        if known == "conflict":
+            raise ProblemError("conflict")
+        if known == "in_progress":
+            raise ProblemError("in_progress", retry_after=1.0)
+        if isinstance(known, Reply):
+            return web.Response(body=known.body, status=known.status, headers={**known.headers, "Idempotency-Replayed": "true"})
+        try:
+            response = await self._do(operation, request, call)
+        except Exception:
+            await journal.release(name)  # it may be tried again, also in other words
+            raise
+        assert isinstance(response.body, bytes)
+        kept = {"Content-Type": response.headers["Content-Type"], "Cache-Control": "no-store"}
+        await journal.fill(name, Reply(response.status, kept, response.body))
+        return response
+
+    async def _do(self, operation: Operation, request: web.Request, call: Call) -> web.Response:
+        answer = await operation.handler(call)
+        if answer is None:
+            return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
+        if operation.as_text and "text/plain" in request.headers.get("Accept", ""):
+            words = str(getattr(answer, "text"))  # noqa: B009  # what as_text promises, and no model says in general
+            return web.Response(text=words, headers={"Cache-Control": "no-store"})
+        return _json(answer.model_dump_json(by_alias=True).encode(), status=operation.status)
+
+    async def _read(self, operation: Operation, request: web.Request) -> bytes:
+        if operation.body is None and not operation.file:
+            return b""
+        if operation.body is not None and request.content_type != _JSON:
+            raise ProblemError("content_type")
+        limit = self._behind.media.max_bytes if operation.file else LARGEST
+        raw = await (read_capped(request, limit, patience=UPLOAD_TIME) if operation.file else read_capped(request, limit))
+        if raw is None:
+            raise ProblemError("too_large", f"At most {limit:,} bytes are taken.")
+        return raw
+
+    async def _openapi(self, _request: web.Request) -> web.Response:
+        return _json(msgspec.json.encode(describe(self.operations)))
+
+    async def _explain_problem(self, request: web.Request) -> web.Response:
+        known = KINDS.get(request.match_info["name"])
+        if known is None:
+            return _problem(ProblemError("not_found", "There is no such problem."))
+        return _json(msgspec.json.encode(known))
+
+
+def _checked(model: type[Request] | None, raw: bytes) -> Request | None:
+    if model is None:
+        return None
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        if any(each["type"] == "json_invalid" for each in error.errors()):
+            raise ProblemError("malformed") from error
+        raise ProblemError("fields", errors=faults(error)) from error
+
+
+def _parameters(operation: Operation, request: web.Request) -> Request | None:
+    if operation.query is None:
+        return None
+    given: Mapping[str, str] = request.query
+    try:
+        return operation.query.model_validate(dict(given))
+    except ValidationError as error:
+        raise ProblemError("parameters", errors=faults(error, parameters=True)) from error
+
+
+def _idempotency_key(request: web.Request) -> str | None:
+    name = request.headers.get("Idempotency-Key")
+    if name is not None and not (1 <= len(name) <= LONGEST_KEY and name.isascii() and name.isprintable()):
+        raise ProblemError("idempotency_key")
+    return name
+
+
+def _json(body: bytes, *, status: int = HTTPStatus.OK, content_type: str = _JSON) -> web.Response:
+    return web.Response(body=body, status=status, content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
+def _problem(error: ProblemError) -> web.Response:
+    problem: Problem = error.problem
+    response = _json(msgspec.json.encode(problem), status=problem.status, content_type=_PROBLEM)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, round(error.retry_after + 0.5)))
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
