@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
 
+import msgspec
 import structlog
 
 from bridge.events import Media, MessageId, ProviderRef, SessionId, TextAccepted, TextRejected, TextState
-from bridge.journal import Journal, LineTypeRow, MessageRow, OutboxNow, OutboxText
+from bridge.journal import Journal, LineTypeRow, MessageRow, OutboxNow, OutboxText, Unit
 from sms.consent import QUIET_FROM, QUIET_UNTIL, NumberState, Reason, may_text
 from sms.errors import Diagnosis, diagnose
 from sms.message import DeliveryReport, OutboundText, Purpose
@@ -51,6 +52,10 @@ ASK_EVERY = 600.0
 """Seconds between two rounds of asking. Who has had no report in one of them is asked about in the next."""
 MOST_ASKED = 100
 """Texts in each of these rounds."""
+DAYS = "outbox.days"
+"""Under this key the journal has what each sender has sent today."""
+KEEP_DAYS_EVERY = 5.0
+"""Seconds; what a crash loses of the counting."""
 OWED = "owed"
 """Author of the one answer to STOP, START or HELP: the only text that goes to a number that has opted out."""
 LANDLINE = "landline"
@@ -110,6 +115,8 @@ class Outbox:
         self._next_due = 0.0
         self._read_again = 0.0
         """Not before this time of the loop, so that reading does not take more than half of it."""
+        self._days: dict[str, tuple[int, float]] = {}
+        self._keep_days_at = 0.0
         self._busy: dict[str, MessageId] = {}
         self._looks: dict[MessageId, tuple[float, float]] = {}
         """When an unknown outcome is looked up next, and the pause after that."""
@@ -130,6 +137,7 @@ class Outbox:
 
     async def run(self) -> None:
         """Send until cancelled."""
+        await self._resume_days()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._wake.clear()
@@ -183,6 +191,23 @@ class Outbox:
         elif state in {"undelivered", "failed"} and code is not None:
             await self._learn(message, diagnose(message.provider, code), late=True)
 
+    async def _resume_days(self) -> None:
+        """Go on counting what was sent today where the process before this one left off."""
+        if self._pace is None:
+            return
+        try:
+            kept = await self._journal.value(DAYS)
+            if kept is not None:
+                self._pace.resume(msgspec.json.decode(kept, type=dict[str, tuple[int, float]]))
+        except Exception:
+            log.exception("outbox.days_unreadable")
+
+    async def _keep_days(self, now: float) -> None:
+        days = {} if self._pace is None else self._pace.days()
+        if days != self._days and now >= self._keep_days_at:
+            self._days, self._keep_days_at = days, now + KEEP_DAYS_EVERY
+            await self._journal.commit(Unit(kv={DAYS: msgspec.json.encode(days)}))
+
     # --- what goes next -----------------------------------------------------------------------------------------------
 
     async def _round(self, tasks: asyncio.TaskGroup) -> float:
@@ -203,6 +228,7 @@ class Outbox:
             outcome = TextRejected(text.outbox.message, "sender", verdict.code, verdict.explanation)
             tasks.create_task(self._run(text, self._telling(outcome)))
         await self._hand_over(tasks, chosen)
+        await self._keep_days(now)
         if self._full and waits:
             await self._postpone(waits)
         if self._stale and self._lines:

@@ -133,7 +133,7 @@ class Budget:
         self.per_day = per_day
         self._zone = ZoneInfo(zone)
         self._used = 0
-        self._ends = float("-inf")
+        self._ends = 0.0
 
     def used(self, now: float) -> int:
         """Segments sent today."""
@@ -152,6 +152,14 @@ class Budget:
         """A text of *cost* segments goes."""
         self._used = self.used(now) + cost
         self._ends = self._midnight(now)
+
+    def day(self) -> tuple[int, float]:
+        """Segments sent on the newest day with any, and when that day ends."""
+        return self._used, self._ends
+
+    def resume(self, used: int, ends: float) -> None:
+        """Go on with what `day` said before a restart."""
+        self._used, self._ends = used, ends
 
     def _midnight(self, now: float) -> float:
         today = datetime.fromtimestamp(now, self._zone)
@@ -298,6 +306,16 @@ class Pace:
         """A text of *sender* has arrived."""
         if sender in self._breakers:
             self._breakers[sender].delivered()
+
+    def days(self) -> dict[str, tuple[int, float]]:
+        """What has been used of every budget that has a limit, to be kept for `resume`."""
+        return {purse: budget.day() for purse, budget in self._budgets.items() if budget.per_day is not None}
+
+    def resume(self, days: Mapping[str, tuple[int, float]]) -> None:
+        """Go on with the budgets where a process before this one left them."""
+        for purse, (used, ends) in days.items():
+            if purse in self._budgets:
+                self._budgets[purse].resume(used, ends)
 
     def states(self, now: float) -> list[SenderState]:
         """Where every described sender stands."""

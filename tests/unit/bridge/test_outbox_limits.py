@@ -10,7 +10,7 @@ import pytest
 
 from bridge.events import Media, MessageId, ProviderRef, Purpose, TextAccepted, TextRejected
 from bridge.journal import BlockRow, ConsentRow, Journal, LineTypeRow, Suppression, Unit
-from bridge.outbox import LANDLINE, MOST_READ, OWED
+from bridge.outbox import DAYS, LANDLINE, MOST_READ, OWED
 from sms.message import DeliveryReport
 from sms.pacing import FIRST_PAUSE, REFUSALS, Pace, SenderFacts
 from sms.provider import Rejected
@@ -125,6 +125,36 @@ async def test_who_waits_too_long_for_the_sender_is_told_in_time(office: PostOff
         office.later(3.0)
         await until(lambda: len(office.outcomes) == 2)
     assert rejections(office) == {late: "expired"}
+
+
+async def test_a_restart_does_not_begin_the_day_anew(office: PostOffice) -> None:
+    """What a sender has sent today counts in the next process; what waits for tomorrow goes at midnight in California."""
+    facts = [SenderFacts(number=SLOW, per_day=5)]
+    office.pace = Pace(facts)
+    await office.crash()
+    for n in range(4):
+        await office.put(f"{n}", sender=SLOW, recipient=number(n), priority=3)
+    async with office.open():
+        await until(lambda: len(office.outcomes) == 4)
+        await office.quiet()
+    office.pace = Pace(facts)
+    await office.crash()
+    await office.put("campaign", sender=SLOW, recipient=number(5), priority=3)
+    await office.put("agent", sender=SLOW, recipient=number(6), priority=0)
+    async with office.open():
+        await until(lambda: len(office.outcomes) == 5)
+        await office.quiet()
+        assert office.carrier.bodies[4:] == ["agent"]
+        office.later(86_400.0)
+        await until(lambda: len(office.outcomes) == 6)
+
+
+async def test_a_counter_that_cannot_be_read_is_no_reason_not_to_send(office: PostOffice) -> None:
+    """It is written down, and counting begins anew."""
+    await office.journal.commit(Unit(kv={DAYS: b"no JSON"}))
+    await office.put("hello")
+    async with office.open():
+        await until(lambda: bool(office.outcomes))
 
 
 # --- senders that are refused -------------------------------------------------------------------------------------------

@@ -202,6 +202,21 @@ def test_senders_of_a_brand_share_the_day() -> None:
     assert [(state.used_today, state.facts.brand) for state in pace.states(NOON)] == [(10, "B"), (10, "B"), (0, None)]
 
 
+def test_the_day_goes_on_after_a_restart() -> None:
+    """What was used is known to the next process; a budget that is no longer there is no trouble."""
+    facts = [SenderFacts(number=OURS, per_day=10), SenderFacts(number=OTHER)]
+    pace = Pace(facts)
+    assert pace.days() == {OURS: (0, 0.0)}
+    pace.take(OURS, 10, NOON)
+    pace.take(OTHER, 10, NOON)
+    later = Pace(facts)
+    later.resume({**pace.days(), "gone": (5, NOON)})
+    assert later.days() == pace.days()
+    verdict = later.ask(OURS, ANNA, 1, 0, NOON)
+    assert isinstance(verdict, Later)
+    assert verdict.why == "day"
+
+
 def test_an_unregistered_sender_does_not_try_where_it_would_be_refused() -> None:
     """To North America nothing goes, elsewhere it does; the agent reads why."""
     pace = Pace([SenderFacts(number=OURS, registered=False)])
