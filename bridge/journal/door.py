@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, RowMapping, Select, Table
 
 from bridge.journal.database import Threads
-from bridge.journal.rows import Committed, Unit
+from bridge.journal.rows import Committed, InboundRow, Unit
 from bridge.journal.writer import GroupWriter
 
 T = TypeVar("T")
@@ -15,7 +15,9 @@ AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
 SmallWrite: TypeAlias = Callable[[Connection], Any]
 """A write that is not a unit; it shares transactions with units all the same. It may give a JournalError back and then has
 to leave nothing behind."""
-Writer: TypeAlias = GroupWriter[Unit | SmallWrite, Committed | Any]
+Request: TypeAlias = Unit | InboundRow | SmallWrite
+"""A unit, an inbound text to be kept, or a small write."""
+Writer: TypeAlias = GroupWriter[Request, Committed | Any]
 
 
 class Door:

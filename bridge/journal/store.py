@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, Select, desc, select, tuple_
 from bridge.events import AgentId, QueueId, SessionId
 from bridge.journal import tables
 from bridge.journal.database import READERS, Threads, upgrade
-from bridge.journal.door import SmallWrite, Writer, as_struct, wanted
+from bridge.journal.door import Request, Writer, as_struct, wanted
 from bridge.journal.notices import Notices
 from bridge.journal.people import People
 from bridge.journal.reports import Reports
@@ -19,6 +19,7 @@ from bridge.journal.requests import Requests
 from bridge.journal.rows import (
     Committed,
     DecisionRow,
+    InboundRow,
     JournalError,
     Service,
     SessionRow,
@@ -28,7 +29,7 @@ from bridge.journal.rows import (
     TimelineLine,
     Unit,
 )
-from bridge.journal.texts import Texts
+from bridge.journal.texts import Texts, spool
 from bridge.journal.units import apply_units
 from bridge.journal.writer import GroupWriter
 
@@ -174,11 +175,16 @@ class Journal(Texts, People, Notices, Requests, Reports):
 _session, _event, _timeline, _decision = tables.session, tables.event, tables.timeline, tables.decision
 
 
-def _apply(connection: Connection, requests: list[Unit | SmallWrite]) -> list[Any | JournalError]:
-    """Units first and together, then the small writes."""
+def _apply(connection: Connection, requests: list[Request]) -> list[Any | JournalError]:
+    """Units first and together, then what came in, together too, then the small writes."""
     units = [request for request in requests if isinstance(request, Unit)]
+    texts = [request for request in requests if isinstance(request, InboundRow)]
     done = iter(apply_units(connection, units) if units else [])
-    return [next(done) if isinstance(request, Unit) else request(connection) for request in requests]
+    kept = iter(spool(connection, texts) if texts else [])
+    return [
+        next(done) if isinstance(request, Unit) else next(kept) if isinstance(request, InboundRow) else request(connection)
+        for request in requests
+    ]
 
 
 def _as_session(row: RowMapping) -> StoredSession:

@@ -10,7 +10,7 @@ from sqlalchemy import insert as plain_insert
 
 from bridge.events import MessageId, ProviderRef, SessionId
 from bridge.journal import tables
-from bridge.journal.database import insert
+from bridge.journal.bulk import insert_returning
 from bridge.journal.door import Door, as_struct, wanted
 from bridge.journal.rows import InboundRow, MessageRow, MessageState, MessageStep, OutboxNow, OutboxRow, OutboxText
 
@@ -118,13 +118,7 @@ class Texts(Door):
 
     async def spool_inbound(self, row: InboundRow) -> bool:
         """Keep an inbound text until a unit names it in `inbound_handled`. False: that (provider, ref) was kept before."""
-
-        def write(connection: Connection) -> bool:
-            statement = insert(tables.inbound, connection.dialect.name).values(**msgspec.structs.asdict(row), handled=False)
-            statement = statement.on_conflict_do_nothing(index_elements=["provider", "ref"]).returning(tables.inbound.c.n)
-            return connection.execute(statement).first() is not None
-
-        return bool(await self._write(write))
+        return bool(await self._writer.submit(row))
 
     async def unhandled_inbound(self) -> list[InboundRow]:
         """Inbound texts that were kept and not yet given to a session, in the order they came."""
@@ -203,6 +197,13 @@ class Texts(Door):
         if our_number is not None:
             query = query.where(_message.c.recipient == our_number)
         return await self._first(query.order_by(desc(_message.c.n)).limit(1), as_message)
+
+
+def spool(connection: Connection, rows: list[InboundRow]) -> list[bool]:
+    """Keep inbound texts, all at once; of each whether it is new."""
+    values = [msgspec.structs.asdict(row) | {"handled": False} for row in rows]
+    new = set(insert_returning(connection, "inbound", values, "ON CONFLICT (provider, ref) DO NOTHING RETURNING message"))
+    return [row.message in new for row in rows]
 
 
 def of_customer(number: str) -> ColumnElement[bool]:

@@ -5,14 +5,13 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Update, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, func, update
 
 from bridge.events import SessionId
 from bridge.journal import tables
-from bridge.journal.database import insert, upsert
+from bridge.journal.bulk import Rows, insert_rows, select_in
+from bridge.journal.database import upsert
 from bridge.journal.rows import Committed, JournalError, MessageRow, MessageUpdate, StaleSessionError, Unit, UnitRefusedError
-
-Rows = list[dict[str, Any]]
 
 
 def apply_units(connection: Connection, units: list[Unit]) -> list[Committed | JournalError]:
@@ -30,22 +29,26 @@ def apply_units(connection: Connection, units: list[Unit]) -> list[Committed | J
     return results
 
 
-def _positions(connection: Connection, ids: set[SessionId]) -> dict[SessionId, Committed]:
-    """Where these sessions stand, locked against other nodes' writers (SQLite has only one writer and ignores that)."""
-    if not ids:
-        return {}
-    table = tables.session
-    query = (
-        select(table.c.id, table.c.seq, table.c.lines).where(table.c.id.in_(sorted(ids))).order_by(table.c.id).with_for_update()
-    )
-    return {row.id: Committed(seq=row.seq, lines=row.lines) for row in connection.execute(query)}
+class Position(msgspec.Struct, frozen=True):
+    """Where a session stands in the journal."""
+
+    end: Committed
+    searched: tuple[Any, ...]
+    """The values of the columns that have an index."""
+
+
+def _positions(connection: Connection, ids: set[SessionId]) -> dict[SessionId, Position]:
+    """Where these sessions stand, locked against other nodes' writers (SQLite has only one writer)."""
+    query = _POSITIONS if connection.dialect.name == "sqlite" else f"{_POSITIONS} FOR UPDATE"
+    return {row[0]: Position(Committed(row[1], row[2]), tuple(row[3:])) for row in select_in(connection, query, sorted(ids))}
 
 
 class Batch:
     """The rows of several units, table by table."""
 
-    def __init__(self, positions: dict[SessionId, Committed]) -> None:
-        self._positions = positions
+    def __init__(self, positions: dict[SessionId, Position]) -> None:
+        self._before = positions
+        self._positions = {session: position.end for session, position in positions.items()}
         self._new_sessions: dict[SessionId, dict[str, Any]] = {}
         self._session_updates: dict[SessionId, dict[str, Any]] = defaultdict(dict)
         self._inserts: dict[str, Rows] = defaultdict(list)
@@ -90,8 +93,8 @@ class Batch:
             values |= msgspec.structs.asdict(unit.row)
         if start is None:
             self._new_sessions[session] = {"id": session, **values}
-        else:  # a session's several units add up to one update
-            self._session_updates[session].update(values)
+        else:  # a session's several units add up to one row
+            (self._new_sessions.get(session) or self._session_updates[session]).update(values)
         self._inserts["event"] += (
             {"session": session, "seq": n, "at": at, "body": body} for n, (at, body) in enumerate(unit.events, seq + 1)
         )
@@ -101,6 +104,22 @@ class Batch:
         )
         self._positions[session] = end
         return end
+
+    def _write_sessions(self, connection: Connection) -> None:
+        """Sessions that go on. Most bring everything; what is searched by is left alone where it is the same, and its indexes."""
+        alike: dict[tuple[str, ...], Rows] = defaultdict(list)
+        for session, values in self._session_updates.items():
+            if len(values) < len(_SESSION_COLUMNS) - 1:
+                alike[tuple(values)].append({"key": session} | {f"new_{name}": value for name, value in values.items()})
+                continue
+            row = {"id": session} | {name: values[name] for name in _SESSION_COLUMNS if name != "id"}
+            moved = self._before[session].searched != tuple(row[name] for name in _SEARCHED)
+            alike[_MOVED if moved else _STAYED].append(row)
+        for names, rows in alike.items():
+            if names in {_MOVED, _STAYED}:
+                insert_rows(connection, "session", rows, " ".join(names))
+            else:
+                connection.execute(_update_session(names), rows)
 
     def _add_texts(self, unit: Unit) -> None:
         self._inserts["message"] += (msgspec.structs.asdict(message) for message in unit.messages)
@@ -144,17 +163,12 @@ class Batch:
         """Send everything taken, what is referred to before what refers to it."""
         dialect = connection.dialect.name
         if self._new_sessions:
-            connection.execute(insert(tables.session, dialect), list(self._new_sessions.values()))
-        alike: dict[tuple[str, ...], Rows] = defaultdict(list)
-        for session, values in self._session_updates.items():
-            alike[tuple(values)].append({"key": session} | {f"new_{name}": value for name, value in values.items()})
-        for names, rows in alike.items():
-            connection.execute(_update_session(names), rows)
+            insert_rows(connection, "session", list(self._new_sessions.values()))
+        self._write_sessions(connection)
         for name in _IN_ORDER:
             if rows := self._inserts[name]:
-                statement = insert(tables.metadata.tables[name], dialect)
                 # A notice that was made before is not made again: nobody's step is to fail for it.
-                connection.execute(statement.on_conflict_do_nothing() if name in {"notice", "delivery"} else statement, rows)
+                insert_rows(connection, name, rows, "ON CONFLICT DO NOTHING" if name in {"notice", "delivery"} else "")
         for name, rows in self._upserts.items():
             if rows:
                 connection.execute(upsert(tables.metadata.tables[name], dialect), rows)
@@ -188,6 +202,13 @@ def _update_session(names: tuple[str, ...]) -> Update:
 
 
 _message, _outbox, _inbound, _replay = tables.message, tables.outbox, tables.inbound, tables.replay
+_SESSION_COLUMNS = tuple(column.name for column in tables.session.columns)
+_SEARCHED = ("customer", "our_number", "opened_at", "closed_at", "queue", "agent")
+_POSITIONS = f"SELECT id, seq, lines, {', '.join(_SEARCHED)} FROM session WHERE id IN ({{keys}}) ORDER BY id"  # noqa: S608 - ours
+_STAYED, _MOVED = (
+    ("ON CONFLICT (id) DO UPDATE SET", ", ".join(f"{name} = excluded.{name}" for name in _SESSION_COLUMNS if name not in kept))
+    for kept in ({"id", *_SEARCHED}, {"id"})
+)
 _IN_ORDER = (
     "event", "timeline", "message", "message_event", "outbox", "consent", "suppression", "decision", "notice", "delivery"
 )  # fmt: skip
