@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -44,6 +44,8 @@ class TwilioConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Every token in use; during a rotation there are two."""
     accounts: frozenset[str]
     """Account SIDs whose webhooks are ours."""
+    marks: Mapping[str, str] = {}
+    """By AccountSid, what to put before refs so that later requests go to that account."""
 
     def __repr__(self) -> str:
         return f"TwilioConfig(accounts={set(self.accounts)!r})"  # not the tokens: this ends up in logs
@@ -110,7 +112,7 @@ def make_app(
         if config.public_url is None:
             raise ValueError("Twilio's webhooks need public_url: signatures are made over it")
         verifier = SignatureVerifier(config.twilio.auth_tokens, config.public_url)
-        app.add_routes(TwilioWebhooks(intake, verifier, config.twilio.accounts, metrics, now).routes())
+        app.add_routes(TwilioWebhooks(intake, verifier, config.twilio.accounts, metrics, now, marks=config.twilio.marks).routes())
     if api is not None:
         app.add_routes(api.routes())
     if uploads is not None:

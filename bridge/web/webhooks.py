@@ -1,6 +1,6 @@
 """Twilio's webhooks: verify, parse, keep, answer. Nothing is acknowledged before the journal has it on disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 import structlog
@@ -9,7 +9,7 @@ from aiohttp import web
 from bridge.web.http import read_capped
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import Intake
-from sms.providers.twilio import EMPTY_TWIML, SignatureVerifier, parse_form, parse_inbound, parse_status
+from sms.providers.twilio import EMPTY_TWIML, NO_MARKS, SignatureVerifier, parse_form, parse_inbound, parse_status
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +28,7 @@ class TwilioWebhooks:
         accounts: Account SIDs whose webhooks are ours; checked after the signature.
         metrics: Counts refusals by reason.
         now: Seconds since the Unix epoch.
+        marks: By AccountSid, what to put before its refs, where there are several accounts.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class TwilioWebhooks:
         accounts: frozenset[str],
         metrics: WebMetrics,
         now: Callable[[], float],
+        marks: Mapping[str, str] = NO_MARKS,
     ) -> None:
         self._intake = intake
         self._verifier = verifier
         self._accounts = accounts
         self._metrics = metrics
         self._now = now
+        self._marks = marks
 
     def routes(self) -> list[web.RouteDef]:
         """The text webhooks."""
@@ -53,7 +56,7 @@ class TwilioWebhooks:
         if isinstance(form, web.Response):
             return form
         try:
-            text = parse_inbound(form, now=self._now())
+            text = parse_inbound(form, now=self._now(), marks=self._marks)
         except ValueError as error:
             return self._refuse("malformed", 400, str(error))
         try:
@@ -72,7 +75,7 @@ class TwilioWebhooks:
             return form
         query = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)
         try:
-            report = parse_status(form, query, now=self._now())
+            report = parse_status(form, query, now=self._now(), marks=self._marks)
         except ValueError as error:
             # A report we cannot read today will not be readable tomorrow: asking for it again helps nobody.
             log.warning("webhook.status_unreadable", reason=str(error))

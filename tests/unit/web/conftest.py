@@ -15,10 +15,12 @@ from bridge.web.console.phone import PhoneLine
 from bridge.web.server import TwilioConfig, WebConfig, make_app
 from sms.providers.loopback import LoopbackNetwork
 from tests.unit.web.fakes import FakeCalls, FakeDesk, FakeIntake, FakeRecords
+from tests.unit.web.programs import Programs, programs
 
 NOW = 1_800_000_000.0
 TOKEN = "twilio-token"
 ACCOUNT = "AC" + "0" * 32
+SECOND_ACCOUNT = "AC" + "6" * 32
 PUBLIC_URL = "https://calls.example"
 Client = TestClient[aiohttp.web.Request, aiohttp.web.Application]
 
@@ -97,7 +99,9 @@ async def client(
     config = WebConfig(
         prompts=folder,
         public_url=PUBLIC_URL,
-        twilio=TwilioConfig(auth_tokens=("old-token", TOKEN), accounts=frozenset({ACCOUNT})),
+        twilio=TwilioConfig(
+            auth_tokens=("old-token", TOKEN), accounts=frozenset({ACCOUNT, SECOND_ACCOUNT}), marks={SECOND_ACCOUNT: "2:"}
+        ),
     )
     app = make_app(desk, intake, records, line, config, registry=CollectorRegistry(), now=clock)
     async with TestClient(TestServer(app), cookie_jar=aiohttp.CookieJar(unsafe=True)) as the_client:
@@ -124,3 +128,10 @@ def _found(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     assert match is not None, text[:400]
     return match[1]
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Programs]:
+    """Programs that use the API on a journal of their own."""
+    async with programs(tmp_path) as the_programs:
+        yield the_programs

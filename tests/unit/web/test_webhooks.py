@@ -9,7 +9,7 @@ from yarl import URL
 
 from bridge.web.webhooks import BODY_LIMIT
 from sms.providers.twilio import sign
-from tests.unit.web.conftest import ACCOUNT, NOW, PUBLIC_URL, TOKEN, Client
+from tests.unit.web.conftest import ACCOUNT, NOW, PUBLIC_URL, SECOND_ACCOUNT, TOKEN, Client
 from tests.unit.web.fakes import FakeIntake
 
 INBOUND = (
@@ -59,6 +59,15 @@ async def test_the_old_token_still_signs(client: Client, intake: FakeIntake) -> 
     """While a token is being changed both are accepted."""
     assert (await post(client, "/twilio/sms", INBOUND, token="old-token")).status == 200
     assert len(intake.texts) == 1
+
+
+async def test_webhooks_of_a_second_account_are_told_apart(client: Client, intake: FakeIntake) -> None:
+    """Its refs carry its mark, in texts and in reports."""
+    theirs = {**dict(INBOUND), "AccountSid": SECOND_ACCOUNT}
+    assert (await post(client, "/twilio/sms", tuple(theirs.items()))).status == 200
+    assert (await post(client, "/twilio/sms/status", (*STATUS[:1], ("AccountSid", SECOND_ACCOUNT), *STATUS[2:]))).status == 204
+    assert [text.ref for text in intake.texts] == ["2:SM1"]
+    assert [report.ref for report in intake.reports] == ["2:SM2"]
 
 
 @pytest.mark.parametrize("path", ["/twilio/sms", "/twilio/sms/status"])
