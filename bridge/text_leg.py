@@ -368,7 +368,7 @@ class TextSide(Conversation):
             self._release(state.chat_agent, "sms", wrap_up=True, now=now)
             self._record("agent.left", name=self._name(state.chat_agent), channel="sms", by="caller")
         self._chat_over(now)
-        state.unanswered, state.place, state.prefer = False, None, None
+        state.unanswered, state.place, state.prefer, state.suspected = False, None, None, None
         state.reason = "opted out"
 
     def _agent_lost(self, event: e.AgentLost, now: float) -> None:
@@ -429,7 +429,7 @@ class TextSide(Conversation):
         state.prefer = agent
         if close_at is not None:
             state.timers["text"] = close_at
-        state.since = None
+        self._place_used()
 
     def _return(self, facts: Facts, now: float) -> None:
         """The customer of a chat that was put aside has written."""
@@ -538,7 +538,6 @@ class TextSide(Conversation):
         evidence = f"message {event.message}"
         match keyword:
             case "stop" if state.text is not TextLeg.OPTED_OUT:
-                state.suspected = None
                 confirm = not event.answered_by_provider
                 self._opt_out(event.sender, evidence, event.body.strip(), facts, now, confirm=confirm, invited=invited)
             case "start":
@@ -587,7 +586,6 @@ class TextSide(Conversation):
         """What the customer wrote in another conversation holds here too; the ledger has it already."""
         was = self.state.text
         if event.opted_out and was is not TextLeg.OPTED_OUT:
-            self.state.suspected = None
             self._leave_text(now)
             self._move_text(e.OptOut)
             self._record("opted_out", word=None)

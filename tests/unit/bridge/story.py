@@ -17,10 +17,13 @@ import msgspec
 import ivr_flows
 from bridge import events as e
 from bridge.legs import CALL, LIVE, TEXT, CallState, Kind, TextLeg
-from bridge.session import Facts, Limits, Session, State
+from bridge.session import ChatRules, Facts, Limits, Session, State
+from bridge.text_leg import ONLY
 from ivr_flows.facts import Desk, Ewt, Hours
 from ivr_flows.loader import PROMPTS, load_flow
 from ivr_flows.model import Flow
+from sms.menu import Menu, QueueNow
+from sms.menu_loader import MENUS, load_menu
 
 OURS, CALLER = "+15550100200", "+15550100123"
 LEG = e.LegId("leg")
@@ -41,7 +44,19 @@ FACTS = Facts(
     hours={"support_hours": Hours("open")},
     position=3,
     remaining=Ewt("ok", "learned", 250, 200, 240, 330, 500),
+    queues={"support_sms": QueueNow(ewt_minutes=4)},
 )
+RULES = ChatRules(
+    expire=3_600.0,
+    idle=1_800.0,
+    warn_before=300.0,
+    dismiss_after=600.0,
+    reopen=900.0,
+    prefer_for=60.0,
+    transfer_ring=30.0,
+    max_transfers=2,
+)
+"""Rules of a queue that has every rule."""
 C = TypeVar("C", bound=e.Command)
 
 _STATE = msgspec.json.Decoder(State)
@@ -52,6 +67,12 @@ Arrow = tuple[CallState | TextLeg, Kind, CallState | TextLeg]
 def support() -> Flow:
     """The packaged flow."""
     return load_flow(Path(ivr_flows.__file__).parent / "flows" / "support.yaml")
+
+
+@cache
+def text_menu() -> Menu:
+    """The packaged text menu."""
+    return load_menu(MENUS / "support.yaml")
 
 
 @cache
@@ -77,8 +98,8 @@ def words(key: str, language: str, queue: str | None = None, values: Mapping[str
 class WatchedSession(Session):
     """A session that writes down how its legs move."""
 
-    def __init__(self, state: State, *, flow: Flow | None, arrows: set[Arrow]) -> None:
-        super().__init__(state, flow=flow, words=words, limits=LIMITS)
+    def __init__(self, state: State, *, flow: Flow | None, menu: Menu | None, limits: Limits, arrows: set[Arrow]) -> None:
+        super().__init__(state, flow=flow, words=words, menu=menu, limits=limits)
         self.arrows = arrows
 
     def _move_call(self, kind: Kind) -> None:
@@ -98,6 +119,8 @@ class Story:
     Args:
         customer: None for a withheld number.
         flow: What the call meets.
+        menu: What a text meets that begins the session.
+        rules: Of every queue's chats; None: those of a queue that says nothing.
         offers: What the policy says when the flow asks it, by kind of offer; None: the test answers itself.
         state: More of the session's first state.
     """
@@ -107,6 +130,8 @@ class Story:
         *,
         customer: str | None = CALLER,
         flow: Flow | None = None,
+        menu: Menu | None = None,
+        rules: ChatRules | None = None,
         desk: str | None = "support_sms",
         offers: Mapping[str, bool] | None = None,
         facts: Facts = FACTS,
@@ -114,6 +139,8 @@ class Story:
     ) -> None:
         self.now = START
         self.flow = flow
+        self.menu = menu
+        self.limits = LIMITS if rules is None else msgspec.structs.replace(LIMITS, chat=rules)
         self.facts = msgspec.structs.replace(facts, caller=customer, can_text=facts.can_text and customer is not None)
         self.offers = offers
         self.arrows: set[Arrow] = set()
@@ -130,10 +157,11 @@ class Story:
             desk=None if desk is None else e.QueueId(desk),
             **first,
         )
-        self.session = WatchedSession(opened, flow=flow, arrows=self.arrows)
+        self.session = self._session(opened)
         self._play: e.PlayPrompts | None = None
         self._arrived = 0
         self._standing: set[str] = set()
+        self._silenced = False
         self._holders: set[tuple[e.AgentId, e.Channel]] = set()
 
     # --- the machinery
@@ -155,7 +183,10 @@ class Story:
 
     def restore(self) -> None:
         """Another process goes on from what was saved."""
-        self.session = WatchedSession(_STATE.decode(self.saved()), flow=self.flow, arrows=self.arrows)
+        self.session = self._session(_STATE.decode(self.saved()))
+
+    def _session(self, state: State) -> WatchedSession:
+        return WatchedSession(state, flow=self.flow, menu=self.menu, limits=self.limits, arrows=self.arrows)
 
     def tell(self, *events: e.AnyEvent) -> list[e.AnyCommand]:
         """Tell what happened, one after the other; returns everything that the session wanted then."""
@@ -230,7 +261,8 @@ class Story:
 
     def _check_texts(self, was: TextLeg, commands: Sequence[e.AnyCommand]) -> None:
         """No text to a number that has opted out but the owed answer; every text stands in the timeline, once."""
-        opted_out = was is TextLeg.OPTED_OUT
+        opted_out = was is TextLeg.OPTED_OUT or self._silenced
+        self._silenced = self.state.suspected is not None
         sent: list[e.MessageId] = []
         for command in commands:
             match command:
@@ -253,6 +285,10 @@ class Story:
             stood = channel in self._standing
             moves = [c for c in commands if isinstance(c, e.JoinQueue | e.LeaveQueue) and c.channel == channel]
             taken = isinstance(event, e.AgentAccepted) and event.channel == channel
+            for move in moves:
+                if isinstance(move, e.JoinQueue) and channel == "sms":
+                    asked = self.state.direct or self.state.prefer
+                    assert move != moves[-1] or move.skills == (() if asked is None else (f"{ONLY}{asked}",))
             if standing and (not stood or isinstance(event, e.ProcessRestarted)):
                 assert isinstance(moves[-1], e.JoinQueue)
             if stood and not standing and not taken and not isinstance(event, e.ProcessRestarted):
@@ -267,6 +303,9 @@ class Story:
             self._holders = {(agent, channel) for agent, channel in self._holders if channel == "sms"}
         if isinstance(event, e.AgentAccepted):
             self._holders.add((event.agent, event.channel))
+        if isinstance(event, e.AgentOpened):
+            assert [c for c in commands if isinstance(c, e.AssignAgent)] == [e.AssignAgent(event.agent, "sms", event.queue)]
+            self._holders.add((event.agent, "sms"))
         for command in commands:
             if isinstance(command, e.ReleaseAgent):
                 self._holders.remove((command.agent, command.channel))
@@ -357,13 +396,18 @@ class Story:
     def caller_hangs_up(self) -> None:
         self.tell(e.CallEnded(LEG, "caller", "bye"))
 
-    def text(
-        self, body: str = "hello", *, keyword: e.Keyword | None = None, photos: int = 0, provider_answers: bool = False
-    ) -> None:
-        self.tell(self.arrival(body, keyword=keyword, photos=photos, provider_answers=provider_answers))
+    def text(self, body: str = "hello", **how: Any) -> None:
+        self.tell(self.arrival(body, **how))
 
     def arrival(
-        self, body: str = "hello", *, keyword: e.Keyword | None = None, photos: int = 0, provider_answers: bool = False
+        self,
+        body: str = "hello",
+        *,
+        keyword: e.Keyword | None = None,
+        photos: int = 0,
+        provider_answers: bool = False,
+        sender: str | None = None,
+        suspicious: bool = False,
     ) -> e.TextArrived:
         """A text of the customer."""
         self._arrived += 1
@@ -371,12 +415,13 @@ class Story:
             e.MessageId(f"in-{self._arrived}"),
             "loopback",
             e.ProviderRef(f"ref-{self._arrived}"),
-            self.state.customer or CALLER,
+            sender or self.state.customer or CALLER,
             OURS,
             body,
             tuple(e.Media(f"{n:064x}", "image/jpeg", 1000) for n in range(photos)),
             keyword,
             provider_answers,
+            suspicious=suspicious,
         )
 
     @property

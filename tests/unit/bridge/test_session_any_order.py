@@ -1,13 +1,16 @@
 """Whatever happens, in whatever order: refused with nothing changed, or taken along the tables."""
 
+from typing import TypeAlias
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import events as e
-from bridge.legs import CALL, TEXT, CallState, Kind, TextLeg
-from bridge.session import UnexpectedEvent
-from tests.unit.bridge.story import ANN, BEN, LEG, Arrow, Story, flow_of, support
+from bridge.legs import CALL, TEXT, CallState, TextLeg
+from bridge.session import ChatRules, UnexpectedEvent
+from sms.menu import Menu
+from tests.unit.bridge.story import ANN, BEN, LEG, RULES, Arrow, Story, flow_of, support, text_menu
 
 WAKE = "wake"
 NAMES = (
@@ -16,7 +19,8 @@ NAMES = (
     "call ended", "text", "photo", "stop", "start", "help", "stop answered", "accepted text", "rejected", "opted out there",
     "delivered", "undelivered", "old delivered", "ann says", "ben says", "offered sms", "lapsed sms", "accepted sms",
     "accepted sms by ben", "chat ended", "lost", "ben lost", "note", "stopped elsewhere", "started elsewhere", "cut off",
-    "restart", WAKE,
+    "restart", WAKE, "exit", "back", "first", "odd words", "from elsewhere", "leave me alone", "meant", "not meant",
+    "api says", "api says later", "ann opens", "to ben", "to the queue", "ben lets it ring", "dismiss", "ask photos", "uploaded",
 )  # fmt: skip
 """Everything that can be tried."""
 
@@ -78,6 +82,23 @@ def event(name: str, story: Story) -> e.AnyEvent:
         "started elsewhere": e.OptOutChanged(False),
         "cut off": e.CallEnded(LEG, "platform", "restart"),
         "restart": e.ProcessRestarted(),
+        "exit": story.arrival("exit"),
+        "back": story.arrival("back"),
+        "first": story.arrival("1"),
+        "odd words": story.arrival("what do you mean"),
+        "from elsewhere": story.arrival("BCDF it is me", sender="+15550100199"),
+        "leave me alone": story.arrival("please stop texting me", suspicious=True),
+        "meant": e.OptOutJudged(ANN, meant=True),
+        "not meant": e.OptOutJudged(ANN, meant=False),
+        "api says": e.ApiSaid(e.MessageId(f"api-{len(sent)}"), "api:shop", "Your parcel is here"),
+        "api says later": e.ApiSaid(e.MessageId(f"api-{len(sent)}"), "api:shop", "Tomorrow", agent=BEN, due_at=story.now + 60.0),
+        "ann opens": e.AgentOpened(ANN, "Ann", e.QueueId("support_sms"), "Good morning"),
+        "to ben": e.AgentTransferred(ANN, e.QueueId("other_sms"), BEN, "Ben", "for you"),
+        "to the queue": e.AgentTransferred(ANN, e.QueueId("other_sms")),
+        "ben lets it ring": e.OfferLapsed(BEN, "sms", "ring_timeout"),
+        "dismiss": e.AgentDismissed(ANN),
+        "ask photos": e.UploadAsked(ANN, "https://example.com/u/1", "token", story.now + 600.0),
+        "uploaded": e.MediaUploaded("token", (e.Media("0" * 64, "image/jpeg", 1000),)),
     }
     return events[name]
 
@@ -106,8 +127,13 @@ PREFIXES: tuple[tuple[str, ...], ...] = (
     ("arrive", "press 1", "press 2", "verdict no", WAKE, "heard", WAKE, "verdict yes", "press 1"),
     ("arrive", "press 1", "press 2", "verdict no", "accepted voice", "answered", "ann says"),
     ("text", "accepted sms"),
+    ("text", "first", "first", "accepted sms", "ann says"),
+    ("api says", "text", "accepted sms", "ann says", "to ben"),
 )
 """Where the random part of a story begins, so that it gets far."""
+
+
+Texting: TypeAlias = tuple[Menu | None, ChatRules | None]
 
 
 @settings(max_examples=150, deadline=None)
@@ -116,12 +142,17 @@ PREFIXES: tuple[tuple[str, ...], ...] = (
     st.lists(st.sampled_from(NAMES), max_size=25),
     st.sampled_from(["+15550100123", None]),
     st.sampled_from(["support_sms", None]),
+    st.sampled_from([(None, None), (None, RULES), (text_menu(), RULES)]),
 )
 def test_in_any_order_a_refusal_changes_nothing_and_the_rest_follows_the_tables(
-    prefix: tuple[str, ...], names: list[str], customer: str | None, desk: str | None
+    prefix: tuple[str, ...],
+    names: list[str],
+    customer: str | None,
+    desk: str | None,
+    texting: tuple[Menu | None, ChatRules | None],
 ) -> None:
     """Any events: no crash, no text to one who opted out, lines and agents balanced, nothing done to an ended leg."""
-    story = Story(flow=support(), customer=customer, desk=desk)
+    story = Story(flow=support(), customer=customer, desk=desk, menu=texting[0], rules=texting[1])
     for name in (*prefix, *names):
         if customer is None and name != WAKE and isinstance(event(name, story), e.TextArrived):
             continue  # a text tells its number, so it cannot come to this session
@@ -129,16 +160,16 @@ def test_in_any_order_a_refusal_changes_nothing_and_the_rest_follows_the_tables(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from(PREFIXES), st.lists(st.sampled_from(NAMES), max_size=15))
-def test_left_alone_every_session_ends(prefix: tuple[str, ...], names: list[str]) -> None:
+@given(st.sampled_from(PREFIXES), st.lists(st.sampled_from(NAMES), max_size=15), st.sampled_from([None, text_menu()]))
+def test_left_alone_every_session_ends(prefix: tuple[str, ...], names: list[str], menu: Menu | None) -> None:
     """Whatever happened: when the call is over, the line has taken its turn and nobody writes, the session closes."""
-    story = Story(flow=support())
+    story = Story(flow=support(), menu=menu, rules=None if menu is None else RULES)
     for name in (*prefix, *names):
         attempt(story, name)
     attempt(story, "call ended")
     for _ in range(3):
         story.wait(1e6)
-        for name in ("accepted sms", "chat ended", "lost", "note"):
+        for name in ("accepted sms", "chat ended", "lost", "note", "call ended"):
             attempt(story, name)
     if story.state.call is CallState.NONE and not story.told:
         return  # nothing ever happened
@@ -158,8 +189,8 @@ over:
 """
 
 
-def explore() -> set[Arrow]:
-    """Walk from state to state with every event until nothing new turns up; every arrow that was walked."""
+def explore(tables: set[Arrow]) -> set[Arrow]:
+    """Walk from state to state with every event until all of *tables* has been seen, or nothing new turns up."""
     arrows: set[Arrow] = set()
     seen: set[tuple[object, ...]] = set()
     todo = [
@@ -169,13 +200,15 @@ def explore() -> set[Arrow]:
         Story(flow=flow_of(TWO_INVITATIONS)),
         # A flow that looks something up before it answers is not written yet; the leg rings as long.
         Story(flow=support(), call=CallState.RINGING, leg=LEG),
+        Story(menu=text_menu(), rules=RULES),
     ]
     for prefix in PREFIXES:
-        story = Story(flow=support())
-        for name in prefix:
-            attempt(story, name)
-        todo.append(story)
-    while todo:
+        for menu, rules in ((None, None), (text_menu(), RULES)):
+            story = Story(flow=support(), menu=menu, rules=rules)
+            for name in prefix:
+                attempt(story, name)
+            todo.append(story)
+    while todo and not tables <= arrows:
         story = todo.pop(0)
         arrows |= story.arrows
         if _key(story) in seen:
@@ -198,17 +231,18 @@ def _key(story: Story) -> tuple[object, ...]:
     state, run = story.state, story.session._run
     wait = None if run is None else (run._memory.state, type(run.wait), getattr(run.wait, "delivered", None))
     once = (bool(state.wrapping), state.unanswered, state.asked, state.desk, state.introduced, story.flow and story.flow.name)
-    return (state.call, state.text, wait, state.agent, state.chat_agent, story.closed(), once)
+    chat = (state.transfer is None, state.suspected is None, story.menu is None, state.answered)
+    return (state.call, state.text, wait, state.agent, state.chat_agent, story.closed(), once, chat)
 
 
 def test_every_arrow_of_the_tables_is_walked_and_no_other() -> None:
     """The tables (and the diagram drawn from them) say what really happens: nothing is missing, nothing is made up."""
-    walked = explore()
-    tables: set[tuple[object, Kind, object]] = set()
+    tables: set[Arrow] = set()
     for state, row in CALL.items():
         tables |= {(state, kind, then) for kind, then in row.items()}
     for leg, moves in TEXT.items():
         tables |= {(leg, kind, then) for kind, then in moves.items()}
+    walked = explore(tables)
     missing = {f"{leg} --{kind.__name__}--> {then}" for leg, kind, then in tables - walked}
     made_up = {f"{leg} --{kind.__name__}--> {then}" for leg, kind, then in walked - tables}
     assert (sorted(missing), sorted(made_up)) == ([], [])
