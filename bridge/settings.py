@@ -259,11 +259,11 @@ class MailAllowSettings(_Section):
 class SmarthostSettings(_Section):
     """Who takes our mail."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 25
-    user: str | None = None
-    password: Secret | None = None
-    tls: Literal["none", "starttls", "tls"] = "none"
+    host: str = Field(default="127.0.0.1", description="its name or address")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=25, description="TCP port")
+    user: str | None = Field(default=None, description="to sign in there; null: without")
+    password: Secret | None = Field(default=None, description="of that user")
+    tls: Literal["none", "starttls", "tls"] = Field(default="none", description="none is for a smarthost on this machine")
 
 
 class MailSettings(_Section):
@@ -294,16 +294,16 @@ class OfferSettings(_Section):
 
 
 class ChatSettings(_Section):
-    """What a queue has otherwise than `sms`; null: as there."""
+    """What a queue has otherwise than `sms`."""
 
-    expire: Seconds | None = None
-    chat_idle_timeout: Seconds | None = None
-    warn_before: Seconds | None = None
-    dismiss_after: Annotated[float, Field(ge=0, le=604_800)] | None = None
-    reopen_window: Seconds | None = None
-    prefer_for: Seconds | None = None
-    transfer_ring: Seconds | None = None
-    max_transfers: Annotated[int, Field(ge=0)] | None = None
+    expire: Seconds | None = Field(default=None, description="as sms.expire; null: the same, also below")
+    chat_idle_timeout: Seconds | None = Field(default=None, description="as sms.chat_idle_timeout")
+    warn_before: Seconds | None = Field(default=None, description="as sms.warn_before")
+    dismiss_after: Annotated[float, Field(ge=0, le=604_800)] | None = Field(default=None, description="as sms.dismiss_after")
+    reopen_window: Seconds | None = Field(default=None, description="as sms.reopen_window")
+    prefer_for: Seconds | None = Field(default=None, description="as sms.prefer_for")
+    transfer_ring: Seconds | None = Field(default=None, description="as sms.transfer_ring")
+    max_transfers: Annotated[int, Field(ge=0)] | None = Field(default=None, description="as sms.max_transfers")
 
 
 class QueueSettings(_Section):
