@@ -1,6 +1,7 @@
 """The API itself: lets a request in, reads it, has it done once, and writes the answer."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -59,6 +60,7 @@ class Api:
             *routes,
             web.get(f"{PREFIX}/openapi.json", self._openapi),
             web.get(f"{PREFIX}/problems/{{name}}", self._explain_problem),
+            web.route("*", f"{PREFIX}/{{tail:.*}}", self._nothing_there),
         ]
 
     def _by_length(self) -> list[Operation]:
@@ -156,6 +158,18 @@ class Api:
         if known is None:
             return _problem(ProblemError("not_found", "There is no such problem."))
         return _json(msgspec.json.encode(known))
+
+    async def _nothing_there(self, request: web.Request) -> web.Response:
+        methods: set[str] = set()
+        for each in self.operations:
+            pattern = re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(PREFIX + each.path))
+            if re.fullmatch(pattern, request.path):
+                methods.add(each.method)
+        if not methods:
+            return _problem(ProblemError("not_found", f"There is no such path; {PREFIX}/openapi.json has those there are."))
+        response = _problem(ProblemError("method"))
+        response.headers["Allow"] = ", ".join(sorted(methods))
+        return response
 
 
 def _checked(model: type[Request] | None, raw: bytes) -> Request | None:
