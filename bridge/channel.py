@@ -283,16 +283,10 @@ class Channel:
         Raises:
             ChannelRefusedError: The message is for the agent.
         """
-        choice = next((one for one in self.senders_for(agent) if one.number == sender), None)
-        if choice is None or (queue is not None and queue not in choice.queues):
-            raise ChannelRefusedError("not_your_number", f"{sender} is no number that {queue or 'you'} may write from.")
+        choice = self._choice_of(agent, sender, queue)
         queue = queue or choice.queues[0]
-        number = self._number(recipient)
+        number = await self.may_open(agent, recipient, sender)
         words = self._checked(number, sender, body, media)
-        # An agent who writes to one person stands for it that this person may be written to.
-        verdict = await self.may_text(number, sender, "care")
-        if not verdict.allowed:
-            raise await self._refusal(verdict, number, sender, "care")
         async with self._alone(number, sender):
             mine = self._conversation_of(agent, number, sender)
             if mine is not None:
@@ -305,6 +299,31 @@ class Channel:
             except UnexpectedEvent as refusal:
                 raise ChannelRefusedError("in_conversation", str(refusal)) from refusal
         return mine
+
+    async def may_open(self, agent: e.AgentId, recipient: str, sender: str) -> str:
+        """Whether an agent may begin a conversation at this moment.
+
+        Returns:
+            The customer's number, E.164.
+
+        Raises:
+            ChannelRefusedError: The message is for the agent.
+        """
+        self._choice_of(agent, sender, None)
+        number = self._number(recipient)
+        self._check_sender(number, sender)
+        # An agent who writes to one person stands for it that this person may be written to.
+        verdict = await self.may_text(number, sender, "care")
+        if not verdict.allowed:
+            raise await self._refusal(verdict, number, sender, "care")
+        self._conversation_of(agent, number, sender)
+        return number
+
+    def _choice_of(self, agent: e.AgentId, sender: str, queue: e.QueueId | None) -> SenderChoice:
+        choice = next((one for one in self.senders_for(agent) if one.number == sender), None)
+        if choice is None or (queue is not None and queue not in choice.queues):
+            raise ChannelRefusedError("not_your_number", f"{sender} is no number that {queue or 'you'} may write from.")
+        return choice
 
     def senders_for(self, agent: e.AgentId) -> tuple[SenderChoice, ...]:
         """The numbers an agent may write from, in the order of the settings; those of several queues once."""
@@ -435,6 +454,15 @@ class Channel:
 
     def _checked(self, number: str, sender: str, body: str, media: Sequence[e.Media]) -> str:
         """What is wrong with a text whoever sends it; the words as they are sent."""
+        self._check_sender(number, sender)
+        words = readable(body).strip()
+        if not words and not media:
+            raise ChannelRefusedError("empty", "There is nothing to send.")
+        if len(words) > LONGEST_TEXT:
+            raise ChannelRefusedError("too_long", f"A text may have {LONGEST_TEXT:,} characters; this one has {len(words):,}.")
+        return words
+
+    def _check_sender(self, number: str, sender: str) -> None:
         ours = self._numbers.get(sender)
         if ours is None:
             raise ChannelRefusedError("unknown_sender", f"{sender} is none of our numbers; there are: {_list(self._numbers)}.")
@@ -442,12 +470,6 @@ class Channel:
             raise ChannelRefusedError(
                 "unregistered_sender", f"{sender} is not registered with the carriers in the US, which would refuse its texts."
             )
-        words = readable(body).strip()
-        if not words and not media:
-            raise ChannelRefusedError("empty", "There is nothing to send.")
-        if len(words) > LONGEST_TEXT:
-            raise ChannelRefusedError("too_long", f"A text may have {LONGEST_TEXT:,} characters; this one has {len(words):,}.")
-        return words
 
     async def _when(self, number: str, sender: str, purpose: e.Purpose, due_at: float | None, expires_at: float | None) -> float:
         """When a text goes out: now, when it was asked for, or when the quiet hours end.

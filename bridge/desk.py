@@ -1,6 +1,7 @@
 """What agents see and do: the desk behind the console, and the records behind the API."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
@@ -11,30 +12,46 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from bridge import events as e
-from bridge.journal import StoredSession, TimelineLine
+from bridge.acd import AgentView
+from bridge.channel import Channel, ChannelRefusedError
+from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
+from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
 from bridge.legs import CallState, TextLeg
+from bridge.media_store import BlobsUnavailableError, MediaRefusedError
 from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
+from bridge.uploads import Uploads
+from bridge.web.console.timeline import transfer_failure
 from bridge.web.ports import (
     LONGEST_TEXT,
     Agent,
+    Agreement,
+    Colleague,
     DeskChanged,
     DeskRefusedError,
     DeskUpdate,
+    Earlier,
+    Handover,
+    HandoverQueue,
     Line,
     LineAdded,
     OfferedWork,
     Presence,
     Preset,
+    Recipient,
+    Related,
+    Sender,
     SessionChanged,
     SessionView,
+    Targets,
     Ticks,
     TicksChanged,
     Work,
 )
 from sms import errors
 from sms.message import TextState
+from sms.numbers import look_up
 
 log = structlog.get_logger()
 
@@ -46,6 +63,13 @@ MISSED_UPDATES = 1000
 """Updates a slow desk may be behind before its subscription ends, so that it begins again and reads everything."""
 KEPT = 50
 """Pieces of ended work an agent may still look at."""
+MOST_EARLIER = 5
+"""Other conversations of a customer that an agent is shown."""
+MOST_ATTACHED = 100
+"""Files of one agent that are kept in mind until they are sent."""
+SHORTEST_NUMBER = 7
+"""Digits. With fewer an agent is still typing."""
+NO_NUMBER = "Numbers are written with + and country code, or as they are dialled here."
 QUIET = frozenset({"flow.trace", "flow.ended"})
 """Lines that only `explain` shows."""
 
@@ -56,16 +80,35 @@ class Desk:
     Args:
         runner: Where the sessions are.
         presets: The ready-made texts in a language.
+        channel: Begins conversations; None: a channel of the desk's own, which is only right where nobody else has one.
+        uploads: Makes links for pictures; None: nobody outside could open one.
     """
 
-    def __init__(self, runner: Runner, *, presets: Callable[[str], tuple[Preset, ...]]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        presets: Callable[[str], tuple[Preset, ...]],
+        channel: Channel | None = None,
+        uploads: Uploads | None = None,
+    ) -> None:
         self._runner = runner
         self._presets = presets
+        self._channel = channel or Channel(runner)
+        self._uploads = uploads
         self._agents = {e.AgentId(agent.id): agent for agent in runner.settings.agents}
         self._subscribers: dict[e.AgentId, set[asyncio.Queue[DeskUpdate | None]]] = {}
         self._leaving: dict[e.AgentId, asyncio.TimerHandle] = {}
         self._done: dict[e.AgentId, list[e.SessionId]] = {}
         """Ended work an agent may still look at, newest last."""
+        self._attached: dict[e.AgentId, OrderedDict[str, e.Media]] = {}
+        """Files an agent is about to send."""
+        self._waiting: dict[e.SessionId, Glance] = {}
+        """What stands out in the sessions agents have in hand."""
+        self._returned: set[e.SessionId] = set()
+        """Were put aside, and the customer has written."""
+        self._alerts: dict[e.SessionId, tuple[e.AgentId, str]] = {}
+        """Transfers that came back, and to whom."""
         runner.listen(self)
 
     # --- who
@@ -119,46 +162,86 @@ class Desk:
             return ()
         state = live.state
         waited = 0.0 if state.since is None else self._runner.clock() - state.since
-        return (OfferedWork(offer.session, offer.channel, offer.queue, state.customer, offer.until, waited, _summary(state)),)
+        summary = _summary(state)
+        if state.transfer is not None and state.transfer.by != agent:
+            summary = f"{self._name(state.transfer.by)} hands it over: {state.transfer.note or summary}"
+        return (OfferedWork(offer.session, offer.channel, offer.queue, state.customer, offer.until, waited, summary),)
 
     async def work(self, agent: e.AgentId) -> tuple[Work, ...]:
         """What the agent has in hand, newest first."""
-        mine = [live for live in self._runner.sessions.values() if _is_of(live.state, agent)]
-        return tuple(
-            Work(
-                live.state.id,
-                live.state.customer,
-                live.state.chat_queue or live.state.queue,
-                live.state.call,
-                live.state.text,
-                live.state.opened_at,
-                live.unread,
-                live.last or _summary(live.state),
-                agent in live.state.wrapping,
-            )
-            for live in sorted(mine, key=lambda live: -live.touched_at)
+        mine = [live for live in self._runner.sessions.values() if _concerns(live.state, agent)]
+        return tuple([await self._row(agent, live) for live in sorted(mine, key=lambda live: -live.touched_at)])
+
+    async def _row(self, agent: e.AgentId, live: LiveSession) -> Work:
+        state = live.state
+        alert = self._alerts.get(state.id)
+        glance = await self._glance(state.id)
+        return Work(
+            state.id,
+            state.customer,
+            state.chat_queue or state.queue,
+            state.call,
+            state.text,
+            state.opened_at,
+            live.unread,
+            live.last or _summary(state),
+            agent in state.wrapping,
+            name=live.customer.name,
+            unanswered_since=glance.unanswered_since if _is_of(state, agent) else None,
+            set_aside_at=glance.set_aside_at if state.text is TextLeg.DISMISSED else None,
+            returned=state.id in self._returned,
+            handing_over="" if state.transfer is None else self._taker(state),
+            alert=alert[1] if alert is not None and alert[0] == agent else "",
         )
+
+    async def _glance(self, session: e.SessionId) -> Glance:
+        """What stands out in a session; read once, then kept up to date line by line."""
+        if session not in self._waiting:
+            glance = at_a_glance(await self._runner.journal.timeline(session))
+            if session not in self._runner.sessions:
+                return glance
+            self._waiting.setdefault(session, glance)
+        return self._waiting[session]
 
     async def session(self, agent: e.AgentId, session: e.SessionId) -> SessionView:
         """A session as this agent may see it."""
         live = self._runner.sessions.get(session)
-        if live is not None:
-            offer = self._runner.floor.acd.agent_view(agent).offer
-            offered = offer is not None and offer.session == session
-            if not (offered or self._worked_on(agent, live)):
-                raise DeskRefusedError("This conversation is not yours.")
+        if live is not None and self._has_it(agent, live):
             live.unread = 0
-            closed = live.session.composer(agent)
-            return await self._view(agent, live.state, closed)
-        stored = await self._runner.journal.session(session) if session in self._done.get(agent, ()) else None
-        if stored is None:
+            self._returned.discard(session)
+            if self._alerts.get(session, (None, ""))[0] == agent:
+                del self._alerts[session]
+            return await self._view(agent, live.state, live.session.composer(agent))
+        if live is not None:
+            if live.state.customer not in self._customers(agent):
+                raise DeskRefusedError("This conversation is not yours.")
+            return await self._view(agent, live.state, "This is another conversation of this customer; you can read it here.")
+        stored = await self._runner.journal.session(session)
+        if stored is None or not self._may_read(agent, stored):
             raise DeskRefusedError("This conversation is not yours.")
         return await self._view(agent, _state_of(stored), "This conversation is over.")
 
+    def _has_it(self, agent: e.AgentId, live: LiveSession) -> bool:
+        """Whether the agent works on a session, did, or is asked to."""
+        offer = self._runner.floor.acd.agent_view(agent).offer
+        return (offer is not None and offer.session == live.state.id) or self._worked_on(agent, live)
+
+    def _customers(self, agent: e.AgentId) -> set[str]:
+        """Whom the agent has to do with now; their other conversations may be read too."""
+        return {
+            live.state.customer for live in self._runner.sessions.values() if live.state.customer and self._has_it(agent, live)
+        }
+
+    def _may_read(self, agent: e.AgentId, stored: StoredSession) -> bool:
+        return stored.id in self._done.get(agent, ()) or stored.row.customer in self._customers(agent)
+
     async def _view(self, agent: e.AgentId, state: State, composer_why: str | None) -> SessionView:
         journal = self._runner.journal
-        lines = [line for line in await journal.timeline(state.id) if line.kind not in QUIET]
+        lines = await journal.timeline(state.id)
+        glance = at_a_glance(lines)
         messages = await journal.messages(state.id)
+        contact = None if state.customer is None else await journal.contact(state.customer)
+        consents = [] if state.customer is None else await journal.consents(state.customer)
         return SessionView(
             id=state.id,
             customer=state.customer,
@@ -174,14 +257,80 @@ class Desk:
             composer_why=composer_why or "",
             card=_card(state, self._runner.clock()),
             answers=dict(state.answers),
-            timeline=tuple(_line(line) for line in lines),
+            timeline=tuple(_line(line) for line in lines if line.kind not in QUIET),
             ticks={
                 message.id: _ticks(message.provider, message.state, message.error_code)
                 for message in messages
                 if message.direction == "out" and message.state != "received"
             },
             wrapping_up=agent in state.wrapping,
+            chat_agent=state.chat_agent,
+            name=None if contact is None else contact.name,
+            reply_code=state.code,
+            texts_to=state.texts_to,
+            unanswered_since=glance.unanswered_since,
+            handover=self._handover(state),
+            note=glance.note if agent == state.chat_agent or (state.transfer is not None and agent != state.transfer.by) else "",
+            note_by=glance.note_by,
+            suspicion=glance.suspicion if state.suspected is not None else None,
+            opted_out=glance.opted_out,
+            related=self._related(state) if glance.probable else None,
+            agreements=tuple(
+                Agreement(each.at, each.purpose, each.granted, each.words, each.language) for each in reversed(consents)
+            ),
+            earlier=await self._earlier(state),
+            link=glance.link,
+            transfer_why=self._transfer_why(state),
+            set_aside_why=_set_aside_why(state),
+            takes_files=self._uploads is not None,
         )
+
+    def _handover(self, state: State) -> Handover | None:
+        transfer = state.transfer
+        if transfer is None:
+            return None
+        return Handover(self._taker(state), transfer.by, transfer.note, transfer.at, state.timers.get("prefer"))
+
+    def _taker(self, state: State) -> str:
+        """Who is asked to take over a chat."""
+        transfer = state.transfer
+        assert transfer is not None
+        return transfer.to_name or self._queue_title(transfer.queue)
+
+    def _related(self, state: State) -> Related | None:
+        """The newest other conversation of the customer's on another number of ours; None: it is over."""
+        others = [
+            live
+            for live in (() if state.customer is None else self._runner.sessions_of(state.customer))
+            if live.state.our_number != state.our_number
+        ]
+        newest = max(others, key=lambda live: live.touched_at, default=None)
+        return None if newest is None else Related(newest.state.id, newest.state.customer, newest.state.our_number)
+
+    async def _earlier(self, state: State) -> tuple[Earlier, ...]:
+        if state.customer is None:
+            return ()
+        stored = await self._runner.journal.sessions(MOST_EARLIER + 1, customer=state.customer)
+        return tuple(
+            Earlier(
+                each.id,
+                each.row.opened_at,
+                each.row.closed_at is not None,
+                each.row.service,
+                each.row.queue,
+                next(reversed(_state_of(each).names.values()), None),
+            )
+            for each in stored
+            if each.id != state.id
+        )[:MOST_EARLIER]
+
+    def _name(self, agent: e.AgentId) -> str:
+        settings = self._agents.get(agent)
+        return agent if settings is None else settings.name
+
+    def _queue_title(self, queue: str) -> str:
+        settings = self._runner.floor.queues.get(queue)
+        return (settings.title if settings is not None else "") or queue.replace("_", " ").capitalize()
 
     # --- doing it
 
@@ -198,15 +347,208 @@ class Desk:
         self._runner.acd(lambda now: self._runner.floor.acd.decline(agent, session, channel, "declined", now))
 
     async def say(
-        self, agent: e.AgentId, session: e.SessionId, body: str, preset: str | None = None, once: str | None = None
+        self,
+        agent: e.AgentId,
+        session: e.SessionId,
+        body: str,
+        preset: str | None = None,
+        once: str | None = None,
+        media: tuple[str, ...] = (),
     ) -> None:
         """Text the customer; in the outbox when this returns. Said again under the same name, it is not sent again."""
+        attached = self._attached.get(agent, OrderedDict())
+        missing = [digest for digest in media if digest not in attached]
+        if missing:
+            raise DeskRefusedError("The server has been started anew meanwhile: please attach the files again.")
+        await self.send(agent, session, body, preset=preset, once=once, media=tuple(attached[digest] for digest in media))
+
+    async def send(
+        self,
+        agent: e.AgentId,
+        session: e.SessionId,
+        body: str,
+        *,
+        preset: str | None = None,
+        once: str | None = None,
+        media: tuple[e.Media, ...] = (),
+    ) -> None:
+        """As `say`, with files that the store has."""
         words = body.strip()
-        if not words:
+        if not words and not media:
             raise DeskRefusedError("There is nothing to send.")
         if len(words) > LONGEST_TEXT:
             raise DeskRefusedError(f"Too long: a text may have {LONGEST_TEXT:,} characters.")
-        await self._tell(session, e.AgentSaid(agent, words, preset, once))
+        await self._tell(session, e.AgentSaid(agent, words, preset, once, media))
+
+    @property
+    def largest_file(self) -> int:
+        """Bytes."""
+        return self._runner.media.max_bytes
+
+    async def keep_media(self, agent: e.AgentId, data: bytes) -> e.Media:
+        """Keep a file that the agent is about to send."""
+        try:
+            media = await self._runner.media.put(data)
+        except MediaRefusedError as refusal:
+            words = str(refusal)
+            raise DeskRefusedError(f"{words[:1].upper()}{words[1:]}.") from refusal
+        except BlobsUnavailableError as error:
+            raise DeskRefusedError("Files cannot be kept just now. Try again in a moment.") from error
+        attached = self._attached.setdefault(agent, OrderedDict())
+        attached[media.digest] = media
+        while len(attached) > MOST_ATTACHED:
+            attached.popitem(last=False)
+        return media
+
+    async def may_see_media(self, agent: e.AgentId, session: e.SessionId, digest: str) -> bool:
+        """Whether the file went by in a session that the agent may see."""
+        live = self._runner.sessions.get(session)
+        if live is not None:
+            allowed = self._has_it(agent, live) or live.state.customer in self._customers(agent)
+        else:
+            stored = await self._runner.journal.session(session)
+            allowed = stored is not None and self._may_read(agent, stored)
+        return allowed and has_media(await self._runner.journal.timeline(session), digest)
+
+    async def ask_for_photos(self, agent: e.AgentId, session: e.SessionId) -> None:
+        """Text a link to a page where the customer can leave pictures."""
+        live = self._runner.sessions.get(session)
+        if self._uploads is None:
+            raise DeskRefusedError("Links cannot be sent: this server does not know its own address (public_url).")
+        if live is None:
+            raise DeskRefusedError("This conversation is over.")
+        link = self._uploads.link(live.state.language, now=self._runner.clock())
+        await self._tell(session, e.UploadAsked(agent, link.url, link.token, link.expires_at))
+
+    # --- handing over, setting aside, judging
+
+    async def targets(self, agent: e.AgentId, session: e.SessionId) -> Targets:
+        """Whom the chat may be handed to."""
+        state = self._chat_of(agent, session).state
+        acd, now = self._runner.floor.acd, self._runner.clock()
+        colleagues = []
+        for other in self._agents.values():
+            view = acd.agent_view(e.AgentId(other.id))
+            if view.agent != agent and view.state != "offline" and self._runner.settings.chat_queue_of(other) is not None:
+                free = max(0, other.max_chats - len(view.chats))
+                colleagues.append(Colleague(view.agent, other.name, view.state, view.reason, free, _cannot_take(view, free)))
+        views = [
+            acd.queue_view(e.QueueId(queue.id), now)
+            for queue in self._runner.settings.queues
+            if queue.channel == "sms" and queue.transfers
+        ]
+        queues = [HandoverQueue(view.queue, self._queue_title(view.queue), view.waiting, view.agents_staffed) for view in views]
+        colleagues.sort(key=lambda one: (bool(one.why_not), one.name))
+        return Targets(tuple(colleagues), tuple(queues), self._transfer_why(state))
+
+    async def transfer(
+        self, agent: e.AgentId, session: e.SessionId, *, to: e.AgentId | None, queue: str | None, note: str
+    ) -> None:
+        """Hand the chat to a colleague or to a queue."""
+        state = self._chat_of(agent, session).state
+        targets = await self.targets(agent, session)
+        if to is not None:
+            colleague = next((one for one in targets.colleagues if one.id == to), None)
+            if colleague is None:
+                raise DeskRefusedError(f"{self._name(to)} is not signed in any more.")
+            if colleague.why_not:
+                raise DeskRefusedError(f"{colleague.name} cannot take it now: {colleague.why_not}.")
+            queue, name = self._queue_for(to, state.chat_queue), colleague.name
+        else:
+            name = None
+            if queue not in {one.id for one in targets.queues}:
+                raise DeskRefusedError("Chats cannot be handed to that queue.")
+        assert queue is not None
+        await self._tell(session, e.AgentTransferred(agent, e.QueueId(queue), to, name, note))
+
+    def _queue_for(self, agent: e.AgentId, now_in: str | None) -> str | None:
+        """The queue in which a colleague is asked: the chat's own if they work on it."""
+        settings = self._agents[agent]
+        return now_in if now_in in settings.queues else self._runner.settings.chat_queue_of(settings)
+
+    def _transfer_why(self, state: State) -> str:
+        queue = self._runner.floor.queues.get(state.chat_queue or "")
+        own = None if queue is None else queue.chat.max_transfers
+        most = self._runner.settings.sms.max_transfers if own is None else own
+        return "" if state.transfers < most else f"This chat has been handed on {state.transfers} times already. Please keep it."
+
+    async def set_aside(self, agent: e.AgentId, session: e.SessionId) -> None:
+        """Dismiss the chat: it comes back when the customer writes."""
+        self._chat_of(agent, session)
+        await self._tell(session, e.AgentDismissed(agent))
+
+    async def judge(self, agent: e.AgentId, session: e.SessionId, *, meant: bool) -> None:
+        """Say whether the customer's words were a wish not to be texted."""
+        live = self._runner.sessions.get(session)
+        if live is None or not _is_of(live.state, agent):
+            raise DeskRefusedError("This conversation is not yours.")
+        await self._tell(session, e.OptOutJudged(agent, meant))
+
+    def _chat_of(self, agent: e.AgentId, session: e.SessionId) -> LiveSession:
+        live = self._runner.sessions.get(session)
+        if live is None or live.state.chat_agent != agent:
+            raise DeskRefusedError("This chat is not yours (any more).")
+        return live
+
+    # --- the customer
+
+    async def rename(self, agent: e.AgentId, session: e.SessionId, name: str) -> None:
+        """Keep what the customer is called; empty: not known."""
+        live = self._runner.sessions.get(session)
+        if live is None or not self._worked_on(agent, live) or live.state.customer is None:
+            raise DeskRefusedError("The name can be changed while you work on the conversation.")
+        number, now = live.state.customer, self._runner.clock()
+        known = await self._runner.journal.contact(number) or ContactRow(number=number, updated_at=now)
+        await self._runner.commit(Unit(contacts=[msgspec.structs.replace(known, name=name or None, updated_at=now)]))
+        for other in self._runner.sessions_of(number):
+            other.customer.name = name or None
+            self.session_changed(other.state.id)
+
+    def senders(self, agent: e.AgentId) -> tuple[Sender, ...]:
+        """Numbers the agent may begin a conversation from."""
+        languages = {number.number: number.language for number in self._runner.settings.numbers}
+        return tuple(
+            Sender(
+                each.number,
+                languages.get(each.number) or "en",
+                each.kind,
+                each.registered,
+                each.brand,
+                each.campaign,
+                each.left_today,
+            )
+            for each in self._channel.senders_for(agent)
+        )
+
+    async def recipient(self, agent: e.AgentId, typed: str, sender: str) -> Recipient:
+        """What was typed means, and whether it can be texted."""
+        if sum(char.isdigit() for char in typed) < SHORTEST_NUMBER:
+            return Recipient(None)
+        known = look_up(typed.strip(), region=self._runner.settings.country)
+        if known.e164 is None:
+            return Recipient(None, NO_NUMBER)
+        try:
+            await self._channel.may_open(agent, known.e164, sender)
+        except ChannelRefusedError as refusal:
+            return Recipient(known.e164, str(refusal))
+        customer = await self._runner.customer(known.e164, sender)
+        return Recipient(
+            known.e164, "", customer.name, "" if customer.introduced else self._first_words(agent, sender, customer.language)
+        )
+
+    def _first_words(self, agent: e.AgentId, sender: str, language: str | None) -> str:
+        """What somebody reads who has never heard of us."""
+        number = next((each for each in self._runner.settings.numbers if each.number == sender), None)
+        own = None if number is None else number.language
+        values = {"agent": self._name(agent)}
+        return self._runner.words_of(sender)("outbound", language or own or "en", None, values)
+
+    async def open(self, agent: e.AgentId, number: str, sender: str, body: str, preset: str | None = None) -> e.SessionId:
+        """Begin a conversation; the text is in the outbox and the chat is the agent's."""
+        try:
+            return await self._channel.open_by_agent(agent, number, sender, None, body, preset)
+        except ChannelRefusedError as refusal:
+            raise DeskRefusedError(str(refusal)) from refusal
 
     async def hang_up(self, agent: e.AgentId, session: e.SessionId) -> None:
         """End the call."""
@@ -227,7 +569,7 @@ class Desk:
 
     def _worked_on(self, agent: e.AgentId, live: LiveSession) -> bool:
         """Whether the agent has the session, or had it."""
-        return _is_of(live.state, agent) or live.state.id in self._done.get(agent, ())
+        return _concerns(live.state, agent) or live.state.id in self._done.get(agent, ())
 
     async def _tell(self, session: e.SessionId, event: e.AnyEvent) -> None:
         try:
@@ -278,8 +620,24 @@ class Desk:
 
     def line_added(self, session: e.SessionId, line: TimelineLine) -> None:
         """A new line for whoever works on the session."""
+        self._note(session, line)
         if line.kind not in QUIET:
             self._send(session, LineAdded(session, _line(line)))
+
+    def _note(self, session: e.SessionId, line: TimelineLine) -> None:
+        if session in self._waiting:
+            self._waiting[session].take(line)
+        live = self._runner.sessions.get(session)
+        if line.kind == "chat.returned":
+            self._returned.add(session)
+        elif line.kind == "transfer.failed" and live is not None:
+            by = failed_transfer_of(line, {e.AgentId(each.id): each.name for each in self._agents.values()})
+            if by is not None:
+                self._alerts[session] = (by, f"{line.data.get('to') or 'Handing over'}: {transfer_failure(line.data)}")
+        if line.kind == "session.closed":
+            self._waiting.pop(session, None)
+            self._alerts.pop(session, None)
+            self._returned.discard(session)
 
     def text_moved(self, session: e.SessionId, message: e.MessageId, state: TextState, code: str | None) -> None:
         """New ticks for whoever works on the session."""
@@ -304,7 +662,7 @@ class Desk:
         live = self._runner.sessions.get(session)
         for agent in self._agents if live is not None else ():
             done = self._done.setdefault(agent, [])
-            if session not in done and live is not None and _is_of(live.state, agent):
+            if session not in done and live is not None and _concerns(live.state, agent):
                 done.append(session)
                 del done[:-KEPT]
         return [agent for agent, done in self._done.items() if session in done]
@@ -391,6 +749,29 @@ def _agent(settings: AgentSettings) -> Agent:
 
 def _is_of(state: State, agent: e.AgentId) -> bool:
     return agent in {state.agent, state.chat_agent} or agent in state.wrapping
+
+
+def _concerns(state: State, agent: e.AgentId) -> bool:
+    """As `_is_of`, or it is about to come back: handed over and not taken yet, put aside, kept for this agent."""
+    kept = state.text in {TextLeg.DISMISSED, TextLeg.QUEUED} and state.prefer == agent
+    handed = state.transfer is not None and state.transfer.by == agent
+    return _is_of(state, agent) or handed or (kept and state.transfer is None)
+
+
+def _cannot_take(view: AgentView, free: int) -> str:
+    """Why an agent cannot be asked to take a chat now; empty when they can."""
+    if view.state == "not_ready":
+        return f"Not ready: {view.reason}" if view.reason else "Not ready"
+    if view.state == "wrap_up":
+        return "Writing a note"
+    if view.call is not None:
+        return "On a call"
+    return "" if free else "No free chat"
+
+
+def _set_aside_why(state: State) -> str:
+    """Why a chat cannot be put aside now; empty when it can."""
+    return "" if state.heard and state.answered else "A chat can be set aside once both of you have written, and you last."
 
 
 def _state_of(stored: StoredSession) -> State:

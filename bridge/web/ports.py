@@ -6,11 +6,15 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from bridge.events import AgentId, Channel, MessageId, SessionId, TextState
+from bridge.events import AgentId, Channel, Media, MessageId, SessionId, TextState
 from sms.message import DeliveryReport, InboundText
 
 LONGEST_TEXT = 1600
 """Characters of one text: Twilio's limit of a message body, and more than anybody reads."""
+LONGEST_NAME = 80
+"""Characters of a customer's name."""
+MOST_FILES = 10
+"""Of one text: Twilio's limit."""
 AgentState: TypeAlias = Literal["ready", "not_ready", "wrap_up", "offline"]
 
 
@@ -63,6 +67,18 @@ class Work(msgspec.Struct, frozen=True):
     last: str
     """The newest text or event in a few words."""
     wrapping_up: bool = False
+    name: str | None = None
+    """What the customer is called, as far as we know."""
+    unanswered_since: float | None = None
+    """When the customer wrote what this agent has not answered yet."""
+    set_aside_at: float | None = None
+    """When it was put aside; None while it is not."""
+    returned: bool = False
+    """The customer wrote again after it had been put aside, and the agent has not looked yet."""
+    handing_over: str = ""
+    """Who is being asked to take it; empty when nobody is."""
+    alert: str = ""
+    """What went wrong with it and has not been looked at, in words: a transfer that came back."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -80,6 +96,74 @@ class Ticks(msgspec.Struct, frozen=True):
     state: TextState
     code: str | None = None
     explanation: str | None = None
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """A transfer that nobody has taken yet."""
+
+    to: str
+    """Name of the colleague, or title of the queue."""
+    by: AgentId
+    note: str
+    at: float
+    until: float | None
+    """Then it goes back; None: it waits for anybody."""
+
+
+class Suspicion(msgspec.Struct, frozen=True):
+    """A text that sounds like a wish to be left alone, until an agent says whether it is one."""
+
+    body: str
+    at: float
+
+
+class OptedOut(msgspec.Struct, frozen=True):
+    """Since when, and in which words; empty when they were said in another conversation."""
+
+    at: float
+    body: str
+
+
+class Related(msgspec.Struct, frozen=True):
+    """Another conversation that is perhaps with the same person."""
+
+    session: SessionId
+    customer: str | None
+    our_number: str
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """One entry of the consent ledger."""
+
+    at: float
+    purpose: str
+    granted: bool
+    words: str
+    """Exactly as heard or read."""
+    language: str
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """Another conversation with the same customer."""
+
+    session: SessionId
+    opened_at: float
+    closed: bool
+    service: str
+    """How it began: `call`, `inbound`, ..."""
+    queue: str | None
+    agent: str | None
+    """Name of who had it last."""
+
+
+class UploadLink(msgspec.Struct, frozen=True):
+    """The newest link by which the customer may send pictures."""
+
+    at: float
+    expires_at: float
+    used_at: float | None = None
+    files: int = 0
+    """How many came."""
 
 
 class SessionView(msgspec.Struct, frozen=True):
@@ -105,6 +189,34 @@ class SessionView(msgspec.Struct, frozen=True):
     timeline: tuple[Line, ...]
     ticks: Mapping[MessageId, Ticks]
     wrapping_up: bool = False
+    chat_agent: AgentId | None = None
+    """Who has the chat; `agent` may be on the phone with the same customer."""
+    name: str | None = None
+    """What the customer is called."""
+    reply_code: str = ""
+    """Whoever texts it from another phone comes into this session."""
+    texts_to: str | None = None
+    """Where texts go, when that is not `customer`."""
+    unanswered_since: float | None = None
+    """When the customer wrote what no agent has answered yet."""
+    handover: Handover | None = None
+    note: str = ""
+    """What the colleague who handed the chat over wants this agent to know, until the agent has written."""
+    note_by: str = ""
+    suspicion: Suspicion | None = None
+    opted_out: OptedOut | None = None
+    related: Related | None = None
+    agreements: tuple[Agreement, ...] = ()
+    """Newest first."""
+    earlier: tuple[Earlier, ...] = ()
+    """Newest first."""
+    link: UploadLink | None = None
+    transfer_why: str = ""
+    """Why the chat cannot be handed over now; empty when it can."""
+    set_aside_why: str = ""
+    """Why the chat cannot be put aside now; empty when it can."""
+    takes_files: bool = False
+    """Links for pictures can be sent."""
 
 
 class Preset(msgspec.Struct, frozen=True):
@@ -113,6 +225,64 @@ class Preset(msgspec.Struct, frozen=True):
     id: str
     title: str
     text: str
+
+
+class Colleague(msgspec.Struct, frozen=True):
+    """Somebody a chat may be handed to."""
+
+    id: AgentId
+    name: str
+    state: AgentState
+    reason: str | None
+    free: int
+    """Chats more that they could take now."""
+    why_not: str = ""
+    """Why they cannot be asked now; empty when they can."""
+
+
+class HandoverQueue(msgspec.Struct, frozen=True):
+    """A queue a chat may be handed to."""
+
+    id: str
+    title: str
+    waiting: int
+    staffed: int
+    """Agents who are there for it, busy or not."""
+
+
+class Targets(msgspec.Struct, frozen=True):
+    """Whom a chat may be handed to."""
+
+    colleagues: tuple[Colleague, ...]
+    queues: tuple[HandoverQueue, ...]
+    why_not: str = ""
+    """Why it cannot be handed over at all; empty when it can."""
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """A number of ours that an agent may write from, with what the carriers think of it."""
+
+    number: str
+    language: str = "en"
+    kind: str = "long_code"
+    registered: bool = True
+    """False: carriers in the US refuse its texts."""
+    brand: str | None = None
+    campaign: str | None = None
+    left_today: int | None = None
+    """Segments it may still send today; None: no limit."""
+
+
+class Recipient(msgspec.Struct, frozen=True):
+    """What a typed number means."""
+
+    number: str | None
+    """E.164; None while it is no number."""
+    problem: str = ""
+    """Why it cannot be texted, in words; empty when it can, or when too little has been typed to say."""
+    name: str | None = None
+    first: str = ""
+    """What the customer reads before anything else; empty for one who knows us."""
 
 
 class LineAdded(msgspec.Struct, frozen=True, tag=True):
@@ -173,12 +343,55 @@ class Desk(Protocol):
     async def decline(self, agent: AgentId, session: SessionId, channel: Channel) -> None: ...
 
     async def say(
-        self, agent: AgentId, session: SessionId, body: str, preset: str | None = None, once: str | None = None
+        self,
+        agent: AgentId,
+        session: SessionId,
+        body: str,
+        preset: str | None = None,
+        once: str | None = None,
+        media: tuple[str, ...] = (),
     ) -> None:
         """Text the customer. Returns once it is in the journal's outbox.
 
-        *once* names the text: said again under the same name, it is not sent again.
+        *once* names the text: said again under the same name, it is not sent again. *media* are digests of files that
+        the same agent has given to `keep_media`.
         """
+
+    async def keep_media(self, agent: AgentId, data: bytes) -> Media:
+        """Keep a file that the agent is about to send."""
+
+    @property
+    def largest_file(self) -> int:
+        """Bytes."""
+
+    async def may_see_media(self, agent: AgentId, session: SessionId, digest: str) -> bool:
+        """Whether the picture belongs to a session that the agent may see."""
+
+    async def ask_for_photos(self, agent: AgentId, session: SessionId) -> None:
+        """Text a link to a page where the customer can leave pictures."""
+
+    async def targets(self, agent: AgentId, session: SessionId) -> Targets: ...
+
+    async def transfer(self, agent: AgentId, session: SessionId, *, to: AgentId | None, queue: str | None, note: str) -> None:
+        """Hand the chat to a colleague (*to*) or to whoever works on a *queue*."""
+
+    async def set_aside(self, agent: AgentId, session: SessionId) -> None:
+        """Dismiss the chat: it comes back when the customer writes."""
+
+    async def judge(self, agent: AgentId, session: SessionId, *, meant: bool) -> None:
+        """Say whether the customer's words were a wish not to be texted."""
+
+    async def rename(self, agent: AgentId, session: SessionId, name: str) -> None:
+        """Keep what the customer is called; empty: not known."""
+
+    def senders(self, agent: AgentId) -> tuple[Sender, ...]:
+        """Numbers the agent may begin a conversation from; none: the agent may not."""
+
+    async def recipient(self, agent: AgentId, typed: str, sender: str) -> Recipient:
+        """What *typed* means, and whether it can be texted from *sender*."""
+
+    async def open(self, agent: AgentId, number: str, sender: str, body: str, preset: str | None = None) -> SessionId:
+        """Begin a conversation with an E.164 number; the text is in the outbox and the chat is the agent's."""
 
     async def hang_up(self, agent: AgentId, session: SessionId) -> None: ...
 

@@ -21,16 +21,19 @@ from bridge.web.console.agents import same
 from bridge.web.console.signin import CSRF_HEADER, SignInPages
 from bridge.web.console.timeline import Shown, show
 from bridge.web.console.views import page, render
-from bridge.web.http import STORED_MEDIA_HEADERS, read_form, same_origin
+from bridge.web.http import STORED_MEDIA_HEADERS, read_capped, read_form, same_origin
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import (
+    LONGEST_NAME,
     LONGEST_TEXT,
+    MOST_FILES,
     Agent,
     Desk,
     DeskChanged,
     DeskRefusedError,
     DeskUpdate,
     LineAdded,
+    Recipient,
     Records,
     SessionChanged,
     SessionView,
@@ -43,6 +46,12 @@ log = structlog.get_logger(__name__)
 
 LONGEST_NOTE = 4000
 """Characters of a note, as the page has it."""
+LONGEST_HANDOVER_NOTE = 1000
+"""Characters of what one agent tells the next."""
+UPLOAD_TIME = 120.0
+"""Seconds in which a file that an agent attaches has to arrive: 20 MB over a slow line."""
+NEW = "new"
+"""In the place of a session's id: the conversation that is about to begin."""
 MOST_SOCKETS = 40
 """Websockets of one agent at one time: two for each of twenty windows."""
 SIGNED_OUT = 4401
@@ -54,7 +63,7 @@ _Action = Callable[[web.Request, Agent], Awaitable[web.Response]]
 
 
 class DeskPages:
-    """Everything under `/` and `/desk/`, and the pictures under `/media/`."""
+    """Everything under `/` and `/desk/`."""
 
     def __init__(
         self,
@@ -84,6 +93,10 @@ class DeskPages:
             web.post("/desk/state", self._action(self._set_state)),
             web.post("/desk/accept", self._action(self._accept)),
             web.post("/desk/decline", self._action(self._decline)),
+            web.post("/desk/media", self._action(self._keep_media)),
+            web.get("/desk/new", self._reading(self._new)),
+            web.post("/desk/new", self._action(self._begin, problem="new")),
+            web.post("/desk/new/check", self._action(self._check)),
             web.get("/desk/{session}", self._page),
             web.get("/desk/{session}/ws", self._session_socket),
             web.post("/desk/{session}/say", self._action(self._say)),
@@ -91,8 +104,15 @@ class DeskPages:
             web.post("/desk/{session}/hang-up", self._action(self._hang_up)),
             web.post("/desk/{session}/end-chat", self._action(self._end_chat)),
             web.post("/desk/{session}/wrap-up", self._action(self._wrap_up)),
-            web.get("/media/{digest}", self._media),
-            web.get("/media/{digest}/thumbnail", self._media),
+            web.get("/desk/{session}/transfer", self._reading(self._targets)),
+            web.post("/desk/{session}/transfer", self._action(self._transfer, problem="transfer")),
+            web.post("/desk/{session}/set-aside", self._action(self._set_aside)),
+            web.post("/desk/{session}/judge", self._action(self._judge)),
+            web.post("/desk/{session}/ask-for-photos", self._action(self._ask_for_photos)),
+            web.post("/desk/{session}/contact", self._action(self._rename)),
+            web.get("/desk/{session}/peek", self._reading(self._peek)),
+            web.get("/desk/{session}/media/{digest}", self._media),
+            web.get("/desk/{session}/media/{digest}/thumbnail", self._media),
         ]
 
     async def close_sockets(self, _app: web.Application) -> None:
@@ -149,9 +169,13 @@ class DeskPages:
             "view": view,
             "lines": self._shown(view),
             "last": view.timeline[-1].n if view.timeline else 0,
-            "mine": view.agent == agent,
+            "on_call": view.agent == agent and view.call_state == "connected",
+            "chats": view.chat_agent == agent and view.text_state == "chatting",
+            "agent_id": agent,
             "presets": self._desk.presets(view.language),
             "dispositions": self._desk.dispositions(),
+            "session": view.id,
+            "place": "segments",
             "count": segment(""),
             "too_long": False,
         }
@@ -165,8 +189,13 @@ class DeskPages:
 
     # --- what an agent does ------------------------------------------------------------------------------------------
 
-    def _action(self, act: _Action) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """Only for who is signed in and sent the token of that session; a refusal by the desk becomes a message."""
+    def _action(self, act: _Action, *, problem: str | None = None) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Only for who is signed in and sent the token of that session; a refusal by the desk becomes a message.
+
+        Args:
+            act: What is done.
+            problem: Which panel's form asks, and shows the refusal; None: it is said over the page.
+        """
 
         async def handler(request: web.Request) -> web.Response:
             who = self._sign_in.who(request)
@@ -179,7 +208,21 @@ class DeskPages:
             try:
                 return await act(request, agent)
             except DeskRefusedError as error:
-                return _message(request, str(error))
+                return _message(request, str(error), panel=problem)
+
+        return handler
+
+    def _reading(self, read: _Action) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Only for who is signed in; what is shown in the panel."""
+
+        async def handler(request: web.Request) -> web.Response:
+            who = self._sign_in.who(request)
+            if who is None:
+                return _to_sign_in(request, fragment=True)
+            try:
+                return await read(request, who[0])
+            except DeskRefusedError as error:
+                return page("panel_refused.html", request, problem=str(error))
 
         return handler
 
@@ -208,21 +251,124 @@ class DeskPages:
     async def _say(self, request: web.Request, agent: Agent) -> web.Response:
         form = await read_form(request)
         body = form.get("body", "").strip()
-        if not body:
+        files = tuple(filter(None, form.get("media", "").split(",")))
+        if not body and not files:
             return _message(request, "There is nothing to send yet.")
         if len(body) > LONGEST_TEXT:
             return _message(request, f"A text has at most {LONGEST_TEXT} characters; this one has {len(body)}.")
-        await self._desk.say(
-            agent.id, _session_of(request), body, form.get("preset", "") or None, form.get("once", "")[:64] or None
-        )
+        if len(files) > MOST_FILES:
+            return _message(request, f"A text carries at most {MOST_FILES} files; these are {len(files)}.")
+        preset, once = form.get("preset", "") or None, form.get("once", "")[:64] or None
+        await self._desk.say(agent.id, _session_of(request), body, preset, once, files)
         return _done(trigger="text-kept")
 
     async def _segments(self, request: web.Request, _agent: Agent) -> web.Response:
         form = await read_form(request)
         body = form.get("body", "").strip()
         return _fragment(
-            render("segments.html", request, count=segment(body[: 2 * LONGEST_TEXT]), too_long=len(body) > LONGEST_TEXT)
+            render(
+                "segments.html",
+                request,
+                place="new-segments" if _session_of(request) == NEW else "segments",
+                count=segment(body[: 2 * LONGEST_TEXT]),
+                too_long=len(body) > LONGEST_TEXT,
+            )
         )
+
+    async def _keep_media(self, request: web.Request, agent: Agent) -> web.Response:
+        """A file on its own, as the body: JSON for the script that sends it."""
+        largest = self._desk.largest_file
+        data = await read_capped(request, largest, patience=UPLOAD_TIME)
+        if data is None:
+            return _refused_file(f"It is larger than {largest // 1_000_000} MB.")
+        try:
+            media = await self._desk.keep_media(agent.id, data)
+        except DeskRefusedError as error:
+            return _refused_file(str(error))
+        return web.json_response({"digest": media.digest, "content_type": media.content_type, "size": media.size})
+
+    async def _ask_for_photos(self, request: web.Request, agent: Agent) -> web.Response:
+        await self._desk.ask_for_photos(agent.id, _session_of(request))
+        return _done()
+
+    async def _judge(self, request: web.Request, agent: Agent) -> web.Response:
+        meant = (await read_form(request)).get("meant")
+        if meant not in {"yes", "no"}:
+            return web.Response(status=400)
+        await self._desk.judge(agent.id, _session_of(request), meant=meant == "yes")
+        return _done()
+
+    async def _rename(self, request: web.Request, agent: Agent) -> web.Response:
+        name = " ".join((await read_form(request)).get("name", "").split())
+        if len(name) > LONGEST_NAME:
+            return _message(request, f"A name has at most {LONGEST_NAME} characters.")
+        await self._desk.rename(agent.id, _session_of(request), name)
+        return _done()
+
+    async def _set_aside(self, request: web.Request, agent: Agent) -> web.Response:
+        await self._desk.set_aside(agent.id, _session_of(request))
+        return _done()
+
+    async def _targets(self, request: web.Request, agent: Agent) -> web.Response:
+        session = _session_of(request)
+        return page("transfer.html", request, session=session, targets=await self._desk.targets(agent.id, session))
+
+    async def _transfer(self, request: web.Request, agent: Agent) -> web.Response:
+        form = await read_form(request)
+        kind, _, to = form.get("to", "").partition(":")
+        if kind not in {"agent", "queue"} or not to:
+            raise DeskRefusedError("Choose a colleague or a queue.")
+        note = form.get("note", "").strip()
+        if len(note) > LONGEST_HANDOVER_NOTE:
+            raise DeskRefusedError(f"The note has at most {LONGEST_HANDOVER_NOTE} characters; this one has {len(note)}.")
+        await self._desk.transfer(
+            agent.id,
+            _session_of(request),
+            to=AgentId(to) if kind == "agent" else None,
+            queue=to if kind == "queue" else None,
+            note=note,
+        )
+        return _done(trigger="panel-done")
+
+    async def _peek(self, request: web.Request, agent: Agent) -> web.Response:
+        view = await self._desk.session(agent.id, _session_of(request))
+        return page("peek.html", request, view=view, lines=self._shown(view), session=view.id)
+
+    async def _new(self, request: web.Request, agent: Agent) -> web.Response:
+        senders = self._desk.senders(agent.id)
+        if not senders:
+            raise DeskRefusedError("None of your queues has a number to write from.")
+        return page(
+            "new.html",
+            request,
+            senders=senders,
+            presets=self._desk.presets(senders[0].language),
+            recipient=Recipient(None),
+            place="new-segments",
+            count=segment(""),
+            too_long=False,
+        )
+
+    async def _check(self, request: web.Request, agent: Agent) -> web.Response:
+        form = await read_form(request)
+        recipient = await self._desk.recipient(agent.id, form.get("number", "")[:40], form.get("sender", ""))
+        return _fragment(render("recipient.html", request, recipient=recipient))
+
+    async def _begin(self, request: web.Request, agent: Agent) -> web.Response:
+        form = await read_form(request)
+        body = form.get("body", "").strip()
+        if not body:
+            raise DeskRefusedError("Write what you want to say first.")
+        if len(body) > LONGEST_TEXT:
+            raise DeskRefusedError(f"A text has at most {LONGEST_TEXT} characters; this one has {len(body)}.")
+        sender = form.get("sender", "")
+        recipient = await self._desk.recipient(agent.id, form.get("number", "")[:40], sender)
+        if recipient.number is None or recipient.problem:
+            raise DeskRefusedError(recipient.problem or "That is not a telephone number.")
+        session = await self._desk.open(agent.id, recipient.number, sender, body, form.get("preset", "") or None)
+        response = self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
+        response.headers.update({"HX-Retarget": "#session", "HX-Reswap": "outerHTML", "HX-Trigger": "panel-done"})
+        return response
 
     async def _hang_up(self, request: web.Request, agent: Agent) -> web.Response:
         await self._desk.hang_up(agent.id, _session_of(request))
@@ -319,9 +465,13 @@ class DeskPages:
     # --- pictures ----------------------------------------------------------------------------------------------------
 
     async def _media(self, request: web.Request) -> web.StreamResponse:
-        if self._sign_in.who(request) is None:
+        who = self._sign_in.who(request)
+        if who is None:
             return web.Response(status=403)
-        path = self._records.media_path(request.match_info["digest"], thumbnail=request.path.endswith("/thumbnail"))
+        digest = request.match_info["digest"]
+        if not await self._desk.may_see_media(who[0].id, _session_of(request), digest):
+            return web.Response(status=404)
+        path = self._records.media_path(digest, thumbnail=request.path.endswith("/thumbnail"))
         if path is None:
             return web.Response(status=404)
         return web.FileResponse(path, headers=STORED_MEDIA_HEADERS)
@@ -333,7 +483,15 @@ class DeskPages:
         context = self._session_context(agent.id, view)
         return {
             name: render(f"{name.replace('-', '_')}.html", request, oob=True, **context)
-            for name in ("session-head", "session-card", "composer-state", "wrap-up")
+            for name in (
+                "session-head",
+                "session-card",
+                "session-contact",
+                "session-earlier",
+                "banners",
+                "composer-state",
+                "wrap-up",
+            )
         }
 
     async def view(self, agent: Agent, session: SessionId) -> SessionView:
@@ -342,14 +500,18 @@ class DeskPages:
 
     def lines_html(self, request: web.Request, view: SessionView) -> str:
         """The whole timeline, to replace the one on the page."""
-        return render("lines.html", request, lines=self._shown(view), view=view, oob="innerHTML:#lines")
+        return render("lines.html", request, lines=self._shown(view), view=view, session=view.id, oob="innerHTML:#lines")
 
     def line_html(self, request: web.Request, update: LineAdded) -> str:
         """One line, to be put at the end; empty for a line that agents are not shown."""
         shown = show(update.line, self._name_of)
         if shown is None:
             return ""
-        return render("lines.html", request, lines=[shown], view=None, oob="beforeend:#lines")
+        return render("lines.html", request, lines=[shown], view=None, session=update.session, oob="beforeend:#lines")
+
+
+_REFRESHING = ("text.", "transfer.", "chat.", "stop.", "upload.", "media.", "opted_", "consent.", "sender.")
+"""Lines after which more on the page than the timeline is another."""
 
 
 class _SessionFeed:
@@ -391,8 +553,8 @@ class _SessionFeed:
                     html = self._pages.line_html(self._request, update)
                     if html:
                         await self._socket.send_str(html)
-                if line.kind == "text.received":
-                    # Read on arrival: the agent looks at it. Asking for the session is what marks it so.
+                if line.kind.startswith(_REFRESHING):
+                    # A text is read on arrival: the agent looks at it. Asking for the session is what marks it so.
                     await self._refresh()
             case TicksChanged(session=self._session, message=message, ticks=ticks):
                 await self._send_ticks(message, ticks)
@@ -468,8 +630,12 @@ def _done(trigger: str | None = None) -> web.Response:
     return web.Response(status=204, headers={"HX-Trigger": trigger} if trigger else {})
 
 
-def _message(request: web.Request, words: str) -> web.Response:
+def _refused_file(words: str) -> web.Response:
+    return web.json_response({"problem": words})
+
+
+def _message(request: web.Request, words: str, panel: str | None = None) -> web.Response:
     """Words for the agent, without touching anything else on the page."""
-    response = _fragment(render("message.html", request, words=words))
+    response = _fragment(render("message.html", request, words=words, panel=panel))
     response.headers["HX-Reswap"] = "none"
     return response

@@ -9,15 +9,37 @@ import phonenumbers
 
 from bridge.web.ports import Line, Ticks
 
+FileKind: TypeAlias = Literal["image", "video", "audio", "document"]
 Shape: TypeAlias = Literal["in", "out", "said", "event", "warning", "note"]
 """A text in, a text out, something the caller heard, an event, something that went wrong, an agent's note."""
 
 
-class Picture(msgspec.Struct, frozen=True):
-    """A picture or video in a text."""
+class File(msgspec.Struct, frozen=True):
+    """A picture, video, recording or document in a text."""
 
     digest: str
-    video: bool
+    kind: FileKind
+    words: str
+    """What it is: `JPEG photo`, `Video`, ..."""
+    size: int
+    """Bytes; 0: not known."""
+    thumbnail: bool
+    """There is a small picture of it."""
+
+    @property
+    def icon(self) -> str:
+        """Name of a symbol in `icons.svg`."""
+        return _FILE_ICONS[self.kind]
+
+
+_FILE_ICONS = MappingProxyType({"image": "photo", "video": "video", "audio": "speaker", "document": "note"})
+_FILE_FAMILIES: Mapping[str, tuple[FileKind, str]] = MappingProxyType(
+    {"image": ("image", "Photo"), "video": ("video", "Video"), "audio": ("audio", "Recording")}
+)
+_WITH_THUMBNAIL = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_FILE_WORDS = MappingProxyType(
+    {"image/heic": "HEIC photo", "image/heif": "HEIC photo", "application/pdf": "PDF", "text/vcard": "Contact card"}
+)
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -31,9 +53,11 @@ class Shown(msgspec.Struct, frozen=True):
     title: str
     words: str = ""
     small: str = ""
-    pictures: tuple[Picture, ...] = ()
+    files: tuple[File, ...] = ()
     message: str | None = None
     """The text's id, when it has ticks."""
+    rings: bool = False
+    """The agent should hear it."""
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -66,6 +90,8 @@ def show(line: Line, name_of: Callable[[str], str | None]) -> Shown | None:
     agent = str(data.get("agent") or str(data.get("author", "")).partition("agent:")[2])
     if agent and not data.get("name"):
         data = {**data, "name": name_of(agent)}
+    if line.kind.startswith("transfer."):
+        data = {**data, **{who: name_of(str(data[who])) or data[who] for who in ("by", "to") if data.get(who)}}
     told = teller(data)
     return msgspec.structs.replace(told, n=line.n, at=line.at)
 
@@ -99,6 +125,11 @@ def pretty_number(number: str | None) -> str:
     except phonenumbers.NumberParseException:
         return number
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+
+
+def amount_of_bytes(size: int) -> str:
+    """`12 kB`, `3.4 MB`: decimal, as telephones say it."""
+    return f"{size / 1e6:.1f} MB" if size >= 1_000_000 else f"{max(1, round(size / 1000))} kB"
 
 
 def duration(seconds: float | None) -> str:
@@ -297,26 +328,47 @@ def _audio_connected(_data: _Data) -> Shown:
     return _shown("event", "call", "Audio in both directions")
 
 
-def _text_received(data: _Data) -> Shown:
+def _files(data: _Data) -> tuple[File, ...]:
     media = data.get("media")
-    pictures = tuple(
-        Picture(digest=str(each["digest"]), video=str(each.get("content_type", "")).startswith("video/"))
-        for each in (media if isinstance(media, list | tuple) else ())
+    return tuple(map(_file, media)) if isinstance(media, list | tuple) else ()
+
+
+def _file(media: _Data) -> File:
+    content_type, size = str(media.get("content_type", "")), media.get("size")
+    kind, words = _FILE_FAMILIES.get(content_type.partition("/")[0], ("document", "File"))
+    return File(
+        digest=str(media["digest"]),
+        kind=kind,
+        words=_FILE_WORDS.get(content_type, words),
+        size=size if isinstance(size, int) else 0,
+        thumbnail=content_type in _WITH_THUMBNAIL,
     )
+
+
+def _text_received(data: _Data) -> Shown:
     lost = _amount(data, "media_lost")
     notes = [
         f"probably this conversation: {_word(data, 'why')}" if data.get("confidence") == "probable" else "",
-        f"{lost:g} picture{'' if lost == 1 else 's'} could not be taken" if lost else "",
+        f"{lost:g} file{'' if lost == 1 else 's'} could not be taken" if lost else "",
     ]
-    return _shown("in", "text", "Customer", words=_word(data, "body"), small=" · ".join(filter(None, notes)), pictures=pictures)
+    small = " · ".join(filter(None, notes))
+    return _shown("in", "text", "Customer", words=_word(data, "body"), small=small, files=_files(data))
 
 
 def _text_sent(data: _Data) -> Shown:
     author = _word(data, "author", "system")
-    title = {"flow": "Flow", "system": "System", "agent": "Agent"}.get(author.partition(":")[0], author)
-    name = _word(data, "name")
+    kind, _, who = author.partition(":")
+    title = {"flow": "Flow", "system": "System", "menu": "Menu", "agent": "Agent", "api": f"Program “{who}”"}.get(kind, author)
     preset = "preset" if data.get("preset") and author.startswith("agent:") else ""
-    return _shown("out", "text", name or title, words=_word(data, "body"), small=preset, message=_word(data, "message") or None)
+    return _shown(
+        "out",
+        "text",
+        _word(data, "name") or title,
+        words=_word(data, "body"),
+        small=preset,
+        message=_word(data, "message") or None,
+        files=_files(data),
+    )
 
 
 def _text_failed(data: _Data) -> Shown:
@@ -356,8 +408,144 @@ def _wrote(data: _Data) -> str:
     return f"wrote {word}" if word else "in another conversation with us"
 
 
+def _menu_said(data: _Data) -> Shown:
+    return _shown("event", "queue", "Asked by text what it is about", small=_word(data, "key").replace("_", " "))
+
+
+_MENU_ANSWERS = MappingProxyType(
+    {
+        "number": "",
+        "keyword": "by keyword",
+        "title": "by name",
+        "back": "one step back",
+        "exit": "left the menu",
+        "no_match": "not one of the choices",
+        "timeout": "no answer",
+    }
+)
+
+
+def _menu_answered(data: _Data) -> Shown:
+    titles, why = data.get("titles"), _word(data, "why")
+    chosen = " > ".join(map(str, titles)) if isinstance(titles, list | tuple) else ""
+    title = f"Chose “{chosen}”" if chosen else "Answered the menu"
+    wrote = f"wrote “{_word(data, 'body')}”" if data.get("body") else ""
+    return _shown("event", "key", title, small=" · ".join(filter(None, (wrote, _MENU_ANSWERS.get(why, why.replace("_", " "))))))
+
+
+def _transfer_to(data: _Data) -> str:
+    return _word(data, "to_name") or _word(data, "to") or f"the queue “{_sentence(_word(data, 'queue'))}”"
+
+
+def _transfer_started(data: _Data) -> Shown:
+    return _shown(
+        "note" if data.get("note") else "event",
+        "transfer",
+        f"{_word(data, 'by', 'We')} handed over to {_transfer_to(data)}",
+        words=_word(data, "note"),
+    )
+
+
+def _transfer_completed(data: _Data) -> Shown:
+    return _shown("event", "transfer", f"{_word(data, 'to', 'A colleague')} took over from {_word(data, 'by', 'a colleague')}")
+
+
+_TRANSFER_FAILURES = MappingProxyType(
+    {
+        "declined": "declined",
+        "ring_timeout": "nobody took it in time",
+        "timeout": "nobody took it in time",
+        "no_answer": "nobody took it in time",
+        "signed_out": "signed out",
+        "not_ready": "not ready",
+    }
+)
+
+
+def transfer_failure(data: _Data) -> str:
+    """Why a transfer came back, in a few words."""
+    reason = _word(data, "reason")
+    return _TRANSFER_FAILURES.get(reason, reason.replace("_", " "))
+
+
+def _transfer_failed(data: _Data) -> Shown:
+    return _shown("warning", "warning", f"Handing over to {_transfer_to(data)} failed", small=transfer_failure(data), rings=True)
+
+
+def _chat_dismissed(data: _Data) -> Shown:
+    by = _word(data, "name") if data.get("by") != "timer" else "the clock"
+    return _shown("event", "aside", f"Set aside by {by or 'an agent'}", small="comes back when the customer writes")
+
+
+_RETURNS = MappingProxyType(
+    {"text": "the customer wrote", "agent_lost": "the agent's desk was gone", "restart": "after a restart"}
+)
+
+
+def _chat_returned(data: _Data) -> Shown:
+    why = _word(data, "why")
+    return _shown("event", "text", "The chat is back", small=_RETURNS.get(why, why.replace("_", " ")))
+
+
+def _chat_reopened(_data: _Data) -> Shown:
+    return _shown("event", "text", "Goes on in the same conversation")
+
+
+def _chat_expired(_data: _Data) -> Shown:
+    return _shown("warning", "clock", "Nobody took the chat in time")
+
+
+def _chat_warned(data: _Data) -> Shown:
+    minutes = _amount(data, "minutes")
+    small = "" if minutes is None else f"{minutes:g} min left"
+    return _shown("event", "clock", "Told the customer that the chat will be closed", small=small)
+
+
+def _stop_suspected(data: _Data) -> Shown:
+    return _shown(
+        "warning", "stop", "This may be a wish not to be texted", words=_word(data, "body"), small="nothing is sent until judged"
+    )
+
+
+def _stop_judged(data: _Data) -> Shown:
+    verdict = "a wish not to be texted" if data.get("meant") else "no wish to stop texts"
+    return _shown("event", "shield", f"{_word(data, 'name') or 'An agent'} read it as {verdict}")
+
+
+def _upload_asked(data: _Data) -> Shown:
+    return _shown("event", "photo", f"{_word(data, 'name') or 'An agent'} sent a link for photos")
+
+
+def _media_uploaded(data: _Data) -> Shown:
+    refused = _amount(data, "refused")
+    small = f"{refused:g} file{'' if refused == 1 else 's'} refused" if refused else ""
+    return _shown("in", "photo", "Customer, by the link", small=small, files=_files(data))
+
+
+def _conversation_opened(data: _Data) -> Shown:
+    return _shown(
+        "event", "agent", f"{_word(data, 'name') or 'An agent'} began the conversation", small=_sentence(_word(data, "queue"))
+    )
+
+
+def _api_said(data: _Data) -> Shown:
+    return _shown("event", "settings", f"A program texted: “{_word(data, 'author').removeprefix('api:')}”")
+
+
+def _sender_added(data: _Data) -> Shown:
+    why = {"code": "gave this conversation's code"}.get(_word(data, "why"), _word(data, "why").replace("_", " "))
+    return _shown("event", "text", f"Texts come from {pretty_number(_word(data, 'number'))} as well", small=why)
+
+
 _ENDED_BY = MappingProxyType(
-    {"caller": "the caller", "agent": "the agent", "platform": "us", "network": "the network", "timeout": "silence"}
+    {
+        "caller": "the caller",
+        "customer": "the customer",
+        "agent": "the agent",
+        "platform": "us",
+        "network": "the network",
+        "timeout": "silence",
+    }
 )
 
 
@@ -435,6 +623,23 @@ _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(
         "opted_in": _opted_in,
         "call.hung_up": _call_hung_up,
         "call.ended": _call_ended,
+        "menu.said": _menu_said,
+        "menu.answered": _menu_answered,
+        "transfer.started": _transfer_started,
+        "transfer.completed": _transfer_completed,
+        "transfer.failed": _transfer_failed,
+        "chat.dismissed": _chat_dismissed,
+        "chat.returned": _chat_returned,
+        "chat.reopened": _chat_reopened,
+        "chat.expired": _chat_expired,
+        "chat.warned": _chat_warned,
+        "stop.suspected": _stop_suspected,
+        "stop.judged": _stop_judged,
+        "upload.asked": _upload_asked,
+        "media.uploaded": _media_uploaded,
+        "conversation.opened": _conversation_opened,
+        "api.said": _api_said,
+        "sender.added": _sender_added,
         "chat.ended": _chat_ended,
         "note.written": _note_written,
         "server.restarted": _server_restarted,

@@ -9,7 +9,7 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
-from bridge.web.console.timeline import duration, pretty_number, tick
+from bridge.web.console.timeline import amount_of_bytes, duration, pretty_number, tick
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -52,6 +52,11 @@ def iso_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
+def iso_day(at: float) -> str:
+    """The day in UTC; the page puts it into the reader's own words and time zone."""
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
 _CALL_WORDS = {
     "ringing": "Ringing",
     "in_flow": "In the menu",
@@ -64,8 +69,10 @@ _CALL_WORDS = {
 _TEXT_WORDS = {
     "open": "Can text",
     "invited": "Invited to text",
+    "choosing": "In the text menu",
     "queued": "Waiting by text",
     "chatting": "Chat",
+    "dismissed": "Set aside",
     "closed": "Chat over",
     "opted_out": "Opted out",
 }
@@ -79,6 +86,20 @@ def _text_words(state: str) -> str:
     return _TEXT_WORDS.get(state, state.replace("_", " ").capitalize())
 
 
+_SERVICE_WORDS = {
+    "call": "Call",
+    "deflected": "Call, then texts",
+    "inbound": "Texts",
+    "outbound": "Texts, begun by us",
+    "api": "Texts, begun by a program",
+    "direct": "Texts to an agent",
+}
+
+
+def _service_words(service: str) -> str:
+    return _SERVICE_WORDS.get(service, service)
+
+
 def _title(identifier: str) -> str:
     words = identifier.replace("_", " ")
     return words[:1].upper() + words[1:]
@@ -87,6 +108,9 @@ def _title(identifier: str) -> str:
 _FILTERS: Mapping[str, Callable[..., Any]] = {
     "clock_time": clock_time,
     "iso_time": iso_time,
+    "iso_day": iso_day,
+    "bytes": amount_of_bytes,
+    "service_words": _service_words,
     "duration": duration,
     "number": pretty_number,
     "tick": tick,

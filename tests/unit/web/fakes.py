@@ -1,6 +1,7 @@
 """In-memory stand-ins for what the web needs of the rest of the server, and a conversation to look at."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,20 +9,28 @@ from typing import Any, Literal
 
 import msgspec
 
-from bridge.events import AgentId, AnswerCall, CallArrived, CallEvent, Channel, MessageId, PlayPrompts, SessionId
+from bridge.events import AgentId, AnswerCall, CallArrived, CallEvent, Channel, Media, MessageId, PlayPrompts, SessionId
 from bridge.telephony.loopback import LoopbackCallProvider
 from bridge.web.ports import (
     Agent,
+    Agreement,
+    Colleague,
     DeskChanged,
     DeskRefusedError,
     DeskUpdate,
+    Earlier,
+    Handover,
+    HandoverQueue,
     Line,
     LineAdded,
     OfferedWork,
     Presence,
     Preset,
+    Recipient,
+    Sender,
     SessionChanged,
     SessionView,
+    Targets,
     Ticks,
     TicksChanged,
     Work,
@@ -114,8 +123,54 @@ def view(now: float) -> SessionView:
     )
 
 
+CHAT = SessionId("s-3")
+PAST = SessionId("s-0")
+
+
+def chat(now: float) -> SessionView:
+    """A chat of Ana's with a customer we know."""
+    told: list[tuple[float, str, dict[str, Any]]] = [
+        (-400, "text.received", {"message": "c-1", "body": "Hi", "media": []}),
+        (-399, "menu.said", {"key": "main", "words": "Text 1 for internet, 2 for billing."}),
+        (-380, "text.received", {"message": "c-2", "body": "1", "media": []}),
+        (-380, "menu.answered", {"body": "1", "titles": ["Internet", "Router"], "why": "number"}),
+        (-379, "queue.joined", {"queue": "support_sms", "channel": "sms", "waited": 0}),
+        (-360, "agent.joined", {"name": "Ana Torres", "channel": "sms"}),
+        (-350, "text.sent", {"message": "c-3", "body": "Hello, Ana here. What is it?", "author": "agent:ana"}),
+        (-95, "text.received", {"message": "c-4", "body": "It blinks red again", "media": []}),
+    ]
+    return SessionView(
+        id=CHAT,
+        customer="+15550100144",
+        our_number="+15550100200",
+        language="en",
+        queue="support_sms",
+        opened_at=now - 400,
+        closed_at=None,
+        agent=ANA.id,
+        call_state="none",
+        text_state="chatting",
+        composer_open=True,
+        composer_why="",
+        card={"language": "English"},
+        answers={},
+        timeline=tuple(Line(n=n, at=now + ago, kind=kind, data=data) for n, (ago, kind, data) in enumerate(told, start=1)),
+        ticks={MessageId("c-3"): Ticks("delivered")},
+        chat_agent=ANA.id,
+        name="Maria Silva",
+        reply_code="K7QM",
+        unanswered_since=now - 95,
+        agreements=(
+            Agreement(now - 9e5, "care", True, "May we text you about your order? Reply YES.", "en"),
+            Agreement(now - 2e6, "marketing", False, "May we text you offers?", "en"),
+        ),
+        earlier=(Earlier(PAST, now - 9e5, True, "call", "support", "Ben Okafor"),),
+        takes_files=True,
+    )
+
+
 class FakeDesk:
-    """One desk, two agents, one conversation on a call and one chat that was opted out of."""
+    """One desk, two agents, a conversation on a call, a chat that was opted out of, and a chat."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -147,8 +202,30 @@ class FakeDesk:
                 ticks={},
                 wrapping_up=True,
             ),
+            CHAT: chat(now),
         }
-        self.unread = {SESSION: 2, OTHER: 0}
+        self.past = msgspec.structs.replace(
+            chat(now), id=PAST, closed_at=now - 8e5, composer_open=False, chat_agent=None, agent=None, text_state="closed"
+        )
+        self.unread = {SESSION: 2, OTHER: 0, CHAT: 0}
+        self.rows: dict[SessionId, dict[str, Any]] = {}
+        """What the list shows besides what the views tell."""
+        self.kept: dict[str, bytes] = {}
+        self.targeted = Targets(
+            colleagues=(
+                Colleague(BEN.id, BEN.name, "ready", None, 2),
+                Colleague(AgentId("cyd"), "Cyd Ray", "not_ready", "Lunch", 0, "Not ready: Lunch"),
+            ),
+            queues=(HandoverQueue("billing_sms", "Billing by text", 3, 1), HandoverQueue("night", "Night desk", 0, 0)),
+        )
+        self.ours: tuple[Sender, ...] = (
+            Sender("+15550100200", brand="B1", campaign="C1", left_today=1840),
+            Sender("+15550100201", registered=False),
+        )
+        self.known = {"+15550100144"}
+        self.refused_numbers = {
+            "+15550100166": "They opted out of texts from us on 3 March. Only they can change that, by texting START."
+        }
         self.listeners: set[asyncio.Queue[DeskUpdate]] = set()
         self.left = asyncio.Event()
 
@@ -186,11 +263,16 @@ class FakeDesk:
                 unread=self.unread[each.id],
                 last=str(each.timeline[-1].data.get("body", each.timeline[-1].kind)),
                 wrapping_up=each.wrapping_up,
+                name=each.name,
+                unanswered_since=each.unanswered_since,
+                **self.rows.get(each.id, {}),
             )
             for each in self.views.values()
         )
 
     async def session(self, agent: AgentId, session: SessionId) -> SessionView:
+        if agent == ANA.id and session == PAST:
+            return self.past
         if agent != ANA.id or session not in self.views:
             raise DeskRefusedError("This conversation is not yours.")
         self.unread[session] = 0
@@ -207,11 +289,97 @@ class FakeDesk:
         self.publish(DeskChanged())
 
     async def say(
-        self, agent: AgentId, session: SessionId, body: str, preset: str | None = None, once: str | None = None
+        self,
+        agent: AgentId,
+        session: SessionId,
+        body: str,
+        preset: str | None = None,
+        once: str | None = None,
+        media: tuple[str, ...] = (),
     ) -> None:
-        self._ask("say", agent, session, body, preset, *([once] if once else []))
+        self._ask("say", agent, session, body, preset, *([once] if once else []), *([media] if media else []))
         message = MessageId(f"said-{len(self.asked)}")
-        self.add(session, "text.sent", message=message, body=body, author=f"agent:{agent}", preset=preset)
+        files = [{"digest": digest, "content_type": "image/png", "size": len(self.kept[digest])} for digest in media]
+        self.add(session, "text.sent", message=message, body=body, author=f"agent:{agent}", preset=preset, media=files)
+
+    @property
+    def largest_file(self) -> int:
+        return 2_000_000
+
+    async def keep_media(self, agent: AgentId, data: bytes) -> Media:
+        assert agent in self.agents
+        if not data.startswith(b"\x89PNG"):
+            raise DeskRefusedError("Files of this type cannot be sent.")
+        digest = hashlib.sha256(data).hexdigest()
+        self.kept[digest] = data
+        return Media(digest, "image/png", len(data))
+
+    async def may_see_media(self, agent: AgentId, session: SessionId, digest: str) -> bool:
+        return agent == ANA.id and session in {*self.views, PAST} and digest in {"d1", *self.kept}
+
+    async def ask_for_photos(self, agent: AgentId, session: SessionId) -> None:
+        self._ask("ask_for_photos", agent, session)
+
+    async def targets(self, agent: AgentId, session: SessionId) -> Targets:
+        if agent != ANA.id or session not in self.views:
+            raise DeskRefusedError("This conversation is not yours.")
+        return self.targeted
+
+    async def transfer(self, agent: AgentId, session: SessionId, *, to: AgentId | None, queue: str | None, note: str) -> None:
+        self._ask("transfer", agent, session, to, queue, note)
+        known = {each.id: each.name for each in self.targeted.colleagues}
+        name = known[to] if to is not None else next(each.title for each in self.targeted.queues if each.id == queue)
+        handover = Handover(name, agent, note, self.now, self.now + 30)
+        self.rows[session] = {"handing_over": name}
+        self.change(session, handover=handover, text_state="queued", composer_open=False, composer_why="It is being handed over.")
+        self.add(session, "transfer.started", by=agent, to=to, queue=queue, note=note)
+
+    async def set_aside(self, agent: AgentId, session: SessionId) -> None:
+        self._ask("set_aside", agent, session)
+        self.rows[session] = {"set_aside_at": self.now}
+        self.change(session, text_state="dismissed", composer_open=False, composer_why="Set aside until the customer writes.")
+        self.add(session, "chat.dismissed", name="Ana Torres", by="agent")
+
+    async def judge(self, agent: AgentId, session: SessionId, *, meant: bool) -> None:
+        self._ask("judge", agent, session, meant)
+        self.change(session, suspicion=None, composer_open=not meant)
+        self.add(session, "stop.judged", name="Ana Torres", meant=meant)
+
+    async def rename(self, agent: AgentId, session: SessionId, name: str) -> None:
+        self._ask("rename", agent, session, name)
+        self.change(session, name=name or None)
+
+    def senders(self, agent: AgentId) -> tuple[Sender, ...]:
+        return self.ours if agent == ANA.id else ()
+
+    async def recipient(self, agent: AgentId, typed: str, sender: str) -> Recipient:
+        assert agent in self.agents
+        digits = typed.replace(" ", "").replace("-", "")
+        if len(digits) < 7:
+            return Recipient(None)
+        number = digits if digits.startswith("+") else f"+1{digits}"
+        if number in self.refused_numbers:
+            return Recipient(number, self.refused_numbers[number])
+        if number in self.known:
+            return Recipient(number, name="Maria Silva")
+        return Recipient(number, first=f"Sidetone: texts about your request, from {sender}. Reply STOP to opt out.")
+
+    async def open(self, agent: AgentId, number: str, sender: str, body: str, preset: str | None = None) -> SessionId:
+        self._ask("open", agent, number, sender, body, preset)
+        session = SessionId("s-9")
+        self.views[session] = msgspec.structs.replace(
+            chat(self.now),
+            id=session,
+            customer=number,
+            our_number=sender,
+            name=None,
+            unanswered_since=None,
+            agreements=(),
+            earlier=(),
+        )
+        self.unread[session] = 0
+        self.publish(DeskChanged())
+        return session
 
     async def hang_up(self, agent: AgentId, session: SessionId) -> None:
         self._ask("hang_up", agent, session)
@@ -343,7 +511,7 @@ class FakeRecords:
         return self.is_ready
 
     def media_path(self, digest: str, *, thumbnail: bool) -> str | None:
-        if self.media is None or digest != "d1":
+        if self.media is None or (digest != "d1" and len(digest) != 64):
             return None
         return str(self.media / ("thumbnail.png" if thumbnail else "photo.png"))
 

@@ -40,7 +40,7 @@ async def test_the_page_shows_work_and_conversation(client: Client, sign_in: Sig
         "My router blinks red since this morning",
         "Ask for a photo",
         "not delivered: Unknown or inactive number (30005)",
-        'src="/media/d1/thumbnail"',
+        'src="/desk/s-1/media/d1/thumbnail"',
         "Hang up",
         "Weather changed",
     ):
@@ -216,15 +216,15 @@ async def test_segments_are_counted_while_typing(client: Client, sign_in: SignIn
 
 async def test_pictures_are_for_agents_only(client: Client, sign_in: SignIn) -> None:
     """Stored media need a session, cannot act as a page, and unknown ones are not found."""
-    assert (await client.get("/media/d1")).status == 403
+    assert (await client.get("/desk/s-1/media/d1")).status == 403
     await sign_in()
 
-    picture = await client.get("/media/d1")
-    thumbnail = await client.get("/media/d1/thumbnail")
+    picture = await client.get("/desk/s-1/media/d1")
+    thumbnail = await client.get("/desk/s-1/media/d1/thumbnail")
 
     assert (picture.status, picture.content_type, thumbnail.status) == (200, "image/png", 200)
     assert "sandbox" in picture.headers["Content-Security-Policy"]
-    assert (await client.get("/media/d2")).status == 404
+    assert (await client.get("/desk/s-1/media/d2")).status == 404
 
 
 # --- websockets --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ PICTURE = st.fixed_dictionaries({"digest": st.text(max_size=8), "content_type": 
 KEYS = """
     caller called language by prompt key target label words heard completed low high position what kind offer reason answer digit
     purpose granted queue channel waited outcome name agent status body confidence why message author preset code explanation
-    question media word cause note disposition
+    question media word cause note disposition titles to to_name minutes meant refused expires_at number
 """
 
 
@@ -39,7 +39,7 @@ def test_pictures_of_a_text_are_shown(pictures: list[dict[str, str]]) -> None:
     """As many as came, each under its digest."""
     shown = told("text.received", body="", media=pictures)
 
-    assert [picture.digest for picture in shown.pictures] == [each["digest"] for each in pictures]
+    assert [file.digest for file in shown.files] == [each["digest"] for each in pictures]
 
 
 def test_an_unknown_kind_is_shown_plainly() -> None:

@@ -9,6 +9,8 @@
   /* --- time ------------------------------------------------------------------------------------------------------- */
 
   const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+  const dayAndTime = new Intl.DateTimeFormat([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+  const day = new Intl.DateTimeFormat([], { dateStyle: "medium" });
   const whole = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
 
   function span(seconds) {
@@ -23,10 +25,25 @@
     if (element.textContent !== text) element.textContent = text;
   }
 
+  /* How long a customer may wait for an answer by text before the desk says so, and before it says so loudly. */
+  const SLOW = 60;
+  const LATE = 180;
   const firstLeft = new Map(); // offer to the seconds it had when this page first saw it
 
   function tickTock() {
     for (const element of all("[data-since]")) put(element, span(now() - Number(element.dataset.since)));
+    for (const element of all("[data-due]")) {
+      const waited = now() - Number(element.dataset.due);
+      put(element, span(waited));
+      element.classList.toggle("slow", waited >= SLOW && waited < LATE);
+      element.classList.toggle("late", waited >= LATE);
+    }
+    for (const element of all(".banner [data-until]")) {
+      put(element, `${Math.max(0, Math.ceil(Number(element.dataset.until) - now()))} s`);
+    }
+    for (const element of all("[data-expires]")) {
+      element.classList.toggle("is-expired", now() >= Number(element.dataset.expires));
+    }
     for (const offer of all(".offer")) {
       const key = offer.dataset.offer;
       const left = Number(one("progress", offer).dataset.until) - now();
@@ -39,7 +56,12 @@
   function localTimes(root) {
     for (const element of all("time[data-at]", root)) {
       const at = new Date(Number(element.dataset.at) * 1000);
-      put(element, clock.format(at));
+      put(element, day.format(at) === day.format(now() * 1000) ? clock.format(at) : dayAndTime.format(at));
+      element.title = whole.format(at);
+    }
+    for (const element of all("time[data-day]", root)) {
+      const at = new Date(Number(element.dataset.day) * 1000);
+      put(element, day.format(at));
       element.title = whole.format(at);
     }
   }
@@ -68,8 +90,8 @@
   document.addEventListener("input", (event) => {
     if (!(event.target instanceof HTMLElement) || !event.target.dataset.draft) return;
     keepDraft(event.target);
-    const preset = one("#composer [name=preset]");
-    if (event.target.id === "body" && preset && event.target.value !== preset.dataset.text) preset.value = "";
+    const preset = event.target.form?.elements.preset;
+    if (event.target.name === "body" && preset && event.target.value !== preset.dataset.text) preset.value = "";
   });
 
   /* --- offers: which one is accepted or declined; the form sends it ------------------------------------------------ */
@@ -82,6 +104,7 @@
   /* --- the composer ----------------------------------------------------------------------------------------------- */
 
   let submitted = "";
+  let submittedFiles = [];
 
   /* A text is sent under a name of its own, kept with the draft: when the answer is lost and the agent sends the same
      words again, also after a restart, the server knows them and the customer gets them once. */
@@ -94,34 +117,159 @@
   }
 
   document.addEventListener("htmx:configRequest", (event) => {
-    if (event.detail.elt.id === "composer") event.detail.parameters.once = nameOf(one("#body").value);
+    if (event.detail.elt.id !== "composer") return;
+    const files = attached();
+    if (files.some((file) => !file.digest)) {
+      event.preventDefault();
+      say(files.some((file) => file.problem) ? "Remove the file that cannot be sent first." : "A file is still on its way. Send again in a moment.");
+      return;
+    }
+    event.detail.parameters.media = files.map((file) => file.digest).join(",");
+    event.detail.parameters.once = nameOf(`${event.detail.parameters.media} ${one("#body").value}`);
   });
 
   document.addEventListener("keydown", (event) => {
     if (event.target.id === "body" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
-      if (event.target.value.trim()) event.target.form.requestSubmit();
+      if (event.target.value.trim() || attached().length) event.target.form.requestSubmit();
     }
   });
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-preset]");
     if (!button) return;
-    const body = one("#body");
-    const preset = one("#composer [name=preset]");
+    const form = button.closest("form");
+    const body = form.elements.body;
+    const preset = form.elements.preset;
     body.value = body.value.trim() ? `${body.value.trimEnd()} ${button.dataset.text}` : button.dataset.text;
     preset.value = body.value === button.dataset.text ? button.dataset.preset : "";
     preset.dataset.text = button.dataset.text;
     body.dispatchEvent(new Event("input", { bubbles: true }));
     body.focus();
+    const search = one("#preset-search");
+    if (search?.value) { search.value = ""; findPresets(search); }
   });
 
+  /* Presets are found by title and words; Enter takes the first that is left. */
+  function findPresets(search) {
+    const wanted = search.value.toLowerCase().split(/\s+/);
+    for (const button of all("#composer [data-preset]")) {
+      const words = `${button.textContent} ${button.dataset.text}`.toLowerCase();
+      button.hidden = !wanted.every((word) => words.includes(word));
+    }
+  }
+  document.addEventListener("input", (event) => { if (event.target.id === "preset-search") findPresets(event.target); });
+  document.addEventListener("keydown", (event) => {
+    if (event.target.id !== "preset-search") return;
+    if (event.key === "Enter") {
+      event.preventDefault();
+      one("#composer [data-preset]:not([hidden])")?.click();
+    } else if (event.key === "Escape") {
+      event.target.value = "";
+      findPresets(event.target);
+      one("#body").focus();
+    }
+  });
+
+  /* --- files: sent to the server as soon as they are chosen, dropped or pasted; the text carries their names ----------- */
+
+  const CSRF = JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRF-Token"];
+  const MOST_FILES = 10;
+  const files = new Map(); // session to its files, in order
+
+  function attached() {
+    const session = one("#session").dataset.session;
+    return files.get(session) || [];
+  }
+
+  function sizeOf(bytes) {
+    return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.max(1, Math.round(bytes / 1000))} kB`;
+  }
+
+  function drawFiles() {
+    const list = one("#attached");
+    if (!list) return;
+    list.hidden = attached().length === 0;
+    list.replaceChildren(...attached().map((file) => {
+      const item = document.createElement("li");
+      item.classList.toggle("bad", Boolean(file.problem));
+      item.classList.toggle("busy", !file.digest && !file.problem);
+      const picture = file.type.startsWith("image/") && !file.problem ? document.createElement("img") : one("#icon-of-file").content.cloneNode(true);
+      if (picture.tagName === "IMG") Object.assign(picture, { src: file.preview, alt: "" });
+      const words = document.createElement("span");
+      words.textContent = file.problem ? `${file.name}: ${file.problem}` : `${file.name} · ${sizeOf(file.size)}${file.digest ? "" : " · on its way"}`;
+      const remove = document.createElement("button");
+      remove.type = "button";
+      remove.className = "quiet";
+      remove.textContent = "×";
+      remove.setAttribute("aria-label", `Remove ${file.name}`);
+      remove.addEventListener("click", () => drop([file]));
+      item.append(picture, words, remove);
+      return item;
+    }));
+    followEnd();
+  }
+
+  function drop(gone) {
+    for (const [session, list] of files) files.set(session, list.filter((file) => !gone.includes(file)));
+    for (const file of gone) URL.revokeObjectURL(file.preview);
+    drawFiles();
+  }
+
+  function attach(chosen) {
+    const session = one("#session").dataset.session;
+    const fields = one("#composer fieldset");
+    if (!session || !fields || fields.disabled) return;
+    const room = MOST_FILES - attached().length;
+    if (chosen.length > room) say(`A text carries at most ${MOST_FILES} files.`);
+    for (const file of [...chosen].slice(0, room)) {
+      const kept = { name: file.name || "Picture", type: file.type, size: file.size, preview: URL.createObjectURL(file) };
+      files.set(session, [...(files.get(session) || []), kept]);
+      upload(file, kept);
+    }
+    drawFiles();
+  }
+
+  async function upload(file, kept) {
+    try {
+      const answer = await fetch("/desk/media", { method: "POST", body: file, headers: { "X-CSRF-Token": CSRF, "Content-Type": "application/octet-stream" } });
+      const said = answer.headers.get("Content-Type")?.startsWith("application/json") ? await answer.json() : {};
+      if (said.digest) Object.assign(kept, { digest: said.digest, size: said.size });
+      else kept.problem = said.problem || "It could not be taken. Try again.";
+    } catch {
+      kept.problem = "The server could not be reached. Try again.";
+    }
+    drawFiles();
+  }
+
+  document.addEventListener("change", (event) => {
+    if (event.target.id !== "files") return;
+    attach(event.target.files);
+    event.target.value = "";
+    one("#body").focus();
+  });
+  document.addEventListener("paste", (event) => {
+    if (!event.clipboardData?.files.length || !event.target.closest("#session")) return;
+    event.preventDefault();
+    attach(event.clipboardData.files);
+  });
+  for (const kind of ["dragover", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      if (![...event.dataTransfer.types].includes("Files")) return;
+      event.preventDefault(); // the browser would show the file instead of the desk
+      if (kind === "drop" && event.target.closest("#session")) attach(event.dataTransfer.files);
+    });
+  }
+
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (event.detail.elt.id === "composer") submitted = one("#body").value;
+    if (event.detail.elt.id !== "composer") return;
+    submitted = one("#body").value;
+    submittedFiles = attached();
   });
 
   document.addEventListener("text-kept", () => {
     sessionStorage.removeItem("once");
+    drop(submittedFiles);
     const body = one("#body");
     if (!body) return;
     // Words typed while the text was on its way to the server stay.
@@ -130,6 +278,44 @@
     body.dispatchEvent(new Event("input", { bubbles: true }));
     body.focus();
   });
+
+  /* --- the panel: handing over, a new conversation, a look at another one ----------------------------------------------- */
+
+  const panel = one("#panel");
+
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id !== "panel-body") return;
+    if (!panel.open) panel.showModal();
+    one("[autofocus]", panel)?.focus();
+    settle();
+  });
+  document.addEventListener("panel-done", () => {
+    sessionStorage.removeItem("sidetone draft text new");
+    for (const field of all("[data-draft]", panel)) sessionStorage.removeItem(draftKey(field));
+    panel.close();
+  });
+  panel.addEventListener("close", () => one("#panel-body").replaceChildren());
+  panel.addEventListener("click", (event) => {
+    if (event.target === panel || event.target.closest("[data-close-panel]")) panel.close();
+  });
+  panel.addEventListener("change", (event) => {
+    if (event.target.dataset.recheck !== undefined) htmx.trigger("#opening", "recheck");
+  });
+
+  /* What an agent has opened or closed at the side stays so in every conversation. */
+  document.addEventListener("toggle", (event) => {
+    const key = event.target.dataset?.keep;
+    if (key && event.target.dataset.shown) localStorage.setItem(`sidetone open ${key}`, event.target.open ? "yes" : "no");
+  }, true);
+
+  function restoreDetails() {
+    for (const details of all("details[data-keep]")) {
+      if (details.dataset.shown) continue;
+      const kept = localStorage.getItem(`sidetone open ${details.dataset.keep}`);
+      details.open = kept ? kept === "yes" : window.innerWidth > 1120;
+      details.dataset.shown = "yes";
+    }
+  }
 
   /* --- the timeline stays at its end unless the agent has scrolled away --------------------------------------------- */
 
@@ -166,6 +352,9 @@
 
   /* --- after the server has changed the page ------------------------------------------------------------------------ */
 
+  const alerted = new Set();
+  let drawnFor = null;
+
   function settle() {
     const session = one("#session").dataset.session || null;
     if (session !== openSession) {
@@ -184,12 +373,24 @@
     localTimes(document);
     tickTock();
     restoreDrafts();
+    restoreDetails();
+    if (session !== drawnFor) {
+      drawnFor = session;
+      drawFiles();
+    }
+    for (const row of all("[data-alert]")) {
+      const key = `${row.dataset.row} ${row.dataset.alert}`;
+      if (alerted.has(key)) continue;
+      alerted.add(key);
+      chime();
+    }
     followEnd();
     fade();
     ring();
   }
 
   function announce(added) {
+    if (added.some((node) => node.matches && node.matches("li[data-ring]"))) chime();
     const texts = added.filter((node) => node.matches && node.matches("li.line.in"));
     if (texts.length === 0) return;
     const words = texts.map((node) => one(".words", node)?.textContent || "a picture");
@@ -244,6 +445,11 @@
 
 
   function say(words) {
+    const problem = panel.open && one("#panel-problem");
+    if (problem) {
+      put(problem, words);
+      return;
+    }
     const paragraph = document.createElement("p");
     paragraph.textContent = words;
     one("#message").replaceChildren(paragraph);
@@ -277,6 +483,17 @@
   /* --- keys ---------------------------------------------------------------------------------------------------------- */
 
   document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      if (!panel.open) one("#new")?.click();
+      return;
+    }
+    const writing = event.target.matches("input, textarea, select") && event.target.value !== "";
+    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !panel.open && !writing && one("#preset-search")) {
+      event.preventDefault();
+      one("#preset-search").focus();
+      return;
+    }
     if (!event.altKey || event.ctrlKey || event.metaKey) return;
     const rows = [...all("[data-row]")];
     const here = rows.findIndex((row) => row.hasAttribute("aria-current"));
@@ -315,6 +532,13 @@
     oscillator.connect(gain).connect(audio.destination);
     oscillator.start(start);
     oscillator.stop(start + 0.9);
+  }
+
+  /* Once, for what came back to this desk. */
+  function chime() {
+    if (!audio || sound.getAttribute("aria-pressed") !== "true") return;
+    tone(523, audio.currentTime);
+    tone(392, audio.currentTime + 0.25);
   }
 
   const title = document.title;
