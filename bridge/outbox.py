@@ -439,8 +439,13 @@ class Outbox:
         match result:
             case Accepted():
                 await self._accepted(text, result)
+            case NotSent() if row.attempts >= MOST_ATTEMPTS:
+                words = f"the provider broke off {row.attempts} times"
+                await self._settle(message.session, TextRejected(row.message, "temporary", "broken_off", words))
             case NotSent():
-                await self._journal.outbox_retry(row.message, self._clock())
+                # At once, because somebody may wait for it; then with growing pauses, because the provider is not well.
+                pause = 0.0 if row.attempts <= 1 else FIRST_PAUSE * 2.0 ** (row.attempts - 2)
+                await self._journal.outbox_retry(row.message, self._clock() + pause)
             case Unknown():
                 return False
         log.info("text.reconciled", message=row.message, outcome=type(result).__name__)

@@ -591,8 +591,8 @@ class TwilioServer:
         if active and fault.slow:
             await asyncio.sleep(self.slow_seconds)
         if active and (fault.drop or fault.hang):
-            assert request.transport is not None
-            request.transport.abort()
+            if request.transport is not None:  # the client has not given up by itself
+                request.transport.abort()
             return web.Response(status=500)
         if active and fault.status is not None:
             return self._faulty(fault)

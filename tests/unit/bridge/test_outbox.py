@@ -197,6 +197,18 @@ async def test_a_text_the_provider_certainly_does_not_have_is_sent_again(office:
     assert office.carrier.bodies == ["hello", "hello"]
 
 
+async def test_a_provider_that_always_breaks_off_is_not_asked_for_ever(office: PostOffice) -> None:
+    """Each time it certainly does not have the text; after the last attempt the session hears of it."""
+    office.carrier.answers = [Unknown("HTTP 500")] * (MOST_ATTEMPTS + 1)
+    message = await office.put("hello")
+    async with office.open():
+        await until(lambda: len(office.carrier.sent) == 1)
+        took = await office.later_until(lambda: bool(office.outcomes))
+    assert office.outcomes == [TextRejected(message, "temporary", "broken_off", f"the provider broke off {MOST_ATTEMPTS} times")]
+    assert len(office.carrier.sent) == MOST_ATTEMPTS
+    assert took > 14.0  # 2 + 4 + 8 seconds and the looks in between
+
+
 async def test_as_long_as_nobody_knows_it_is_asked_again_and_never_sent(office: PostOffice) -> None:
     """The pauses double, up to the longest."""
     office.carrier.answers = [Unknown("timeout")]
