@@ -180,7 +180,7 @@ class House:
         asked: m.TranscriptQuery = call.query
         try:
             ZoneInfo(asked.zone)
-        except (ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError) as error:
             fault = Fault("Give an IANA time zone, such as America/New_York.", parameter="zone")
             raise ProblemError("parameters", errors=(fault,)) from error
         session = SessionId(call.path["id"])

@@ -20,6 +20,8 @@ MOST_DATA = 50
 
 def _moment(value: Any) -> Any:
     """Seconds since the epoch, from a number or from RFC 3339 with an offset."""
+    if isinstance(value, bool):
+        raise ValueError("A time is no yes or no")  # noqa: TRY004  # pydantic makes a refusal of a ValueError only
     if not isinstance(value, str):
         return value
     try:

@@ -31,11 +31,11 @@ TOKENS = {
 
 def settings(folder: Path) -> Settings:
     """Keys of several kinds, two numbers, two queues, one agent."""
-    return Settings(
-        brand="Example",
-        data=folder,
-        web={"api_tokens": [ADMIN]},
-        api={
+    spec: dict[str, Any] = {
+        "brand": "Example",
+        "data": folder,
+        "web": {"api_tokens": [ADMIN]},
+        "api": {
             "keys": [
                 {"name": "shop", "token": TOKENS["shop"], "scopes": ["sms.send", "sms.read", "contacts", "consents", "erase"]},
                 {"name": "reader", "token": TOKENS["reader"], "scopes": ["sessions.read", "ewt.read", "reports.read", "hooks"]},
@@ -43,14 +43,15 @@ def settings(folder: Path) -> Settings:
                 {"name": "branch", "token": TOKENS["branch"], "scopes": ["sms.send", "sms.read"], "numbers": [OURS]},
             ]
         },
-        sms={"blocked": ["+15550100666"]},
-        numbers=[
+        "sms": {"blocked": ["+15550100666"]},
+        "numbers": [
             {"number": OURS, "flow": "support", "desk": "support_sms", "sender": {"brand": "BEXAMPLE", "per_day": 2000}},
             {"number": "+15550100201", "desk": "support_sms", "sender": {"registered": False}},
         ],
-        queues=[{"id": "support"}, {"id": "support_sms", "channel": "sms"}],
-        agents=[{"id": "ana", "name": "Ana", "queues": ["support_sms"]}],
-    )
+        "queues": [{"id": "support"}, {"id": "support_sms", "channel": "sms"}],
+        "agents": [{"id": "ana", "name": "Ana", "queues": ["support_sms"]}],
+    }
+    return Settings(**spec)
 
 
 class FakeChannel:
