@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bridge.media_store import BlobsUnavailableError
 from bridge.uploads import MOST_FILES, LinkRefusedError, OpenLink, Outcome, Problem, Submission, Uploads
@@ -81,7 +82,7 @@ class UploadPages:
             return self._sorry(request, error.problem)
         except TimeoutError:
             return self._answer(request, words, HTTPStatus.REQUEST_TIMEOUT, words.slow, link)
-        except (ValueError, web.RequestPayloadError):  # no form that a browser makes, or one that broke off
+        except (ValueError, web.RequestPayloadError, HttpProcessingError):  # no form that a browser makes, or one that broke off
             return self._answer(request, words, HTTPStatus.BAD_REQUEST, words.failed, link)
         except BlobsUnavailableError as error:
             log.warning("upload.not_kept", reason=str(error))
@@ -146,12 +147,11 @@ class UploadPages:
         refused: list[dict[str, str]] | None = None,
     ) -> web.Response:
         """In JSON for the script of the page, as a page for everybody else. With *link* the customer can try again."""
-        headers = dict(_HEADERS)
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers["Retry-After"] = "5"
         if request.headers.get("Accept", "").startswith("application/json"):
             told = {"done": status == HTTPStatus.OK, "problem": problem, "message": message, "refused": refused or []}
-            return web.json_response(told, status=status, headers=headers, dumps=lambda told: msgspec.json.encode(told).decode())
+            return web.json_response(
+                told, status=status, headers=_headers(status), dumps=lambda told: msgspec.json.encode(told).decode()
+            )
         return self._page(request, words, link, status=status, message=message, refused=refused or [])
 
     def _page(
@@ -181,7 +181,7 @@ class UploadPages:
             | {"too_large": words.reasons["too_large"], "type": words.reasons["type"], "too_many": words.reasons["too_many"]},
         }
         text = render("upload.html", request, **context)
-        return web.Response(text=text, status=status, content_type="text/html", headers=_HEADERS)
+        return web.Response(text=text, status=status, content_type="text/html", headers=_headers(status))
 
     def _limits(self, words: Words) -> str:
         return words.limits.format(files=MOST_FILES, size=self._uploads.max_bytes // 1_000_000)
@@ -189,3 +189,7 @@ class UploadPages:
     def _words(self, request: web.Request) -> Words:
         """In the language of the link, which is that of the conversation."""
         return WORDS.get(request.match_info["name"][-2:], WORDS["en"])
+
+
+def _headers(status: int) -> dict[str, str]:
+    return _HEADERS | ({"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {})

@@ -1,0 +1,182 @@
+"""Signed addresses of media over HTTP."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bridge.events import Media
+from bridge.media_links import Variant
+from bridge.media_store import MediaStore, Verdict
+from tests.unit.web.upload_fakes import PDF, Place, photo
+
+VIDEO = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\x03\xe8mdat" + bytes(range(248)) * 4
+LANGUAGES = {"Accept-Language": "de-DE, fr;q=0.9"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+async def base(place: Place) -> AsyncIterator[str]:
+    async with place.serving() as address:
+        yield address
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[ClientSession]:
+    async with ClientSession() as session:
+        yield session
+
+
+def address(base: str, place: Place, media: Media, variant: Variant = "whole") -> str:
+    return base + place.links.url(media, expires_at=place.now + 60, variant=variant).removeprefix("https://sms.example.com")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "disposition"),
+    [
+        (photo(), "image/jpeg", 'inline; filename="{}.jpg"'),
+        (VIDEO, "video/mp4", 'inline; filename="{}.mp4"'),
+        (PDF, "application/pdf", 'attachment; filename="{}.pdf"'),
+        (b"BEGIN:VCARD\nEND:VCARD", "text/vcard", 'attachment; filename="{}.vcf"'),
+    ],
+)
+async def test_a_file_is_shown_or_saved_and_never_acts(
+    base: str, http: ClientSession, place: Place, data: bytes, kind: str, disposition: str
+) -> None:
+    """Pictures and videos in the window, everything else only as a download; typed, sandboxed, kept by no cache."""
+    media = await place.store.put(data)
+
+    async with http.get(address(base, place, media)) as response:
+        body = await response.read()
+
+    assert (response.status, len(body), response.headers["Content-Type"]) == (200, media.size, kind)
+    assert response.headers["Content-Disposition"] == disposition.format(media.digest[:8])
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert "noindex" in response.headers["X-Robots-Tag"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(start=st.none() | st.integers(0, 1100), end=st.none() | st.integers(0, 1100))
+async def test_a_range_is_that_part(base: str, http: ClientSession, place: Place, start: int | None, end: int | None) -> None:
+    """RFC 9110 section 14: from a byte on, up to a byte, the last bytes; beyond the end is 416, nonsense is the whole."""
+    media = await place.store.put(VIDEO)
+    asked = f"bytes={'' if start is None else start}-{'' if end is None else end}"
+
+    async with http.get(address(base, place, media), headers={"Range": asked}) as response:
+        body = await response.read()
+
+    size = len(VIDEO)
+    if (start is None and end in {None, 0}) or (start is not None and end is not None and end < start):
+        assert (response.status, body) == (200, VIDEO)
+    elif start is not None and start >= size:
+        assert (response.status, response.headers["Content-Range"]) == (416, f"bytes */{size}")
+    else:
+        first = start if start is not None else max(0, size - (end or 0))
+        last = size - 1 if start is None or end is None else min(end, size - 1)
+        assert body == VIDEO[first : last + 1]
+        if len(body) < size:
+            assert (response.status, response.headers["Content-Range"]) == (206, f"bytes {first}-{last}/{size}")
+
+
+async def test_head_tells_the_size(base: str, http: ClientSession, place: Place) -> None:
+    """Players ask before they read."""
+    media = await place.store.put(VIDEO)
+
+    async with http.head(address(base, place, media)) as response:
+        assert (response.status, response.content_length, await response.read()) == (200, len(VIDEO), b"")
+    assert response.headers["Accept-Ranges"] == "bytes"
+
+
+async def test_a_picture_comes_in_three_sizes(base: str, http: ClientSession, place: Place, tmp_path: Path) -> None:
+    """As it is, small, and as a JPEG that fits into an MMS; the last one is made once."""
+    media = await place.store.put(photo(size=(3000, 1500)))
+
+    sizes = {}
+    for variant in ("whole", "thumbnail", "fit", "fit"):
+        async with http.get(address(base, place, media, variant)) as response:
+            (tmp_path / variant).write_bytes(await response.read())
+        with Image.open(tmp_path / variant) as image:
+            sizes[variant] = (image.format, image.size, response.headers["Content-Type"])
+
+    assert sizes == {
+        "whole": ("JPEG", (3000, 1500), "image/jpeg"),
+        "thumbnail": ("WEBP", (320, 160), "image/webp"),
+        "fit": ("JPEG", (2048, 1024), "image/jpeg"),
+    }
+
+
+async def test_a_video_has_no_small_form(base: str, http: ClientSession, place: Place) -> None:
+    """An address that should not have been made leads nowhere."""
+    media = await place.store.put(VIDEO)
+
+    for variant in ("thumbnail", "fit"):
+        async with http.get(address(base, place, media, variant)) as response:
+            assert response.status == 410
+
+
+async def test_an_address_ends(base: str, http: ClientSession, place: Place) -> None:
+    """With its time, with the file, and when a character is wrong; said in the reader's language."""
+    media = await place.store.put(PDF)
+    url = address(base, place, media)
+    async with http.get(url.replace("/media/", "/media/A"), headers=LANGUAGES) as response:
+        assert response.status in {403, 404}
+    async with http.get(url[:-8] + "AAAA.pdf", headers=LANGUAGES) as response:
+        assert (response.status, await response.text()) == (404, "Ce lien n’est plus valable.")  # noqa: RUF001  # French
+    place.now += 60
+    async with http.get(url) as response:
+        assert (response.status, await response.text()) == (410, "This link is over.")
+    place.now -= 60
+    await place.store.delete(media.digest)
+    async with http.get(url) as response:
+        assert response.status == 410
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "0" * 44])
+async def test_the_desk_keeps_its_own_addresses(base: str, http: ClientSession, digest: str) -> None:
+    """A digest is no signed address: without signing in there is nothing under it."""
+    async with http.get(f"{base}/media/{digest}") as response:
+        assert response.status in {403, 404}
+
+
+async def test_what_is_not_checked_is_not_shown(tmp_path: Path, http: ClientSession) -> None:
+    """A provider that fetches is told to come again; once the file is known to be harmful there is nothing."""
+    verdict: list[Verdict] = ["unknown"]
+
+    async def scan(data: bytes) -> Verdict:
+        assert data == PDF
+        return verdict[0]
+
+    place = Place(tmp_path, store=MediaStore(tmp_path / "media", scan=scan))
+    media = await place.store.put(PDF)
+    async with place.serving() as base:
+        url = address(base, place, media)
+        async with http.get(url) as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "60")
+            assert "being checked" in await response.text()
+        verdict[0] = "infected"
+        await place.store.recheck()
+        async with http.get(url) as response:
+            assert response.status == 410
+
+
+async def test_storage_that_is_away_is_told(base: str, http: ClientSession, place: Place, tmp_path: Path) -> None:
+    """Come again, says the answer."""
+    media = await place.store.put(PDF)
+    url = address(base, place, media)
+    (path,) = (tmp_path / "media").rglob("*.pdf")
+    path.chmod(0o600)
+    path.rename(path.with_suffix(".old"))
+    path.mkdir()
+    async with http.get(url) as response:
+        assert response.status in {410, 503}
