@@ -204,7 +204,7 @@ def _update_session(names: tuple[str, ...]) -> Update:
 _message, _outbox, _inbound, _replay = tables.message, tables.outbox, tables.inbound, tables.replay
 _SESSION_COLUMNS = tuple(column.name for column in tables.session.columns)
 _SEARCHED = ("customer", "our_number", "opened_at", "closed_at", "queue", "agent")
-_POSITIONS = f"SELECT id, seq, lines, {', '.join(_SEARCHED)} FROM session WHERE id IN ({{keys}}) ORDER BY id"  # noqa: S608 - ours
+_POSITIONS = f"SELECT id, seq, lines, {', '.join(_SEARCHED)} FROM session WHERE id {{keys}} ORDER BY id"  # noqa: S608 - ours
 _STAYED, _MOVED = (
     ("ON CONFLICT (id) DO UPDATE SET", ", ".join(f"{name} = excluded.{name}" for name in _SESSION_COLUMNS if name not in kept))
     for kept in ({"id", *_SEARCHED}, {"id"})
