@@ -17,7 +17,7 @@ from bridge.channel import Channel, ChannelRefusedError
 from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
 from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
 from bridge.legs import CallState, TextLeg
-from bridge.media_store import BlobsUnavailableError, MediaRefusedError
+from bridge.media_store import BlobsUnavailableError, MediaRefusedError, MediaStore
 from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
@@ -381,9 +381,9 @@ class Desk:
         await self._tell(session, e.AgentSaid(agent, words, preset, once, media))
 
     @property
-    def largest_file(self) -> int:
-        """Bytes."""
-        return self._runner.media.max_bytes
+    def media(self) -> MediaStore:
+        """Everything that texts carried."""
+        return self._runner.media
 
     async def keep_media(self, agent: e.AgentId, data: bytes) -> e.Media:
         """Keep a file that the agent is about to send."""
@@ -731,11 +731,6 @@ class Records:
     def ready(self) -> tuple[bool, str]:
         """Whether traffic may come."""
         return (False, "draining") if self._draining() else (True, "")
-
-    def media_path(self, digest: str, *, thumbnail: bool) -> str | None:
-        """The file of a stored picture or video."""
-        path = self._runner.media.thumbnail(digest) if thumbnail else self._runner.media.path(digest)
-        return None if path is None else str(path)
 
 
 async def _drain(updates: asyncio.Queue[DeskUpdate | None]) -> AsyncIterator[DeskUpdate]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from bridge.events import AgentId, Channel, Media, MessageId, SessionId, TextState
+from bridge.media_store import MediaStore
 from sms.message import DeliveryReport, InboundText
 
 LONGEST_TEXT = 1600
@@ -361,8 +362,8 @@ class Desk(Protocol):
         """Keep a file that the agent is about to send."""
 
     @property
-    def largest_file(self) -> int:
-        """Bytes."""
+    def media(self) -> MediaStore:
+        """Everything that texts carried."""
 
     async def may_see_media(self, agent: AgentId, session: SessionId, digest: str) -> bool:
         """Whether the picture belongs to a session that the agent may see."""
@@ -435,6 +436,3 @@ class Records(Protocol):
 
     def ready(self) -> tuple[bool, str]:
         """Whether traffic may come, and why not."""
-
-    def media_path(self, digest: str, *, thumbnail: bool) -> str | None:
-        """The file of a stored picture or video."""

@@ -127,7 +127,7 @@ def make_app(
         now=now,
     )
     app.add_routes(sign_in.routes())
-    pages = DeskPages(desk, records, sign_in, metrics, public_url=config.public_url, now=now)
+    pages = DeskPages(desk, sign_in, metrics, public_url=config.public_url, now=now)
     app.add_routes(pages.routes())
     app.on_shutdown.append(pages.close_sockets)
     if phone is not None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from playwright.async_api import Browser, Page, expect
 from prometheus_client import CollectorRegistry
 
@@ -35,10 +34,8 @@ def desk() -> FakeDesk:
 
 @asynccontextmanager
 async def server(desk: FakeDesk, folder: Path, port: int = 0) -> AsyncIterator[str]:
-    for name in ("photo.png", "thumbnail.png"):
-        Image.new("RGB", (148, 112), "#7a8f6b").save(folder / name)
     config = WebConfig(prompts=folder)
-    app = make_app(desk, FakeIntake(), FakeRecords(folder), None, config, registry=CollectorRegistry())
+    app = make_app(desk, FakeIntake(), FakeRecords(), None, config, registry=CollectorRegistry())
     async with serving(app, "127.0.0.1", port, shutdown_timeout=1.0) as bound:
         yield f"http://127.0.0.1:{bound}"
 

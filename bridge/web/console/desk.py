@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,11 +17,13 @@ import structlog
 from aiohttp import WSCloseCode, web
 
 from bridge.events import AgentId, Channel, MessageId, SessionId
+from bridge.media_store import BlobsUnavailableError, Kept, Missing
 from bridge.web.console.agents import same
 from bridge.web.console.signin import CSRF_HEADER, SignInPages
 from bridge.web.console.timeline import Shown, show
 from bridge.web.console.views import page, render
-from bridge.web.http import STORED_MEDIA_HEADERS, read_capped, read_form, same_origin
+from bridge.web.http import read_capped, read_form, same_origin
+from bridge.web.media import send_media
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import (
     LONGEST_NAME,
@@ -34,7 +36,6 @@ from bridge.web.ports import (
     DeskUpdate,
     LineAdded,
     Recipient,
-    Records,
     SessionChanged,
     SessionView,
     Ticks,
@@ -59,6 +60,12 @@ SIGNED_OUT = 4401
 NOT_YOURS = 4404
 """Close code: this session is not for this agent (any more)."""
 
+_KEPT_BY_THE_BROWSER = {"Cache-Control": "private, max-age=86400, immutable"}
+_NOT_SHOWN: Mapping[Missing, str] = {
+    "checking": "Being checked for harm; please try again in a minute.",
+    "infected": "This file was harmful and is not kept.",
+    "gone": "This file is not kept any more.",
+}
 _Action = Callable[[web.Request, Agent], Awaitable[web.Response]]
 
 
@@ -68,7 +75,6 @@ class DeskPages:
     def __init__(
         self,
         desk: Desk,
-        records: Records,
         sign_in: SignInPages,
         metrics: WebMetrics,
         *,
@@ -76,7 +82,6 @@ class DeskPages:
         now: Callable[[], float],
     ) -> None:
         self._desk = desk
-        self._records = records
         self._sign_in = sign_in
         self._metrics = metrics
         self._public_url = public_url
@@ -277,7 +282,7 @@ class DeskPages:
 
     async def _keep_media(self, request: web.Request, agent: Agent) -> web.Response:
         """A file on its own, as the body: JSON for the script that sends it."""
-        largest = self._desk.largest_file
+        largest = self._desk.media.max_bytes
         data = await read_capped(request, largest, patience=UPLOAD_TIME)
         if data is None:
             return _refused_file(f"It is larger than {largest // 1_000_000} MB.")
@@ -471,10 +476,15 @@ class DeskPages:
         digest = request.match_info["digest"]
         if not await self._desk.may_see_media(who[0].id, _session_of(request), digest):
             return web.Response(status=404)
-        path = self._records.media_path(digest, thumbnail=request.path.endswith("/thumbnail"))
-        if path is None:
-            return web.Response(status=404)
-        return web.FileResponse(path, headers=STORED_MEDIA_HEADERS)
+        store = self._desk.media
+        try:
+            kept = await store.find(digest, "thumbnail" if request.path.endswith("/thumbnail") else "whole")
+            if isinstance(kept, Kept):
+                return await send_media(request, store, kept, headers=_KEPT_BY_THE_BROWSER)
+        except BlobsUnavailableError as error:
+            log.warning("media.not_read", reason=str(error))
+            return web.Response(status=503)
+        return web.Response(status=404, text=_NOT_SHOWN[kept])
 
     # --- for the feed ------------------------------------------------------------------------------------------------
 

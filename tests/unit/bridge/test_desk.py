@@ -242,7 +242,6 @@ async def test_the_api_reads_sessions_with_everything_that_was_decided(house: Ho
     assert (wait["channel"], wait["waiting"], wait["agents_ready"]) == ("sms", 0, 1)
     assert house.records.ewt("nothing") is None
     assert house.records.ready() == (True, "")
-    assert house.records.media_path("0" * 64, thumbnail=False) is None
     await house.calls.hang_up(leg)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from bridge.telephony.loopback import LoopbackCallProvider
@@ -52,16 +51,14 @@ def intake() -> FakeIntake:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Holds a picture, its thumbnail and a recording."""
-    for name in ("photo.png", "thumbnail.png"):
-        Image.new("RGB", (8, 6), "#0b6e69").save(tmp_path / name)
+    """Holds a recording."""
     (tmp_path / "hello.wav").write_bytes(b"RIFF")
     return tmp_path
 
 
 @pytest.fixture
-def records(folder: Path) -> FakeRecords:
-    return FakeRecords(folder)
+def records() -> FakeRecords:
+    return FakeRecords()
 
 
 @pytest.fixture

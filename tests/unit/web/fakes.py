@@ -2,14 +2,18 @@
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from PIL import Image
 
 from bridge.events import AgentId, AnswerCall, CallArrived, CallEvent, Channel, Media, MessageId, PlayPrompts, SessionId
+from bridge.media_links import Variant
+from bridge.media_store import Kept, MediaStore, Missing
 from bridge.telephony.loopback import LoopbackCallProvider
 from bridge.web.ports import (
     Agent,
@@ -169,6 +173,28 @@ def chat(now: float) -> SessionView:
     )
 
 
+class FakeMedia(MediaStore):
+    """The same small picture under any digest that is known."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), max_bytes=2_000_000)
+        self.known: dict[str, bytes] = {"d1": picture(148, 112)}
+
+    async def find(self, digest: str, _variant: Variant = "whole") -> Kept | Missing:
+        data = self.known.get(digest)
+        return "gone" if data is None else Kept(digest, digest, "image/png", len(data))
+
+    async def read(self, kept: Kept, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        yield self.known[kept.key][start:end]
+
+
+def picture(width: int, height: int) -> bytes:
+    """A PNG."""
+    data = io.BytesIO()
+    Image.new("RGB", (width, height), "#7a8f6b").save(data, "PNG")
+    return data.getvalue()
+
+
 class FakeDesk:
     """One desk, two agents, a conversation on a call, a chat that was opted out of, and a chat."""
 
@@ -210,7 +236,7 @@ class FakeDesk:
         self.unread = {SESSION: 2, OTHER: 0, CHAT: 0}
         self.rows: dict[SessionId, dict[str, Any]] = {}
         """What the list shows besides what the views tell."""
-        self.kept: dict[str, bytes] = {}
+        self.media = FakeMedia()
         self.targeted = Targets(
             colleagues=(
                 Colleague(BEN.id, BEN.name, "ready", None, 2),
@@ -299,23 +325,19 @@ class FakeDesk:
     ) -> None:
         self._ask("say", agent, session, body, preset, *([once] if once else []), *([media] if media else []))
         message = MessageId(f"said-{len(self.asked)}")
-        files = [{"digest": digest, "content_type": "image/png", "size": len(self.kept[digest])} for digest in media]
+        files = [{"digest": digest, "content_type": "image/png", "size": len(self.media.known[digest])} for digest in media]
         self.add(session, "text.sent", message=message, body=body, author=f"agent:{agent}", preset=preset, media=files)
-
-    @property
-    def largest_file(self) -> int:
-        return 2_000_000
 
     async def keep_media(self, agent: AgentId, data: bytes) -> Media:
         assert agent in self.agents
         if not data.startswith(b"\x89PNG"):
             raise DeskRefusedError("Files of this type cannot be sent.")
         digest = hashlib.sha256(data).hexdigest()
-        self.kept[digest] = data
+        self.media.known[digest] = data
         return Media(digest, "image/png", len(data))
 
     async def may_see_media(self, agent: AgentId, session: SessionId, digest: str) -> bool:
-        return agent == ANA.id and session in {*self.views, PAST} and digest in {"d1", *self.kept}
+        return agent == ANA.id and session in {*self.views, PAST} and digest in self.media.known
 
     async def ask_for_photos(self, agent: AgentId, session: SessionId) -> None:
         self._ask("ask_for_photos", agent, session)
@@ -483,11 +505,10 @@ class FakeIntake:
 
 
 class FakeRecords:
-    """Two queues, one session, the pictures of a folder."""
+    """Two queues and one session."""
 
-    def __init__(self, media: Path | None = None) -> None:
+    def __init__(self) -> None:
         self.is_ready = (True, "")
-        self.media = media
         self.customers: list[str | None] = []
 
     async def sessions(self, *, limit: int, customer: str | None = None) -> list[Mapping[str, Any]]:
@@ -509,11 +530,6 @@ class FakeRecords:
 
     def ready(self) -> tuple[bool, str]:
         return self.is_ready
-
-    def media_path(self, digest: str, *, thumbnail: bool) -> str | None:
-        if self.media is None or (digest != "d1" and len(digest) != 64):
-            return None
-        return str(self.media / ("thumbnail.png" if thumbnail else "photo.png"))
 
 
 class FakeCalls:

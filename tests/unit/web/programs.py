@@ -161,7 +161,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
         api = Api(
             Behind(
                 settings=settings(folder),
-                records=FakeRecords(folder),
+                records=FakeRecords(),
                 journal=journal,
                 channel=channel,
                 media=MediaStore(folder / "media"),
