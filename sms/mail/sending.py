@@ -27,6 +27,8 @@ GIVE_UP_AFTER = 3 * 86_400.0
 """Seconds for which a mail is tried (RFC 5321 section 4.5.4.1 suggests four to five days; nobody reads a notice that late)."""
 TIMEOUT = 30.0
 """Seconds for each step with the smarthost."""
+LAST_PATIENCE = 10.0
+"""Seconds that a mail being handed over has when the server stops."""
 _NAME = re.compile(r"([0-9a-f]{1,32})\.mail")
 
 
@@ -146,23 +148,24 @@ class Spool:
         """Try each mail that is due once. When the next one is due; None when nothing waits."""
         for mail in self.waiting():
             if mail.due_at <= self._clock():
+                attempt = asyncio.ensure_future(self._attempt(mail))
                 try:
-                    await self._attempt(mail)
-                except (OSError, ValueError) as error:
-                    # The file cannot be read, written or taken away. What else is there goes on; this one has to wait.
-                    log.error("mail.file_broken", mail=mail.id, error=str(error))  # noqa: TRY400  it is all in the line
-                    self._waiting[mail.id] = msgspec.structs.replace(mail, due_at=self._clock() + LONGEST_PAUSE)
+                    await asyncio.shield(attempt)
+                except asyncio.CancelledError:
+                    # What the smarthost is taking just now would be handed over again after a restart.
+                    await asyncio.wait({attempt}, timeout=LAST_PATIENCE)
+                    attempt.cancel()
+                    raise
         return min((mail.due_at for mail in self._waiting.values()), default=None)
 
     async def _attempt(self, mail: Spooled) -> None:
-        _, body = await asyncio.to_thread(self._load, self._place(mail.id))
-        outcome = await self._carrier.hand_over(body, mail_from=mail.mail_from, to=mail.to)
-        settling = asyncio.ensure_future(self._settle(mail, body, outcome))
         try:
-            await asyncio.shield(settling)
-        except asyncio.CancelledError:
-            await settling  # what the smarthost has taken must not be handed over again after a stop
-            raise
+            _, body = await asyncio.to_thread(self._load, self._place(mail.id))
+            await self._settle(mail, body, await self._carrier.hand_over(body, mail_from=mail.mail_from, to=mail.to))
+        except (OSError, ValueError) as error:
+            # The file cannot be read, written or taken away. What else is there goes on; this one has to wait.
+            log.error("mail.file_broken", mail=mail.id, error=str(error))  # noqa: TRY400  it is all in the line
+            self._waiting[mail.id] = msgspec.structs.replace(mail, due_at=self._clock() + LONGEST_PAUSE)
 
     async def _settle(self, mail: Spooled, body: bytes, outcome: Undelivered | None) -> None:
         now = self._clock()

@@ -14,7 +14,8 @@ from bridge.media_store import MediaRefusedError
 from bridge.settings import AgentSettings, MailSettings
 from bridge.web.ports import DeskRefusedError
 from sms.mail.addresses import reply_address
-from sms.mail.sending import Undelivered
+from sms.mail.sending import Carrier, Undelivered
+from sms.mail.server import IN_FRONT
 
 START = 1_700_000_000.0
 ANN, BEN = e.AgentId("ann"), e.AgentId("ben")
@@ -123,7 +124,15 @@ class FakeCarrier:
 class MailHouse:
     """The mail side and what is around it."""
 
-    def __init__(self, folder: Path, journal: Journal, chosen: MailSettings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        journal: Journal,
+        chosen: MailSettings,
+        *,
+        carrier: Carrier | None = None,
+        in_front: tuple[str, ...] = IN_FRONT,
+    ) -> None:
         self.now = START
         self.chats, self.texts, self.carrier = FakeChats(), FakeTexts(), FakeCarrier()
         self.journal = journal
@@ -138,7 +147,8 @@ class MailHouse:
             texts=self.texts,
             media=FakeMedia(),
             clock=lambda: self.now,
-            carrier=self.carrier,
+            carrier=carrier or self.carrier,
+            in_front=in_front,
         )
 
     def address(self, agent: e.AgentId = ANN, session: e.SessionId = SESSION, *, until: float = START + 3600.0) -> str:
@@ -157,10 +167,12 @@ def text_line(n: int, body: str, **data: Any) -> TimelineLine:
 
 
 @asynccontextmanager
-async def mail_house(folder: Path, chosen: MailSettings | None = None) -> AsyncIterator[MailHouse]:
+async def mail_house(
+    folder: Path, chosen: MailSettings | None = None, *, carrier: Carrier | None = None, in_front: tuple[str, ...] = IN_FRONT
+) -> AsyncIterator[MailHouse]:
     """A mail side that listens."""
     async with Journal.open(f"sqlite:///{folder}/journal.db") as journal:
-        house = MailHouse(folder, journal, chosen or settings())
+        house = MailHouse(folder, journal, chosen or settings(), carrier=carrier, in_front=in_front)
         started = asyncio.Event()
         task = asyncio.create_task(house.mail.run(started))
         waiting = asyncio.create_task(started.wait())
