@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 import ivr_flows
 from bridge import events as e
+from bridge.channel import Channel
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.desk import Desk, Records
@@ -28,6 +29,7 @@ from bridge.settings import Settings, SettingsError
 from bridge.telephony.loopback import LoopbackCallProvider
 from bridge.telephony.provider import CallProvider, CallSink
 from bridge.telephony.sip import SipCallProvider, SipConfig
+from bridge.web.api import Api, Behind
 from bridge.web.console.phone import PhoneLine
 from bridge.web.ports import Preset
 from bridge.web.server import TwilioConfig, WebConfig, make_app, serving
@@ -36,6 +38,7 @@ from ivr_flows.model import LARGEST, Flow, fragments
 from sms.menu import Menu
 from sms.menu_loader import MENUS, MenuErrors, load_menu
 from sms.message import DeliveryReport, InboundText
+from sms.pacing import Pace, SenderFacts
 from sms.provider import ReportSink, SmsProvider, TextSink
 from sms.providers.loopback import LoopbackNetwork, LoopbackSms
 from sms.providers.twilio import TwilioSms
@@ -157,8 +160,10 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         if sip is not None:
             call_providers["sip"] = sip
         sms = _sms(settings, network, on_text, on_report, clock)
-        opening = {queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}
-        floor = Floor(settings, now=clock(), hours=opening)
+        pace = _pace(settings) if settings.sms.limiter else None
+        floor = Floor(
+            settings, now=clock(), hours={queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}
+        )
         runner = Runner(
             settings,
             journal=journal,
@@ -171,8 +176,10 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             media=MediaStore(settings.data / "media"),
             metrics=Metrics(registry),
             clock=clock,
+            pace=pace,
         )
-        desk = Desk(runner, presets=lambda language: _presets(flows, language))
+        channel = Channel(runner, pace=pace)
+        desk = Desk(runner, presets=lambda language: _presets(flows, language), channel=channel)
         records = Records(runner, draining=lambda: state["draining"])
         _watch(runner)
         # Open before the runner starts: it begins with what was left to be sent and fetched.
@@ -190,6 +197,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             _phone_line(settings, loopback_calls, network),
             _web(settings, prompts),
             registry=registry,
+            api=_api(runner, records, channel),
         )
         web_port = await stack.enter_async_context(serving(app, settings.web.host, settings.web.port))
         runner.spawn(runner.outbox.catch_up(runner.intake.text_reported))
@@ -318,9 +326,37 @@ def _web(settings: Settings, prompts: Path) -> WebConfig:
             auth_tokens=tuple(token.get_secret_value() for token in twilio.auth_tokens),
             accounts=frozenset({twilio.account_sid}),
         ),
-        api_tokens=tuple(token.get_secret_value() for token in settings.web.api_tokens),
         secure_cookies=settings.secure_cookies,
         phone_for_everybody=settings.phone_for == "everybody",
+    )
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(
+        SenderFacts(
+            number=number.number,
+            sender_class=number.sender.kind,
+            brand=number.sender.brand,
+            campaign=number.sender.campaign,
+            registered=number.sender.registered,
+            per_second=number.sender.per_second,
+            per_day=number.sender.per_day,
+        )
+        for number in settings.numbers
+    )
+
+
+def _api(runner: Runner, records: Records, channel: Channel) -> Api:
+    return Api(
+        Behind(
+            settings=runner.settings,
+            records=records,
+            journal=runner.journal,
+            channel=channel,
+            media=runner.media,
+            redeliver=runner.hooks.redeliver,
+            now=runner.clock,
+        )
     )
 
 

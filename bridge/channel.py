@@ -376,8 +376,10 @@ class Channel:
         if match.session is not None:
             try:
                 await self._runner.tell(match.session, event)
-            except UnexpectedEvent:
-                pass  # it ended in this moment, or cannot take a text: the text opens a conversation of its own
+            except UnexpectedEvent as refusal:
+                if match.session in self._runner.sessions:
+                    raise ChannelRefusedError("held", str(refusal)) from refusal
+                # It ended in this moment: the text opens a conversation of its own.
             else:
                 return match.session
         opened = (await self._runner.open_text_session(number, sender, "api")).state.id

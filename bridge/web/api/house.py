@@ -9,6 +9,7 @@ import msgspec
 
 from bridge.events import AgentId, QueueId, SessionId
 from bridge.journal import StoredSession
+from bridge.transcript import Names, as_text
 from bridge.web.api import models as m
 from bridge.web.api.operation import Behind, Call, Operation
 from bridge.web.api.problems import Fault, ProblemError
@@ -179,7 +180,7 @@ class House:
     async def _transcript(self, call: Call) -> m.Transcript:
         asked: m.TranscriptQuery = call.query
         try:
-            ZoneInfo(asked.zone)
+            zone = ZoneInfo(asked.zone)
         except (KeyError, ValueError, OSError) as error:
             fault = Fault("Give an IANA time zone, such as America/New_York.", parameter="zone")
             raise ProblemError("parameters", errors=(fault,)) from error
@@ -187,11 +188,24 @@ class House:
         stored = await self._behind.journal.session(session)
         if stored is None:
             raise ProblemError("not_found", "There is no such session.")
-        lines = [line for line in await self._behind.journal.timeline(session) if line.kind in SPOKEN]
+        lines = await self._behind.journal.timeline(session)
+        words = as_text(
+            stored, lines, await self._behind.journal.messages(session), zone=zone, names=await self._names(stored.row.customer)
+        )
         return m.Transcript(
             session=_session(stored),
-            lines=tuple(m.Line(at=line.at, kind=line.kind, data=line.data) for line in lines),
-            text=await self._behind.transcribe(stored, asked.zone),
+            lines=tuple(m.Line(at=line.at, kind=line.kind, data=line.data) for line in lines if line.kind in SPOKEN),
+            text=words,
+        )
+
+    async def _names(self, customer: str | None) -> Names:
+        settings = self._behind.settings
+        contact = None if customer is None else await self._behind.journal.contact(customer)
+        return Names(
+            settings.brand,
+            {agent.id: agent.name for agent in settings.agents},
+            {queue.id: queue.title for queue in settings.queues},
+            None if contact is None else contact.name,
         )
 
     # --- queues and numbers

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from bridge.channel import Sent
 from bridge.events import Media, MessageId, Purpose
-from bridge.journal import Journal, StoredSession
+from bridge.journal import Journal
 from bridge.media_store import Kept, Missing
 from bridge.settings import Scope, Settings
 from bridge.web.api.keys import Key
@@ -96,8 +96,6 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     media: Files
     redeliver: Callable[[int, float], Awaitable[bool]]
     """Try a dead letter again."""
-    transcribe: Callable[[StoredSession, str], Awaitable[str]]
-    """A session for people to read, with the times of an IANA time zone."""
     now: Callable[[], float]
 
     def number(self, written: str) -> str:

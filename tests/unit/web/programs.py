@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.channel import Sent
 from bridge.events import MessageId, ProviderRef, Purpose, SessionId
-from bridge.journal import Journal, MessageRow, OutboxRow, SessionRow, StoredSession, TimelineLine, Unit
+from bridge.journal import Journal, MessageRow, OutboxRow, SessionRow, TimelineLine, Unit
 from bridge.media_store import MediaStore
 from bridge.settings import Settings
 from bridge.web.api import Api, Behind
@@ -154,9 +154,6 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
             here[0].redelivered.append(n)
             return n == 7
 
-        async def transcribe(stored: StoredSession, zone: str) -> str:
-            return f"Session {stored.id} in {zone}"
-
         clock: Callable[[], float] = lambda: here[0].clock  # noqa: E731  # the clock is the test's
         api = Api(
             Behind(
@@ -166,7 +163,6 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
                 channel=channel,
                 media=MediaStore(folder / "media"),
                 redeliver=redeliver,
-                transcribe=transcribe,
                 now=clock,
             )
         )
