@@ -72,7 +72,7 @@ class DiskBlobs:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
 
     async def put(self, key: str, data: bytes) -> None:
         """As `Blobs.put`."""
@@ -80,12 +80,12 @@ class DiskBlobs:
 
     async def find(self, folder: str = "") -> list[Blob]:
         """As `Blobs.find`."""
-        return await self._in_thread(lambda: self.find_now(folder))
+        return await self._in_thread(lambda: self._find(folder))
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """As `Blobs.read`."""
         try:
-            file = await asyncio.to_thread((self.folder / key).open, "rb")
+            file = await asyncio.to_thread((self._folder / key).open, "rb")
         except FileNotFoundError as error:
             raise BlobGoneError(key) from error
         except OSError as error:
@@ -105,29 +105,29 @@ class DiskBlobs:
         """As `Blobs.delete`."""
         await self._in_thread(lambda: self._delete(key))
 
-    def find_now(self, folder: str = "") -> list[Blob]:
-        """`find` for those who have a thread to wait in. What was begun long ago and never finished is removed on the way."""
-        found = []
-        for path in sorted((self.folder / folder).rglob("*")):
-            with suppress(FileNotFoundError):  # another task was faster
-                facts = path.stat()
-                if path.is_dir():
-                    continue
-                if not path.name.startswith("."):
-                    found.append(Blob(path.relative_to(self.folder).as_posix(), facts.st_size, facts.st_mtime))
-                elif facts.st_mtime < time.time() - FORGOTTEN_AFTER:
-                    path.unlink()
-        return found
-
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         try:
             return await asyncio.to_thread(work)
         except OSError as error:
             raise BlobsUnavailableError(str(error)) from error
 
+    def _find(self, folder: str) -> list[Blob]:
+        """What was begun long ago and never finished is removed on the way."""
+        found = []
+        for path in sorted((self._folder / folder).rglob("*")):
+            with suppress(FileNotFoundError):  # another task was faster
+                facts = path.stat()
+                if path.is_dir():
+                    continue
+                if not path.name.startswith("."):
+                    found.append(Blob(path.relative_to(self._folder).as_posix(), facts.st_size, facts.st_mtime))
+                elif facts.st_mtime < time.time() - FORGOTTEN_AFTER:
+                    path.unlink()
+        return found
+
     def _put(self, key: str, data: bytes) -> None:
-        path = self.folder / key
-        folders = [self.folder, *(self.folder / parent for parent in reversed(Path(key).parents) if parent.name)]
+        path = self._folder / key
+        folders = [self._folder, *(self._folder / parent for parent in reversed(Path(key).parents) if parent.name)]
         for folder in folders:  # one by one: parents made on the way would be open to everybody
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
@@ -143,13 +143,13 @@ class DiskBlobs:
             _sync_folder(folder)
 
     def _delete(self, key: str) -> None:
-        path = self.folder / key
+        path = self._folder / key
         path.unlink(missing_ok=True)
         for parent in Path(key).parents:
             if not parent.name:
                 break
             try:
-                (self.folder / parent).rmdir()
+                (self._folder / parent).rmdir()
             except OSError:  # something else lies there
                 break
 

@@ -55,7 +55,7 @@ _SIGNATURES = (
     (b"\xff\xf3", "audio/mpeg"),
     (b"\xff\xf2", "audio/mpeg"),
 )
-_VCARD = re.compile(rb"(?:\xef\xbb\xbf)?BEGIN:VCARD\r?\n[^\0]*END:VCARD\s*", re.IGNORECASE)  # RFC 6350 section 3.3
+_VCARD = re.compile(rb"(?:\xef\xbb\xbf)?BEGIN:VCARD\r?\n", re.IGNORECASE)  # RFC 6350 section 3.3
 
 
 def sniff(data: bytes) -> str | None:
@@ -65,7 +65,7 @@ def sniff(data: bytes) -> str | None:
     for signature, kind in _SIGNATURES:
         if data.startswith(signature):
             return kind
-    if _VCARD.fullmatch(data):
+    if _VCARD.match(data) and data[-100:].rstrip().upper().endswith(b"END:VCARD") and b"\0" not in data:
         return "text/vcard"
     try:
         found = [match.mime_type for match in puremagic.magic_string(data) if match.mime_type]

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO, Literal, Self, TypeAlias
@@ -70,8 +70,7 @@ class MediaStore:
             BlobsUnavailableError: the storage does not take it now.
         """
         async with self._one_at_a_time:
-            cleaned = await asyncio.to_thread(self._clean, data)
-        digest = hashlib.sha256(cleaned.data).hexdigest()
+            cleaned, digest = await asyncio.to_thread(self._clean, data)
         media = Media(digest=digest, content_type=cleaned.kind, size=len(cleaned.data))
         known = await self._look(digest)
         if known == "infected":
@@ -147,16 +146,6 @@ class MediaStore:
             await self._blobs.delete(blob.key)
         return verdicts
 
-    def path(self, digest: str) -> Path | None:
-        """The file with this digest where media lie in a folder; its ending tells its type (`CONTENT_TYPES`). None: not there."""
-        return self._path(digest, _is_whole)
-
-    def thumbnail(self, digest: str) -> Path | None:
-        """As `path`, the small WebP of a picture."""
-        if self.path(digest) is None:
-            return None
-        return self._path(digest, lambda blob: blob.key.endswith(".thumb.webp"))
-
     async def __aenter__(self) -> Self:
         """Open the storage."""
         await self._blobs.__aenter__()
@@ -166,21 +155,15 @@ class MediaStore:
         """Close it."""
         await self._blobs.__aexit__(kind, error, trace)
 
-    def _path(self, digest: str, wanted: Callable[[Blob], bool]) -> Path | None:
-        if not isinstance(self._blobs, DiskBlobs) or not DIGEST.fullmatch(digest):
-            return None
-        blobs = self._blobs.find_now(_folder(digest))
-        found = next((blob for blob in blobs if wanted(blob) and _digest_of(blob).startswith(digest)), None)
-        return None if found is None else self._blobs.folder / found.key
-
-    def _clean(self, data: bytes | BinaryIO) -> Clean:
+    def _clean(self, data: bytes | BinaryIO) -> tuple[Clean, str]:
         size = len(data) if isinstance(data, bytes) else data.seek(0, io.SEEK_END)
         if size > self.max_bytes:
             raise MediaRefusedError("too_large", f"{size} bytes are more than {self.max_bytes}")
-        if isinstance(data, bytes):
-            return clean(data)
-        data.seek(0)
-        return clean(data.read())
+        if not isinstance(data, bytes):
+            data.seek(0)
+            data = data.read()
+        cleaned = clean(data)
+        return cleaned, hashlib.sha256(cleaned.data).hexdigest()
 
     async def _look(self, digest: str) -> Blob | Missing:
         """The whole file, or why it may not be shown."""

@@ -13,12 +13,10 @@ from bridge.web.upload_words import WORDS, Words
 
 log = structlog.get_logger(__name__)
 
-_HEADERS = {
-    # No scripts, no forms, no cookies; but a browser shows a video in a small page of its own making.
-    "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
-    "Accept-Ranges": "bytes",
-}
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Accept-Ranges": "bytes"}
+# A browser shows a video in a small page of its own making, which has to be of the same origin as the video to play it.
+_POLICY_SHOWN = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_POLICY_SAVED = "sandbox; default-src 'none'"
 _SHARED = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow, noarchive"}
 _STATUS: dict[Missing, int] = {
     "checking": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -34,12 +32,13 @@ async def send_media(request: web.Request, store: MediaStore, kept: Kept, *, hea
     What a browser can show is shown, everything else is saved, under a name that tells nothing.
     """
     ending = "webp" if kept.content_type == "image/webp" else ENDINGS[kept.content_type]
-    shown = "inline" if kept.content_type in SHOWN else "attachment"
+    shown = kept.content_type in SHOWN
     headers = {
         **_HEADERS,
         **headers,
         "Content-Type": kept.content_type,
-        "Content-Disposition": f'{shown}; filename="{kept.digest[:8]}.{ending}"',
+        "Content-Security-Policy": _POLICY_SHOWN if shown else _POLICY_SAVED,
+        "Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{kept.digest[:8]}.{ending}"',
     }
     try:
         start, end = _range(request, kept.size)
@@ -62,6 +61,8 @@ async def send_media(request: web.Request, store: MediaStore, kept: Kept, *, hea
             await response.write(piece)
     except BlobGoneError:
         return web.Response(status=HTTPStatus.GONE)
+    except ConnectionError:  # a player that has seen enough
+        return response
     if not response.prepared:
         await response.prepare(request)
     return response

@@ -63,7 +63,7 @@ async def test_what_cannot_be_checked_is_held_back_until_it_can(tmp_path: Path) 
     store = MediaStore(tmp_path / "media", scan=scan)
     good, evil = await store.put(PDF), await store.put(EVIL)
     assert [await store.find(media.digest) for media in (good, evil)] == ["checking", "checking"]
-    assert store.path(good.digest) is None
+    assert await store.find(good.digest, "thumbnail") == "checking"
 
     assert await store.recheck() == {good.digest: "unknown", evil.digest: "unknown"}
     scan.verdict = "clean"

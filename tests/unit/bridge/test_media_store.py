@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from bridge.media_store import CONTENT_TYPES, MediaRefusedError, MediaStore
+from bridge.media_links import Variant
+from bridge.media_store import CONTENT_TYPES, DiskBlobs, Kept, MediaRefusedError, MediaStore
 from bridge.media_store.clean import THUMBNAIL, _redraw
 
 GPS, ORIENTATION, MAKE = 0x8825, 0x0112, 0x010F
@@ -21,6 +22,14 @@ SECRET = b"Rue de la Paix"
 @pytest.fixture
 def store(tmp_path: Path) -> MediaStore:
     return MediaStore(tmp_path / "media")
+
+
+async def path_of(store: MediaStore, digest: str, variant: Variant = "whole") -> Path | None:
+    kept = await store.find(digest, variant)
+    if not isinstance(kept, Kept):
+        return None
+    assert isinstance(store._blobs, DiskBlobs)
+    return store._blobs._folder / kept.key
 
 
 def picture(name: str, *, size: tuple[int, int] = (60, 40), mode: str = "RGB", **options: Any) -> bytes:
@@ -66,7 +75,7 @@ async def test_a_picture_keeps_its_pixels_and_nothing_else(store: MediaStore, na
 
     media = await store.put(original)
 
-    path = store.path(media.digest)
+    path = await path_of(store, media.digest)
     assert path is not None
     kept = path.read_bytes()
     assert (media.content_type, CONTENT_TYPES[path.suffix[1:]]) == (content_type, content_type)
@@ -81,7 +90,7 @@ async def test_a_picture_is_put_upright(store: MediaStore) -> None:
     """The turn that the camera only noted is done for good, since the note goes."""
     media = await store.put(picture("JPEG", size=(60, 40), exif=telling_exif(orientation=6)))
 
-    path = store.path(media.digest)
+    path = await path_of(store, media.digest)
     assert path is not None
     with Image.open(path) as image:
         assert image.size == (40, 60)
@@ -92,7 +101,7 @@ async def test_a_picture_gets_a_thumbnail(store: MediaStore) -> None:
     large, small = await store.put(picture("PNG", size=(1000, 500), mode="RGBA")), await store.put(picture("PNG", size=(30, 10)))
 
     for media, size in ((large, (THUMBNAIL, THUMBNAIL // 2)), (small, (30, 10))):
-        path = store.thumbnail(media.digest)
+        path = await path_of(store, media.digest, "thumbnail")
         assert path is not None
         with Image.open(path) as image:
             assert (image.format, image.size) == ("WEBP", size)
@@ -108,7 +117,7 @@ async def test_an_animation_stays_one(store: MediaStore, name: str, mode: str) -
 
     media = await store.put(out.getvalue())
 
-    path = store.path(media.digest)
+    path = await path_of(store, media.digest)
     assert path is not None
     assert SECRET not in path.read_bytes()
     with Image.open(path) as image:
@@ -120,7 +129,7 @@ async def test_every_jpeg_colour_model_is_taken(store: MediaStore, mode: str) ->
     """Grey stays grey, print colours become screen colours."""
     media = await store.put(picture("JPEG", mode=mode))
 
-    path = store.path(media.digest)
+    path = await path_of(store, media.digest)
     assert path is not None
     with Image.open(path) as image:
         assert image.mode == ("RGB" if mode == "CMYK" else mode)
@@ -133,10 +142,10 @@ async def test_a_video_is_kept_as_it_came(store: MediaStore, brand: bytes, conte
     """No thumbnail, the same bytes."""
     media = await store.put(video(brand))
 
-    path = store.path(media.digest)
+    path = await path_of(store, media.digest)
     assert path is not None
     assert (media.content_type, path.read_bytes()) == (content_type, video(brand))
-    assert store.thumbnail(media.digest) is None
+    assert await store.find(media.digest, "thumbnail") == "gone"
 
 
 async def test_the_same_thing_is_kept_once(store: MediaStore, tmp_path: Path) -> None:
@@ -204,10 +213,10 @@ async def test_the_folders_are_closed_to_others(store: MediaStore, tmp_path: Pat
 
 
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "0" * 63, "G" * 64, "0" * 64, "0" * 64 + "\n"])
-def test_only_digests_find_files(store: MediaStore, digest: str) -> None:
+async def test_only_digests_find_files(store: MediaStore, digest: str) -> None:
     """A digest that is none, or that nothing has, finds nothing and leaves the folder's walls alone."""
-    assert store.path(digest) is None
-    assert store.thumbnail(digest) is None
+    assert await store.find(digest) == "gone"
+    assert await store.find(digest, "thumbnail") == "gone"
 
 
 @settings(max_examples=60, deadline=None)
@@ -228,7 +237,7 @@ async def test_a_damaged_picture_is_redrawn_or_refused(tmp_path_factory: pytest.
     except MediaRefusedError:
         return
 
-    path = store.path(media.digest)
+    path = await path_of(store, media.digest)
     assert path is not None
     with Image.open(path) as image:
         image.load()

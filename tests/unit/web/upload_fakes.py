@@ -80,7 +80,7 @@ class Place:
         app = make_app(
             FakeDesk(self.now),
             FakeIntake(),
-            FakeRecords(self.folder),
+            FakeRecords(),
             None,
             WebConfig(prompts=self.folder, brand="Northwind Telecom", **config),
             registry=CollectorRegistry(),
