@@ -31,7 +31,7 @@ alias_maps =
 alias_database =
 mynetworks = 127.0.0.1/32
 relay_domains = sms.example
-transport_maps = inline:{{ sms.example={protocol}:inet:127.0.0.1:{ours} }}
+transport_maps = inline:{{ sms.example={hop} }}
 default_transport = smtp:[127.0.0.1]:{mailbox}
 relay_transport = smtp:[127.0.0.1]:{mailbox}
 smtp_destination_recipient_limit = 1
@@ -97,7 +97,8 @@ def _lay_out(ours: int, protocol: str, mailbox: int, port: int) -> Path:
     (folder / "data").mkdir()
     shutil.chown(folder / "data", "postfix")
     (folder / "header_checks").write_text(f"/^Authentication-Results:.*{FRONT}.*dkim=/ IGNORE\n", encoding="ascii")
-    main = MAIN.format(folder=folder, front=FRONT, ours=ours, protocol=protocol, mailbox=mailbox)
+    hop = f"lmtp:inet:127.0.0.1:{ours}" if protocol == "lmtp" else f"smtp:[127.0.0.1]:{ours}"
+    main = MAIN.format(folder=folder, front=FRONT, hop=hop, mailbox=mailbox)
     (config / "main.cf").write_text(main, encoding="ascii")
     (config / "master.cf").write_text(MASTER.format(port=port), encoding="ascii")
     return folder

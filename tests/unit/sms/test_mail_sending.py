@@ -1,0 +1,160 @@
+"""Mails of ours: how they are written, and that each waits on disk until it has been taken."""
+
+import asyncio
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+from pathlib import Path
+
+import pytest
+import structlog
+
+from sms.mail.reading import open_mail
+from sms.mail.sending import FIRST_PAUSE, GIVE_UP_AFTER, LONGEST_PAUSE, Smarthost, Spool, Spooled, Undelivered
+from sms.mail.words import WRITE_ABOVE
+from sms.mail.writing import Sheet, bounce_address, written
+
+NOW = 1_700_000_000.0
+BUSY = Undelivered(forever=False, why="421 busy")
+
+
+def sheet(**changes: object) -> Sheet:
+    """A plain one."""
+    spec: dict[str, object] = {"id": "00ff", "to": "ann@example.com", "subject": "Text", "words": "hello", "at": NOW, **changes}
+    return Sheet(**spec)  # type: ignore[arg-type]
+
+
+def read(page: Sheet, name: str = "Example") -> EmailMessage:
+    """The mail as its reader gets it."""
+    body = written(page, sender="desk@example.com", name=name, domain="sms.example")
+    assert b"\n" not in body.replace(b"\r\n", b"")
+    return BytesParser(_class=EmailMessage, policy=default).parsebytes(body)
+
+
+def test_a_mail_of_ours_says_that_a_machine_wrote_it() -> None:
+    """And is recognised when it comes back."""
+    body = written(sheet(), sender="desk@example.com", name="Example", domain="sms.example")
+    mail = read(sheet())
+    assert (mail["Auto-Submitted"], mail["X-Loop"], mail["Message-ID"]) == ("auto-generated", "sms.example", "<00ff@sms.example>")
+    assert mail["Date"].datetime.timestamp() == NOW
+    assert open_mail(body, mail_from="desk@example.com", instance="sms.example", authserv_id=None).kind == "loop"
+    assert bounce_address("00ff", domain="sms.example") == "b+00ff@sms.example"
+
+
+def test_a_mail_that_can_be_answered_says_where_to_write() -> None:
+    """Above our line; the answer goes to its own address."""
+    mail = read(sheet(reply_to="c+x@sms.example", thread="t01"))
+    assert mail["Reply-To"] == "c+x@sms.example"
+    assert mail["References"] == "<t01@sms.example>"
+    assert mail.get_content().startswith(WRITE_ABOVE)
+    assert "Reply-To" not in read(sheet())
+
+
+@pytest.mark.parametrize("odd", ["a\r\nBcc: evil@example.com", 'say "hi" \\', "Été", "x" * 500, "\x00\x1b", ""])
+def test_odd_words_stay_words(odd: str) -> None:
+    """No name, subject or text of a customer becomes a header."""
+    mail = read(sheet(subject=odd, words=odd, attachments={"a.txt": odd}), name=odd)
+    assert mail["Bcc"] is None
+    assert mail["From"].addresses[0].addr_spec == "desk@example.com"
+    assert len(mail["Subject"]) <= 150
+    assert [part.get_filename() for part in mail.iter_attachments()] == ["a.txt"]
+
+
+class Carrier:
+    """Takes what it is not told to refuse."""
+
+    def __init__(self, *outcomes: Undelivered) -> None:
+        self.outcomes = list(outcomes)
+        self.taken: list[tuple[str, str, bytes]] = []
+        self.slow = False
+
+    async def hand_over(self, body: bytes, *, mail_from: str, to: str) -> Undelivered | None:
+        """Take it."""
+        if self.slow:
+            await asyncio.sleep(0.05)
+        if self.outcomes:
+            return self.outcomes.pop(0)
+        self.taken.append((mail_from, to, body))
+        return None
+
+
+class Clock:
+    """Stands still unless told."""
+
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def mail(name: str = "01") -> Spooled:
+    """A mail that is due."""
+    return Spooled(id=name, kind="notice", mail_from=f"b+{name}@sms.example", to="ann@example.com", created_at=NOW, due_at=NOW)
+
+
+async def test_a_mail_is_on_disk_until_it_is_taken(tmp_path: Path) -> None:
+    """A process that ends before leaves it to the next one; put twice, it is one mail."""
+    spool = Spool(tmp_path / "mail", Carrier(), clock=Clock())
+    await spool.put(mail(), b"A: b\n\nfirst")
+    await spool.put(mail(), b"second")
+    carrier = Carrier()
+    again = Spool(tmp_path / "mail", carrier, clock=Clock())
+    await again.open()
+    assert again.waiting() == (mail(),)
+    assert await again.pass_on() is None
+    assert carrier.taken == [("b+01@sms.example", "ann@example.com", b"A: b\n\nfirst")]
+    assert list((tmp_path / "mail").iterdir()) == []
+    assert (tmp_path / "mail").stat().st_mode & 0o077 == 0
+
+
+async def test_what_is_put_off_is_tried_less_and_less_often_and_in_the_end_set_aside(tmp_path: Path) -> None:
+    """Each time it is in the log, and what was set aside can still be read."""
+    clock, pauses = Clock(), []
+    carrier = Carrier(*[BUSY] * 200)
+    spool = Spool(tmp_path, carrier, clock=clock)
+    await spool.put(mail(), b"body")
+    with structlog.testing.capture_logs() as logs:
+        while (due := await spool.pass_on()) is not None:
+            pauses.append(due - clock.now)
+            clock.now = due
+    assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert max(pauses) == LONGEST_PAUSE
+    assert clock.now - NOW > GIVE_UP_AFTER
+    assert {entry["event"] for entry in logs} == {"mail.waits", "mail.given_up"}
+    assert (tmp_path / "failed" / "01.mail").read_bytes().endswith(b"\nbody")
+
+
+async def test_one_bad_mail_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Neither one that is refused for good nor one whose file is broken."""
+    carrier = Carrier(Undelivered(forever=True, why="550 no"))
+    spool = Spool(tmp_path, carrier, clock=Clock())
+    for name in ("01", "02", "03"):
+        await spool.put(mail(name), b"body")
+    (tmp_path / "02.mail").write_bytes(b"{}")
+    with structlog.testing.capture_logs() as logs:
+        assert await spool.pass_on() == NOW + LONGEST_PAUSE
+        await Spool(tmp_path, carrier, clock=Clock()).open()
+    assert [mail_from for mail_from, _, _ in carrier.taken] == ["b+03@sms.example"]
+    assert [entry["event"] for entry in logs] == ["mail.given_up", "mail.file_broken", "mail.sent", "mail.file_broken"]
+
+
+async def test_a_stop_waits_for_the_mail_that_is_being_taken(tmp_path: Path) -> None:
+    """Otherwise it would be handed over again after the restart."""
+    carrier = Carrier()
+    carrier.slow = True
+    spool = Spool(tmp_path, carrier, clock=Clock())
+    await spool.put(mail(), b"body")
+    task = asyncio.create_task(spool.run())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(carrier.taken) == 1
+    assert spool.waiting() == ()
+
+
+async def test_a_smarthost_that_is_not_there_is_no_reason_to_give_up() -> None:
+    """Nothing is raised; the mail waits."""
+    outcome = await Smarthost(host="127.0.0.1", port=1, tls="none").hand_over(b"x", mail_from="a@b.example", to="c@d.example")
+    assert outcome is not None
+    assert not outcome.forever
