@@ -1,6 +1,7 @@
 """Whether a file is harmless: asked of a program that knows, such as a virus scanner."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Literal, Protocol, TypeAlias
 
 import structlog
 
+from bridge.media_store.blobs import FORGOTTEN_AFTER
+
 log = structlog.get_logger(__name__)
 
+_PREFIX = ".scan-"
 Verdict: TypeAlias = Literal["clean", "infected", "unknown"]
 """`unknown`: it could not be found out now. Ask again."""
 
@@ -57,7 +61,11 @@ class CommandScanner:
     def _lay_down(self, data: bytes) -> Path:
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with NamedTemporaryFile(dir=self._folder, prefix="scan-", delete=False) as file:
+            for left in self._folder.glob(f"{_PREFIX}*"):  # by a process that died
+                with suppress(FileNotFoundError):
+                    if left.stat().st_mtime < time.time() - FORGOTTEN_AFTER:
+                        left.unlink()
+        with NamedTemporaryFile(dir=self._folder, prefix=_PREFIX, delete=False) as file:
             file.write(data)
         return Path(file.name)
 

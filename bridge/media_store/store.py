@@ -132,7 +132,10 @@ class MediaStore:
         for blob in await self._blobs.find("held"):
             key = blob.key.removeprefix("held/")
             digest = PurePosixPath(key).name.partition(".")[0]
-            data = b"".join([chunk async for chunk in self._blobs.read(blob.key)])
+            try:
+                data = b"".join([chunk async for chunk in self._blobs.read(blob.key)])
+            except BlobGoneError:  # deleted meanwhile
+                continue
             verdict: Verdict = "clean" if self._scan is None else await self._scan(data)
             verdicts[digest] = verdict
             if verdict == "unknown":

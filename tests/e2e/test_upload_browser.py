@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.async_api import Browser, Error, Page, Route, expect
 
 from tests.e2e.browser import chromium, clean_page
-from tests.unit.web.upload_fakes import DAMAGED, PDF, Place
+from tests.unit.web.upload_fakes import DAMAGED, PDF, VIDEO, Place
 
 pytestmark = pytest.mark.e2e
 
@@ -209,3 +209,13 @@ async def test_it_works_without_javascript(browser: Browser, base: str, place: P
     await expect(page.locator("#told")).to_contain_text("torn.jpg")
     await context.close()
     assert [(len(media), refused) for _, _, media, refused in place.told] == [(2, 1)]
+
+
+async def test_a_shared_video_may_be_played(browser: Browser, place: Place) -> None:
+    """Opened by its address, in the page that the browser makes around it: no policy of ours is in the way."""
+    media = await place.store.put(VIDEO)
+    link = place.links.url(media, expires_at=place.now + 60).removeprefix("https://sms.example.com")
+    async with place.serving() as base, phone(browser) as page:
+        await page.goto(base + link)
+        # The bytes are no pictures, so it gets as far as finding that out.
+        await page.wait_for_function("document.querySelector('video').networkState === HTMLMediaElement.NETWORK_NO_SOURCE")

@@ -3,6 +3,7 @@
 import os
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def program(folder: Path, body: str) -> list[str]:
     script = folder / "scan.py"
     script.write_text(f"import os, sys, time\npath = sys.argv[-1]\n{body}\n")
     return [sys.executable, str(script), "--quiet"]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 async def test_a_clean_file_is_shown_and_asked_about_once(tmp_path: Path) -> None:
@@ -106,6 +111,32 @@ async def test_the_exit_code_is_the_verdict(tmp_path: Path, body: str, verdict: 
 
     assert list(folder.iterdir()) == []
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+async def test_what_a_dead_process_left_goes(tmp_path: Path) -> None:
+    """A file that nobody waits for any more is removed; one that is being looked at stays."""
+    for name, age in ((".scan-old", 7200), (".scan-new", 60), ("other", 7200)):
+        (tmp_path / name).write_bytes(PDF)
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+
+    await CommandScanner(["true"], folder=tmp_path)(PDF)
+
+    assert names(tmp_path) == {".scan-new", "other"}
+
+
+async def test_a_held_file_may_go_while_it_is_checked(tmp_path: Path) -> None:
+    """Whoever deletes it meanwhile does not stop the others from being checked."""
+    scan = Answers("unknown")
+    store = MediaStore(tmp_path / "media", scan=scan)
+    first, second = sorted([await store.put(PDF), await store.put(PDF + b"!")], key=lambda media: media.digest)
+
+    async def delete_the_other(data: bytes) -> Verdict:
+        assert data
+        await store.delete(second.digest)
+        return "clean"
+
+    store._scan = delete_the_other
+    assert await store.recheck() == {first.digest: "clean"}
 
 
 async def test_a_program_that_does_not_answer_is_ended(tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ from PIL import Image
 from bridge.events import Media
 from bridge.media_links import Variant
 from bridge.media_store import MediaStore, Verdict
-from tests.unit.web.upload_fakes import PDF, Place, photo
+from tests.unit.web.upload_fakes import PDF, VIDEO, Place, photo
 
-VIDEO = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\x03\xe8mdat" + bytes(range(248)) * 4
 LANGUAGES = {"Accept-Language": "de-DE, fr;q=0.9"}
 
 

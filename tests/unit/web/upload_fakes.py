@@ -20,6 +20,7 @@ from tests.unit.web.fakes import FakeDesk, FakeIntake, FakeRecords
 
 START = 1_795_000_000.0
 PDF = b"%PDF-1.7\nhello"
+VIDEO = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\x03\xe8mdat" + bytes(range(248)) * 4
 DAMAGED = b"\xff\xd8\xff\xe0" + bytes(100)
 
 
