@@ -15,9 +15,10 @@ from bridge import events as e
 from bridge import intake
 from bridge.correlation import correlate_text
 from bridge.floor import Customer
-from bridge.journal import EVERY_SENDER, MessageRow, OutboxRow, Suppression, Unit
+from bridge.journal import EVERY_SENDER, MessageRow, MessageUpdate, OutboxRow, Suppression, Unit
 from bridge.journal.rows import MessageState
 from bridge.legs import LIVE, TextLeg
+from bridge.notices import notices_of
 from bridge.session import UnexpectedEvent
 from bridge.settings import AgentSettings, NumberSettings, Settings
 from sms import consent
@@ -251,18 +252,25 @@ class Channel:
                 created_at=self._runner.clock(),
             )
             line = OutboxRow(message=message, priority=API_PRIORITY, created_at=row.created_at, due_at=due, expires_at=expires_at)
-            await self._runner.commit(Unit(messages=[row], outbox=[line]))
+            notices = notices_of(None, None, (), (), [row], endpoints=self._runner.hook_rules)
+            await self._runner.commit(Unit(messages=[row], outbox=[line], notices=notices))
         self._runner.outbox.kick()
         missing = () if introduced else consent.compliance_parts(words, brand=self._settings.brand)
         return Sent(message=message, session=None, state="pending", due_at=due, missing=missing)
 
     async def cancel(self, message: e.MessageId) -> bool:
         """Never send a text that waits for its time. False: it has been tried or is over, or there is no such text."""
-        if not await self._journal.cancel_scheduled(message, self._runner.clock()):
+        now = self._runner.clock()
+        if not await self._journal.cancel_scheduled(message, now):
             return False
         row = await self._journal.message(message)
-        if row is not None and row.session is not None and row.session in self._runner.sessions:
+        assert row is not None, "what was canceled was there"
+        if row.session is not None and row.session in self._runner.sessions:
             self._runner.post(row.session, e.TextReported(message, "canceled", "canceled"))
+        else:
+            canceled = [MessageUpdate(id=message, state="canceled", at=now)]
+            notices = notices_of(row.session, None, (), canceled, (), endpoints=self._runner.hook_rules, known=[row])
+            await self._runner.commit(Unit(notices=notices))
         return True
 
     async def open_by_agent(
@@ -358,7 +366,8 @@ class Channel:
     async def opt_out(self, number: str, sender: str | None, evidence: str) -> None:
         """No more texts to *number*, from *sender* or (None) from any number of ours, until it wants them again."""
         entry = Suppression(number=number, sender=sender or EVERY_SENDER, evidence=evidence, at=self._runner.clock())
-        await self._runner.commit(Unit(suppress=[entry]))
+        notices = notices_of(None, None, (), (), (), endpoints=self._runner.hook_rules, suppress=[entry])
+        await self._runner.commit(Unit(suppress=[entry], notices=notices))
         self._tell_all(number, sender, opted_out=True)
 
     async def opt_in(self, number: str, sender: str | None, evidence: str) -> None:
@@ -366,7 +375,8 @@ class Channel:
         now = self._runner.clock()
         senders = [EVERY_SENDER, *self._numbers] if sender is None else [EVERY_SENDER, sender]
         lifted = [Suppression(number=number, sender=one, evidence=evidence, at=now) for one in senders]
-        await self._runner.commit(Unit(unsuppress=lifted))
+        notices = notices_of(None, None, (), (), (), endpoints=self._runner.hook_rules, unsuppress=lifted)
+        await self._runner.commit(Unit(unsuppress=lifted, notices=notices))
         self._tell_all(number, sender, opted_out=False)
 
     # --- how

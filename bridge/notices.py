@@ -8,13 +8,14 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from bridge.events import MessageId, SessionId
-from bridge.journal.rows import MessageRow, MessageUpdate, NoticeRow, SessionRow, TimelineLine
+from bridge.journal.rows import MessageRow, MessageUpdate, NoticeRow, SessionRow, Suppression, TimelineLine
 
 VERSION = 1
 """Of the form of a notice. Fields are only ever added; anything else is a new version."""
@@ -129,6 +130,8 @@ def notices_of(
     endpoints: Sequence[HookRule],
     opened: bool = False,
     known: Iterable[MessageRow] = (),
+    suppress: Iterable[Suppression] = (),
+    unsuppress: Iterable[Suppression] = (),
 ) -> list[NoticeRow]:
     """The notices of one step, in the order in which things happened; none that nobody wants.
 
@@ -141,12 +144,19 @@ def notices_of(
         endpoints: Who wants what.
         opened: It is the session's first step.
         known: Texts that *updates* are about, where they are at hand: they name the customer when there is no *row*.
+        suppress: Opt-outs outside a session. In one its lines tell of them.
+        unsuppress: The same for numbers that want texts again.
     """
     if not endpoints:
         return []
     seen: set[str] = set()
     notices = []
-    for said in _all(session, row, list(lines), updates, messages, opened, known):
+    everything = chain(
+        _all(session, row, list(lines), updates, messages, opened, known),
+        _opt_outs(suppress, opted_out=True),
+        _opt_outs(unsuppress, opted_out=False),
+    )
+    for said in everything:
         names = tuple(endpoint.name for endpoint in endpoints if endpoint.wants(said.type))
         if names and said.id not in seen:
             seen.add(said.id)
@@ -268,8 +278,23 @@ def _line(session: SessionId | None, row: SessionRow | None, place: int, line: T
         case _:
             return
     # A line's number is the journal's to give; its content, time and place in the step tell it from every other as well.
-    digest = hashlib.sha256(msgspec.json.encode([line.at, place, line.kind, line.data])).hexdigest()[:16]
-    yield _Said(f"{kind}:{session}:{digest}", kind, line.at, data)
+    yield _Said(f"{kind}:{session}:{_digest_of(line.at, place, line.kind, line.data)}", kind, line.at, data)
+
+
+def _digest_of(*what: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
+
+
+def _opt_outs(entries: Iterable[Suppression], *, opted_out: bool) -> Iterator[_Said]:
+    entries = list(entries)
+    of_all = {entry.number for entry in entries if entry.sender == "*"}
+    for entry in entries:
+        if entry.number in of_all and entry.sender != "*":
+            continue  # it holds for all our numbers, which is said once
+        ours = None if entry.sender == "*" else entry.sender
+        data = {"opted_out": opted_out, "provisional": entry.provisional, "words": None}
+        name = f"opt_out.changed:{_digest_of(entry.number, entry.sender, entry.at, opted_out)}"
+        yield _Said(name, "opt_out.changed", entry.at, data, entry.number, ours)
 
 
 def _closed(row: SessionRow, line: TimelineLine) -> Mapping[str, Any]:

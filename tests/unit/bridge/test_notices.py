@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.events import AgentId, Media, MessageId, ProviderRef, QueueId, SessionId, TextState
-from bridge.journal import MessageRow, MessageUpdate, NoticeRow, SessionRow, TimelineLine
+from bridge.journal import MessageRow, MessageUpdate, NoticeRow, SessionRow, Suppression, TimelineLine
 from bridge.notices import SIGNATURE, TIMESTAMP, TYPES, HookRule, notices_of, sign, verify
 
 ID, NOW = SessionId("t1"), 1_000_000.0
@@ -237,6 +237,19 @@ def test_files_that_came_by_a_link_are_no_text() -> None:
     """They stand among the texts for the desk, and are told of once."""
     uploaded = line("media.uploaded", media=[{"digest": PHOTO.digest}], refused=0)
     assert types(made(uploaded, messages=[text("up-1", provider="upload", media=(PHOTO,))])) == ["media.received"]
+
+
+def test_an_opt_out_outside_a_session_is_told() -> None:
+    """From one of our numbers, or from all of them, which is said once."""
+    alone = Suppression(number=ANA, sender=OURS, evidence="letter", at=NOW)
+    (out,) = notices_of(None, None, (), (), (), endpoints=ALL, suppress=[alone])
+    assert (out.type, out.number, body(out)["our_number"]) == ("opt_out.changed", ANA, OURS)
+    assert body(out)["data"] == {"opted_out": True, "provisional": False, "words": None}
+
+    whole = Suppression(number=ANA, sender="*", evidence="START", at=NOW)
+    (back,) = notices_of(None, None, (), (), (), endpoints=ALL, unsuppress=[whole, alone])
+    assert (body(back)["our_number"], body(back)["data"]["opted_out"]) == (None, False)
+    assert back.id != out.id
 
 
 def test_endpoints_get_what_they_asked_for() -> None:
