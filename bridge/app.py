@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
 import ivr_flows
+from bridge import adapters
 from bridge import events as e
 from bridge.channel import Channel
 from bridge.cluster import NodeId
@@ -22,30 +24,35 @@ from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.desk import Desk, Records
 from bridge.floor import Floor
 from bridge.journal import Journal
-from bridge.media_store import MediaStore
+from bridge.mail import Mail
+from bridge.media_links import MediaLinks
+from bridge.media_store import BlobsUnavailableError, MediaStore
 from bridge.metrics import Metrics
 from bridge.runner import Runner
-from bridge.settings import Settings, SettingsError
+from bridge.secret import key_for, load_secret
+from bridge.session import UnexpectedEvent
+from bridge.settings import MailSettings, Settings, SettingsError
 from bridge.telephony.loopback import LoopbackCallProvider
-from bridge.telephony.provider import CallProvider, CallSink
-from bridge.telephony.sip import SipCallProvider, SipConfig
+from bridge.telephony.provider import CallProvider
+from bridge.telephony.sip import SipCallProvider
+from bridge.transcript import Names, as_text
+from bridge.uploads import LinkRefusedError, Uploads
 from bridge.web.api import Api, Behind
 from bridge.web.console.phone import PhoneLine
 from bridge.web.ports import Preset
-from bridge.web.server import TwilioConfig, WebConfig, make_app, serving
+from bridge.web.server import WebConfig, make_app, serving
 from ivr_flows.loader import FlowErrors, load_flow
 from ivr_flows.model import LARGEST, Flow, fragments
 from sms.menu import Menu
 from sms.menu_loader import MENUS, MenuErrors, load_menu
 from sms.message import DeliveryReport, InboundText
-from sms.pacing import Pace, SenderFacts
-from sms.provider import ReportSink, SmsProvider, TextSink
-from sms.providers.loopback import LoopbackNetwork, LoopbackSms
-from sms.providers.twilio import TwilioSms
+from sms.providers.loopback import LoopbackNetwork
 
 log = structlog.get_logger()
 
 PACKAGED = Path(ivr_flows.__file__).parent
+LOOK_AFTER_MEDIA = 600.0
+"""Seconds between two looks at files that could not be checked, and at those that are old."""
 LAST_WORDS = 3.0
 """Seconds for texts to callers whose calls ended with the server."""
 
@@ -120,7 +127,9 @@ def load_menus(settings: Settings) -> dict[str, Menu]:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Running]:
+async def running(  # noqa: PLR0915  # one thing after the other, in the order in which they are stopped again
+    settings: Settings, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Running]:
     """Everything, started; stopped in reverse when the block ends.
 
     Raises:
@@ -156,11 +165,17 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             greetings={clip.stem.removeprefix("agent_"): f"demo/{clip.name}" for clip in (prompts / "demo").glob("agent_*.wav")},
         )
         call_providers: dict[str, CallProvider] = {"loopback": loopback_calls}
-        sip = _sip(settings, on_call, prompts) if settings.sip.enabled else None
+        sip = adapters.sip_provider(settings, on_call, prompts) if settings.sip.enabled else None
         if sip is not None:
             call_providers["sip"] = sip
-        sms = _sms(settings, network, on_text, on_report, clock)
-        pace = _pace(settings) if settings.sms.limiter else None
+        sms = adapters.sms_provider(settings, network, on_text, on_report, clock)
+        pace = adapters.pace_of(settings)
+        secret, port = load_secret(settings.data), settings.web.port or _free_port(settings.web.host)
+        base = settings.public_url or f"http://{settings.web.host}:{port}"
+        links = MediaLinks(key_for(secret, "media links"), base)
+        blobs = await stack.enter_async_context(adapters.blobs_of(settings.media, settings.data / "media"))
+        scanner = adapters.scanner_of(settings.media, settings.data / "media")
+        media = MediaStore(blobs, max_bytes=settings.media.max_bytes, scan=scanner)
         floor = Floor(
             settings, now=clock(), hours={queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}
         )
@@ -173,13 +188,17 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             call_providers=call_providers,
             sms_provider=sms,
             cluster=cluster,
-            media=MediaStore(settings.data / "media"),
+            media=media,
             metrics=Metrics(registry),
             clock=clock,
             pace=pace,
+            dress=adapters.dress_of(settings, sms, links),
+        )
+        uploads = Uploads(
+            journal, media, _take(runner), public_url=base, spool=settings.data / "spool", lifetime=settings.media.upload_valid
         )
         channel = Channel(runner, pace=pace)
-        desk = Desk(runner, presets=lambda language: _presets(flows, language), channel=channel)
+        desk = Desk(runner, presets=lambda language: _presets(flows, language), channel=channel, uploads=uploads)
         records = Records(runner, draining=lambda: state["draining"])
         _watch(runner)
         # Open before the runner starts: it begins with what was left to be sent and fetched.
@@ -198,8 +217,15 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             _web(settings, prompts),
             registry=registry,
             api=_api(runner, records, channel),
+            uploads=uploads,
+            shared=(links, media),
         )
-        web_port = await stack.enter_async_context(serving(app, settings.web.host, settings.web.port))
+        web_port = await stack.enter_async_context(serving(app, settings.web.host, port))
+        if settings.mail is not None:
+            mail = _mail(settings.mail, runner, desk, channel, key_for(secret, "mail"))
+            runner.listen(mail)
+            await stack.enter_async_context(_task(mail.run))
+        runner.spawn(_look_after_media(settings, media, clock))
         runner.spawn(runner.outbox.catch_up(runner.intake.text_reported))
 
         async def drain() -> None:
@@ -269,40 +295,6 @@ def _p50(runner: Runner, queue: str) -> float:
     return float("nan") if forecast.p50 is None else forecast.p50
 
 
-def _sip(settings: Settings, sink: CallSink, prompts: Path) -> SipCallProvider:
-    sip = settings.sip
-    config = SipConfig(
-        host=sip.host,
-        port=sip.port,
-        advertised_host=sip.advertised_host,
-        rtp_ports=sip.rtp_ports,
-        networks=sip.allowed_networks,
-        users={name: None if secret is None else secret.get_secret_value() for name, secret in sip.users.items()},
-        media_timeout=sip.media_timeout,
-        max_calls=sip.max_calls,
-        country_code=sip.country_code,
-        music=str(prompts / "music"),
-    )
-    return SipCallProvider(config, sink, prompts)
-
-
-def _sms(
-    settings: Settings, network: LoopbackNetwork, on_text: TextSink, on_report: ReportSink, clock: Callable[[], float]
-) -> SmsProvider:
-    twilio = settings.twilio
-    if settings.sms.provider == "loopback" or twilio is None:
-        return LoopbackSms(network, on_text=on_text, on_report=on_report)
-    return TwilioSms(
-        account_sid=twilio.account_sid,
-        auth_token=twilio.auth_tokens[0].get_secret_value(),
-        status_url=f"{(settings.public_url or '').rstrip('/')}/twilio/sms/status",
-        api_base_url=twilio.api_base_url,
-        request_timeout=twilio.timeout,
-        listed_within=settings.sms.reconcile_after,
-        clock=clock,
-    )
-
-
 def _phone_line(settings: Settings, calls: LoopbackCallProvider, network: LoopbackNetwork) -> PhoneLine | None:
     if settings.phone_for == "nobody":
         return None
@@ -316,34 +308,92 @@ def _phone_line(settings: Settings, calls: LoopbackCallProvider, network: Loopba
 
 
 def _web(settings: Settings, prompts: Path) -> WebConfig:
-    twilio = settings.twilio
     return WebConfig(
         prompts=prompts,
         public_url=settings.public_url,
-        twilio=None
-        if twilio is None
-        else TwilioConfig(
-            auth_tokens=tuple(token.get_secret_value() for token in twilio.auth_tokens),
-            accounts=frozenset({twilio.account_sid}),
-        ),
+        twilio=adapters.twilio_webhooks(settings),
         secure_cookies=settings.secure_cookies,
         phone_for_everybody=settings.phone_for == "everybody",
+        brand=settings.brand,
     )
 
 
-def _pace(settings: Settings) -> Pace:
-    return Pace(
-        SenderFacts(
-            number=number.number,
-            sender_class=number.sender.kind,
-            brand=number.sender.brand,
-            campaign=number.sender.campaign,
-            registered=number.sender.registered,
-            per_second=number.sender.per_second,
-            per_day=number.sender.per_day,
+def _free_port(host: str) -> int:
+    """A port that was free a moment ago: links have to name it before the server listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _take(runner: Runner) -> Callable[[e.SessionId, str, tuple[e.Media, ...], int], Coroutine[Any, Any, None]]:
+    """Where files go that came by a link."""
+
+    async def take(session: e.SessionId, token: str, media: tuple[e.Media, ...], refused: int) -> None:
+        try:
+            await runner.tell(session, e.MediaUploaded(token, media, refused))
+        except UnexpectedEvent as refusal:
+            raise LinkRefusedError("expired") from refusal
+
+    return take
+
+
+async def _look_after_media(settings: Settings, media: MediaStore, clock: Callable[[], float]) -> None:
+    """Ask again about files that could not be checked, and remove what is older than it may be."""
+    while True:
+        await asyncio.sleep(LOOK_AFTER_MEDIA)
+        try:
+            await media.recheck()
+            if settings.media.keep_days:
+                await media.expire(clock() - settings.media.keep_days * 86_400.0)
+        except BlobsUnavailableError as error:
+            log.warning("media.unavailable", reason=str(error), retriable=True)
+
+
+def _mail(mail: MailSettings, runner: Runner, desk: Desk, channel: Channel, key: bytes) -> Mail:
+    settings = runner.settings
+    return Mail(
+        mail,
+        settings.agents,
+        brand=settings.brand,
+        key=key,
+        folder=settings.data / "mail",
+        journal=runner.journal,
+        chats=_MailedChats(runner, desk),
+        texts=channel,
+        media=runner.media,
+        clock=runner.clock,
+    )
+
+
+class _MailedChats:
+    """The agents' conversations, for mail."""
+
+    def __init__(self, runner: Runner, desk: Desk) -> None:
+        self._runner = runner
+        self._desk = desk
+
+    def chat_agent(self, session: e.SessionId) -> e.AgentId | None:
+        live = self._runner.sessions.get(session)
+        return None if live is None else live.state.chat_agent
+
+    def watched(self, agent: e.AgentId) -> bool:
+        return self._desk.watched(agent)
+
+    async def say(self, agent: e.AgentId, session: e.SessionId, body: str, *, once: str, media: tuple[e.Media, ...]) -> None:
+        await self._desk.send(agent, session, body, once=once, media=media)
+
+    async def transcript(self, session: e.SessionId) -> str | None:
+        journal, settings = self._runner.journal, self._runner.settings
+        stored = await journal.session(session)
+        if stored is None:
+            return None
+        names = Names(
+            brand=settings.brand,
+            agents={agent.id: agent.name for agent in settings.agents},
+            queues={queue.id: queue.title or queue.id for queue in settings.queues},
         )
-        for number in settings.numbers
-    )
+        zone = ZoneInfo(next((hours.zone for hours in settings.hours.values()), "UTC"))
+        return as_text(stored, await journal.timeline(session), await journal.messages(session), zone=zone, names=names)
 
 
 def _api(runner: Runner, records: Records, channel: Channel) -> Api:

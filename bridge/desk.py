@@ -597,6 +597,10 @@ class Desk:
             if not self._subscribers[agent]:
                 self._leave_later(agent)
 
+    def watched(self, agent: e.AgentId) -> bool:
+        """Whether a desk of the agent's is open."""
+        return bool(self._subscribers.get(agent))
+
     def expect_desks(self) -> None:
         """After a start: agents who were at work have the grace time to connect again."""
         for agent in self._agents:

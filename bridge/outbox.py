@@ -19,8 +19,9 @@ from typing import TypeAlias
 import msgspec
 import structlog
 
-from bridge.events import Media, MessageId, ProviderRef, SessionId, TextAccepted, TextRejected, TextState
+from bridge.events import MessageId, ProviderRef, SessionId, TextAccepted, TextRejected, TextState
 from bridge.journal import Journal, LineTypeRow, MessageRow, OutboxNow, OutboxText, Unit
+from bridge.media_out import DoesNotFitError, OutPlan
 from sms.consent import QUIET_FROM, QUIET_UNTIL, NumberState, Reason, may_text
 from sms.errors import Diagnosis, diagnose
 from sms.message import DeliveryReport, OutboundText, Purpose
@@ -32,6 +33,10 @@ from sms.segments import segment
 Outcome: TypeAlias = TextAccepted | TextRejected
 Settle: TypeAlias = Callable[[SessionId | None, Outcome], Awaitable[None]]
 """Where an outcome goes. Returns once the journal has it, and the outbox row with it."""
+
+Dress: TypeAlias = Callable[[MessageRow, float], OutPlan]
+"""Decides how a text with pictures goes out at an attempt, given when that was; raises DoesNotFitError. For the same attempt it
+says the same each time, links and all, or a text of unknown outcome would not be recognised and would be sent twice."""
 
 log = structlog.get_logger()
 
@@ -81,7 +86,7 @@ class Outbox:
         clock: Seconds since the epoch.
         reconcile_after: The longest pause in seconds between two look-ups of a claimed text without an outcome.
         pace: How fast each sender may text. None: as fast as it goes, and nobody is stopped.
-        media_url: Where the provider can fetch a picture; asked when the text goes. None: texts with pictures are refused.
+        dress: How a text with pictures goes out, as MMS or with links; asked when it goes. None: such texts are refused.
         ask_every: Seconds between two rounds of asking about texts of whose end nobody has heard.
     """
 
@@ -94,7 +99,7 @@ class Outbox:
         clock: Callable[[], float],
         reconcile_after: float,
         pace: Pace | None = None,
-        media_url: Callable[[Media], str] | None = None,
+        dress: Dress | None = None,
         ask_every: float = ASK_EVERY,
     ) -> None:
         self._journal = journal
@@ -103,7 +108,7 @@ class Outbox:
         self._clock = clock
         self._reconcile_after = reconcile_after
         self._pace = pace
-        self._media_url = media_url
+        self._dress = dress
         self._ask_every = ask_every
         self._wake = asyncio.Event()
         self._stale = True
@@ -112,6 +117,8 @@ class Outbox:
         """What is due, for each recipient in the order it was written; the most urgent recipient first."""
         self._full = False
         """There is more due than was read."""
+        self._put_off: dict[str, dict[MessageId, tuple[float, int]]] = {}
+        """By recipient, texts that wait for their sender out of sight, until when, and their priority."""
         self._next_due = 0.0
         self._read_again = 0.0
         """Not before this time of the loop, so that reading does not take more than half of it."""
@@ -245,6 +252,7 @@ class Outbox:
         now = self._clock()
         look = await self._journal.outbox_now(now, MOST_READ)
         self._lines, self._full = _lines(look, self._busy), len(look.due) == MOST_READ
+        await self._reunite({text.outbox.message for text in look.due}, now)
         self._next_due = now + self._reconcile_after if look.next_due is None else look.next_due
         known = {text.outbox.message for text in look.unknown}
         self._looks = {message: due for message, due in self._looks.items() if message in known}
@@ -295,18 +303,39 @@ class Outbox:
 
     async def _postpone(self, waits: Sequence[tuple[OutboxText, float]]) -> None:
         """Put what waits for its sender out of sight until then, so that texts of others behind it are seen at all."""
-        whole = [(each.outbox.message, at) for text, at in waits for each in self._lines.get(text.message.recipient, ())]
-        await asyncio.gather(*(self._journal.outbox_later(message, at) for message, at in whole))
+        whole = [(each, at) for text, at in waits for each in self._lines.pop(text.message.recipient, ())]
+        for text, at in whole:
+            self._put_off.setdefault(text.message.recipient, {})[text.outbox.message] = (at, text.outbox.priority)
+        await asyncio.gather(*(self._journal.outbox_later(text.outbox.message, at) for text, at in whole))
         self.kick()
+
+    async def _reunite(self, due: Collection[MessageId], now: float) -> None:
+        """Let nothing overtake what was put off: later texts to the same person wait with it, an urgent one brings it back."""
+        for recipient in self._put_off.keys() & self._lines.keys():
+            line, known = self._lines[recipient], self._put_off.pop(recipient)
+            away = {message: (at, priority) for message, (at, priority) in known.items() if at > now and message not in due}
+            if not away:
+                continue
+            del self._lines[recipient]
+            if any(text.outbox.priority < priority for text in line for _, priority in away.values()):
+                await asyncio.gather(*(self._journal.outbox_later(message, now) for message in away))
+                self.kick()
+            else:
+                at = max(at for at, _ in away.values())
+                self._put_off[recipient] = away | {text.outbox.message: (at, text.outbox.priority) for text in line}
+                await asyncio.gather(*(self._journal.outbox_later(text.outbox.message, at) for text in line))
 
     async def _hand_over(self, tasks: asyncio.TaskGroup, texts: Sequence[OutboxText]) -> None:
         """Claim *texts* together and start sending; those that may not go are settled instead."""
         if not texts:
             return
         try:
-            verdicts = await asyncio.gather(*(self._refusal(text) for text in texts))
+            noted = await self._journal.noted({text.message.recipient for text in texts})
+            now = self._clock()
+            texts = [OutboxText(msgspec.structs.replace(text.outbox, attempted_at=now), text.message) for text in texts]
+            verdicts = await asyncio.gather(*(self._refusal(text, noted, now) for text in texts))
             wanted = [text.outbox.message for text, refusal in zip(texts, verdicts, strict=True) if refusal is None]
-            claimed = await self._journal.claim_outbox_many(wanted, self._clock())
+            claimed = await self._journal.claim_outbox_many(wanted, now)
         except BaseException:
             for text in texts:
                 self._free(text, settled=False)
@@ -319,17 +348,22 @@ class Outbox:
             else:  # it was canceled, or waits for the morning now
                 self._free(text, settled=True)
 
-    async def _refusal(self, text: OutboxText) -> TextRejected | float | None:
-        """Why a text must not go, or when it may; None when it may go now."""
-        row, message, now = text.outbox, text.message, self._clock()
+    async def _refusal(self, text: OutboxText, noted: Collection[str], now: float) -> TextRejected | float | None:
+        """Why a text must not go, or when it may; None when it may go now.
+
+        *noted* are the numbers of which the journal has to be asked more.
+        """
+        row, message = text.outbox, text.message
         if _expired(text, now):
             return TextRejected(row.message, "too_late", "expired", "too late to be of use")
-        if message.media and self._media_url is None:
-            return TextRejected(row.message, "content", "no_pictures", "pictures cannot be sent from here")
+        try:
+            self._outbound(text)
+        except DoesNotFitError as error:
+            return TextRejected(row.message, "content", "no_pictures", str(error))
         purpose = message.purpose or "session"
         zones = () if purpose == "session" else time_zones(message.recipient)
         verdict = may_text(
-            await self._known(message, purpose),
+            await self._known(message, purpose, noted),
             purpose,
             local_hours=local_hours(zones, now),
             confirms_opt_out=message.author == OWED,
@@ -342,20 +376,21 @@ class Outbox:
                 return opens
         return None if verdict.allowed else TextRejected(row.message, *_WHY[verdict.reason])
 
-    async def _known(self, message: MessageRow, purpose: Purpose) -> NumberState:
+    async def _known(self, message: MessageRow, purpose: Purpose, noted: Collection[str]) -> NumberState:
         """What the journal knows of the recipient, as far as it matters for this text."""
         number = message.recipient
         if message.author == OWED:
             return NumberState()
-        opted_out, blocked = await asyncio.gather(self._journal.suppressed(number, message.sender), self._journal.blocked(number))
+        opted_out = number in noted and await self._journal.suppressed(number, message.sender)
+        blocked = number in noted and await self._journal.blocked(number) is not None
         if purpose == "session":  # whoever is in a call or chat with us can be reached
-            return NumberState(opted_out=opted_out, blocked=blocked is not None)
+            return NumberState(opted_out=opted_out, blocked=blocked)
         line, ledger = await asyncio.gather(self._journal.line_type(number), self._journal.consents(number))
         newest = {entry.purpose: entry.granted for entry in ledger if entry.sender in {None, message.sender}}
         return NumberState(
             can_text=line is None or line.kind != LANDLINE,
             opted_out=opted_out,
-            blocked=blocked is not None,
+            blocked=blocked,
             consents=frozenset(purpose for purpose, granted in newest.items() if granted),
             # Whoever has a text of this kind sent answers for it, unless the customer has said no to us.
             vouched=newest.get("care", True),
@@ -458,16 +493,25 @@ class Outbox:
         await self._settle(text.message.session, outcome)
 
     def _outbound(self, text: OutboxText) -> OutboundText:
+        """The text as its provider gets it.
+
+        Raises:
+            DoesNotFitError: Its pictures can go neither as MMS nor as links.
+        """
         message = text.message
+        if message.media and self._dress is None:
+            raise DoesNotFitError("pictures cannot be sent from here")
+        attempt = text.outbox.attempted_at or text.outbox.created_at
+        dressed = OutPlan(message.body, ()) if not message.media or self._dress is None else self._dress(message, attempt)
         return OutboundText(
             message=message.id,
             recipient=message.recipient,
             sender=message.sender,
-            body=message.body,
+            body=dressed.body,
             created_at=message.created_at,
             purpose=message.purpose or "session",
             priority=text.outbox.priority,
-            media_urls=() if self._media_url is None else tuple(self._media_url(media) for media in message.media),
+            media_urls=dressed.media_urls,
             expires_at=text.outbox.expires_at,
         )
 

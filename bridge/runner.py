@@ -40,7 +40,7 @@ from bridge.legs import LIVE, CallState, TextLeg
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule
-from bridge.outbox import Outbox
+from bridge.outbox import Dress, Outbox
 from bridge.session import ChatRules, Limits, Session, State, UnexpectedEvent, Words
 from bridge.settings import ChatSettings, Settings
 from bridge.telephony.provider import CallProvider
@@ -134,7 +134,7 @@ class Runner:
         sms_provider: Who carries texts.
         clock: Seconds since the epoch.
         pace: How fast each of our numbers may text; None: no limits.
-        media_url: Where a provider can fetch what goes with a text; None: nothing goes with texts.
+        dress: How texts with pictures go out; None: they do not.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Runner:
         metrics: Metrics,
         clock: Callable[[], float],
         pace: Pace | None = None,
-        media_url: Callable[[e.Media], str] | None = None,
+        dress: Dress | None = None,
     ) -> None:
         self.settings = settings
         self.journal = journal
@@ -192,7 +192,7 @@ class Runner:
             clock=clock,
             reconcile_after=settings.sms.reconcile_after,
             pace=pace,
-            media_url=media_url,
+            dress=dress,
         )
 
     # --- life

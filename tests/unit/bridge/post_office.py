@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from bridge.events import Media, MessageId, SessionId, TextAccepted
+from bridge.events import MessageId, SessionId, TextAccepted
 from bridge.journal import Journal, MessageRow, MessageUpdate, OutboxDone, OutboxRow, Unit
-from bridge.outbox import FIRST_LOOK, Outbox, Outcome
+from bridge.media_out import OutPlan
+from bridge.outbox import FIRST_LOOK, Dress, Outbox, Outcome
 from sms.message import DeliveryReport, OutboundText, RemoteMedia
 from sms.pacing import Pace
 from sms.provider import Accepted, Capabilities, NotSent, Rejected, Unknown
@@ -101,7 +102,9 @@ class PostOffice:
         self.outcomes: list[Outcome] = []
         self.sessions: list[SessionId | None] = []
         self.fail_to_settle = 0
-        self.media_url: Callable[[Media], str] | None = lambda media: f"https://media.example/{media.digest}"
+        self.dress: Dress | None = lambda message, _: OutPlan(
+            message.body, tuple(f"https://media.example/{media.digest}" for media in message.media)
+        )
         self.outbox = self.new_outbox()
 
     def new_outbox(self) -> Outbox:
@@ -112,7 +115,7 @@ class PostOffice:
             clock=self.clock,
             reconcile_after=RECONCILE_AFTER,
             pace=self.pace,
-            media_url=self.media_url,
+            dress=self.dress,
             ask_every=0.02,
         )
 

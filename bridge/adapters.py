@@ -1,0 +1,156 @@
+"""Adapters made from the settings: what `bridge.app` puts together."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bridge.journal import MessageRow
+from bridge.media_links import MediaLinks
+from bridge.media_out import OutPlan, plan
+from bridge.media_store import Blobs, CommandScanner, DiskBlobs
+from bridge.outbox import Dress
+from bridge.settings import MediaSettings, Settings, TwilioSettings
+from bridge.telephony.provider import CallSink
+from bridge.telephony.sip import SipCallProvider, SipConfig
+from bridge.web.server import TwilioConfig
+from sms.numbers import look_up
+from sms.pacing import Pace, SenderFacts
+from sms.provider import ReportSink, SmsProvider, TextSink
+from sms.providers.failover import MARK, FailoverSms
+from sms.providers.loopback import LoopbackNetwork, LoopbackSms
+from sms.providers.twilio import TwilioSms
+
+
+def sip_provider(settings: Settings, sink: CallSink, prompts: Path) -> SipCallProvider:
+    """Calls over SIP."""
+    sip = settings.sip
+    config = SipConfig(
+        host=sip.host,
+        port=sip.port,
+        advertised_host=sip.advertised_host,
+        rtp_ports=sip.rtp_ports,
+        networks=sip.allowed_networks,
+        users={name: None if secret is None else secret.get_secret_value() for name, secret in sip.users.items()},
+        media_timeout=sip.media_timeout,
+        max_calls=sip.max_calls,
+        country_code=sip.country_code,
+        music=str(prompts / "music"),
+    )
+    return SipCallProvider(config, sink, prompts)
+
+
+def sms_provider(
+    settings: Settings, network: LoopbackNetwork, on_text: TextSink, on_report: ReportSink, clock: Callable[[], float]
+) -> SmsProvider:
+    """Who carries texts; with a second account behind the first where there is one."""
+    twilio = settings.twilio
+    if settings.sms.provider == "loopback" or twilio is None:
+        return LoopbackSms(network, on_text=on_text, on_report=on_report)
+    first = _twilio(settings, twilio, twilio.account_sid, twilio.auth_tokens[0].get_secret_value(), clock)
+    second = twilio.fallback
+    if second is None:
+        return first
+    other = _twilio(
+        settings,
+        twilio,
+        second.account_sid,
+        second.auth_tokens[0].get_secret_value(),
+        clock,
+        service=second.messaging_service_sid,
+    )
+    return FailoverSms(first, other, frozenset(second.when), clock=clock)
+
+
+def _twilio(
+    settings: Settings,
+    twilio: TwilioSettings,
+    account: str,
+    token: str,
+    clock: Callable[[], float],
+    *,
+    service: str | None = None,
+) -> TwilioSms:
+    return TwilioSms(
+        account_sid=account,
+        auth_token=token,
+        messaging_service_sid=service or (twilio.messaging_service_sid if account == twilio.account_sid else None),
+        status_url=f"{(settings.public_url or '').rstrip('/')}/twilio/sms/status",
+        api_base_url=twilio.api_base_url,
+        request_timeout=twilio.timeout,
+        listed_within=settings.sms.reconcile_after,
+        clock=clock,
+    )
+
+
+def twilio_webhooks(settings: Settings) -> TwilioConfig | None:
+    """Whose webhooks are believed; None: there are none."""
+    twilio = settings.twilio
+    if twilio is None:
+        return None
+    second = twilio.fallback
+    tokens = (*twilio.auth_tokens, *(() if second is None else second.auth_tokens))
+    marks = {} if second is None or second.account_sid == twilio.account_sid else {second.account_sid: MARK}
+    return TwilioConfig(
+        auth_tokens=tuple(token.get_secret_value() for token in tokens),
+        accounts=frozenset({twilio.account_sid, *marks}),
+        marks=marks,
+    )
+
+
+def pace_of(settings: Settings) -> Pace | None:
+    """How fast our numbers may text; None: as fast as it goes."""
+    if not settings.sms.limiter:
+        return None
+    return Pace(
+        SenderFacts(
+            number=number.number,
+            sender_class=number.sender.kind,
+            brand=number.sender.brand,
+            campaign=number.sender.campaign,
+            registered=number.sender.registered,
+            per_second=number.sender.per_second,
+            per_day=number.sender.per_day,
+        )
+        for number in settings.numbers
+    )
+
+
+def blobs_of(media: MediaSettings, folder: Path) -> Blobs:
+    """Where files are kept."""
+    if media.backend == "disk":
+        return DiskBlobs(folder)
+    from bridge.media_store.s3 import S3Blobs, S3Config  # noqa: PLC0415  # an extra that most do without
+
+    assert media.bucket is not None
+    assert media.access_key is not None
+    assert media.secret_key is not None
+    return S3Blobs(
+        S3Config(
+            bucket=media.bucket,
+            access_key=media.access_key.get_secret_value(),
+            secret_key=media.secret_key.get_secret_value(),
+            region=media.region,
+            url=media.url,
+        )
+    )
+
+
+def scanner_of(media: MediaSettings, folder: Path) -> CommandScanner | None:
+    """What looks for viruses; None: nothing does."""
+    return CommandScanner(media.scan, folder=folder) if media.scan else None
+
+
+def dress_of(settings: Settings, provider: SmsProvider, links: MediaLinks) -> Dress:
+    """How texts with pictures go out."""
+
+    def dress(message: MessageRow, at: float) -> OutPlan:
+        country = look_up(message.recipient, region=settings.country).country
+        expires_at = at + settings.media.link_valid
+        return plan(
+            message.body,
+            message.media,
+            country,
+            provider.capabilities,
+            lambda item, variant: links.url(item, expires_at=expires_at, variant=variant),
+        )
+
+    return dress
