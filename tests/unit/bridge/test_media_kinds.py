@@ -108,6 +108,13 @@ def test_a_video_forgets_where_it_was_made(brand: bytes) -> None:
     assert clean(cleaned).data == cleaned
 
 
+def test_a_list_of_boxes_may_end_with_zeros() -> None:
+    """QuickTime closes user data so; it is no torn file."""
+    closed = box(b"moov", box(b"udta", box(b"\xa9xyz", PLACE)), bytes(4))
+
+    assert PLACE not in clean_movie(ftyp(b"qt  ") + closed)
+
+
 @pytest.mark.parametrize("version", [0, 1])
 def test_a_heif_picture_forgets_where_it_was_made(version: int) -> None:
     """EXIF and XMP become zeros, the pixels stay where they are."""

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from bridge.media_links import Variant
+from bridge.media_out import FIT_BYTES
 from bridge.media_store import CONTENT_TYPES, DiskBlobs, Kept, MediaRefusedError, MediaStore
-from bridge.media_store.clean import THUMBNAIL, _redraw
+from bridge.media_store.clean import THUMBNAIL, _redraw, fit
 
 GPS, ORIENTATION, MAKE = 0x8825, 0x0112, 0x010F
 SECRET = b"Rue de la Paix"
@@ -249,3 +252,48 @@ def test_redrawing_what_was_redrawn_keeps_it_a_picture() -> None:
     twice, _ = _redraw(once, "PNG")
 
     assert once == twice
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "LA"])
+async def test_a_picture_is_made_to_fit(store: MediaStore, mode: str) -> None:
+    """It becomes a JPEG of at most a megabyte, on white where it was transparent; made once, and only of pictures."""
+    clear = Image.new("RGBA", (2600, 1300), (0, 0, 0, 0)).convert(mode)
+    out = io.BytesIO()
+    clear.save(out, "PNG", **({"transparency": clear.getpixel((0, 0))} if mode == "P" else {}))
+    media = await store.put(out.getvalue())
+
+    kept = await store.find(media.digest, "fit")
+    path = await path_of(store, media.digest, "fit")
+
+    assert path is not None
+    with Image.open(path) as image:
+        assert (image.format, image.size, image.getpixel((5, 5))) == ("JPEG", (2048, 1024), (255, 255, 255))
+    assert await store.find(media.digest, "fit") == kept
+    assert await store.find((await store.put(video(b"isom"))).digest, "fit") == "gone"
+
+
+def test_a_picture_that_does_not_shrink_gets_smaller_sides() -> None:
+    """Noise is the worst there is, and still ends up below the limit."""
+    out = io.BytesIO()
+    Image.effect_noise((4000, 3000), 120).convert("RGB").save(out, "JPEG", quality=95)
+
+    small = fit(out.getvalue())
+
+    assert len(small) <= FIT_BYTES
+    with Image.open(io.BytesIO(small)) as image:
+        assert max(image.size) < 2048
+
+
+async def test_what_a_dead_process_left_half_written_goes(store: MediaStore) -> None:
+    """After an hour it is nobody's any more; a file that is being written is left alone."""
+    media = await store.put(picture("PNG"))
+    path = await path_of(store, media.digest)
+    assert path is not None
+    for name, age in ((".old", 7200), (".new", 60)):
+        (path.parent / name).write_bytes(b"half")
+        os.utime(path.parent / name, (time.time() - age,) * 2)
+
+    assert await store.expire(0) == 0
+
+    assert not (path.parent / ".old").exists()
+    assert (path.parent / ".new").exists()

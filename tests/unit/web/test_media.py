@@ -11,7 +11,7 @@ from PIL import Image
 
 from bridge.events import Media
 from bridge.media_links import Variant
-from bridge.media_store import MediaStore, Verdict
+from bridge.media_store import BlobGoneError, BlobsUnavailableError, DiskBlobs, MediaStore, Verdict
 from tests.unit.web.upload_fakes import PDF, VIDEO, Place, photo
 
 LANGUAGES = {"Accept-Language": "de-DE, fr;q=0.9"}
@@ -172,13 +172,50 @@ async def test_what_is_not_checked_is_not_shown(tmp_path: Path, http: ClientSess
             assert response.status == 410
 
 
-async def test_storage_that_is_away_is_told(base: str, http: ClientSession, place: Place, tmp_path: Path) -> None:
-    """Come again, says the answer."""
+class Fragile(DiskBlobs):
+    """A folder that fails as a test says, after having found what was asked for."""
+
+    fault: type[Exception] | None = None
+
+    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        if self.fault is not None:
+            raise self.fault(key)
+        async for piece in super().read(key, start, end):
+            yield piece
+
+
+@pytest.mark.parametrize(("fault", "status"), [(BlobsUnavailableError, 503), (BlobGoneError, 410)])
+@pytest.mark.parametrize("variant", ["whole", "fit"])
+async def test_storage_with_a_bad_day_is_told(
+    tmp_path: Path, http: ClientSession, fault: type[Exception], status: int, variant: Variant
+) -> None:
+    """Away: come again. Deleted between looking and reading: gone."""
+    blobs = Fragile(tmp_path / "media")
+    place = Place(tmp_path, store=MediaStore(blobs))
+    media = await place.store.put(photo())
+    blobs.fault = fault
+    async with place.serving() as base, http.get(address(base, place, media, variant)) as response:
+        assert response.status == status
+
+
+async def test_an_empty_file_is_no_error(tmp_path: Path, http: ClientSession) -> None:
+    """A file that was cut off by a full disk or by hand: nothing is sent, nothing breaks."""
+    place = Place(tmp_path)
     media = await place.store.put(PDF)
-    url = address(base, place, media)
     (path,) = (tmp_path / "media").rglob("*.pdf")
-    path.chmod(0o600)
-    path.rename(path.with_suffix(".old"))
-    path.mkdir()
-    async with http.get(url) as response:
-        assert response.status in {410, 503}
+    path.write_bytes(b"")
+    async with place.serving() as base, http.get(address(base, place, media)) as response:
+        assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_a_player_that_has_seen_enough_is_no_error(
+    tmp_path: Path, http: ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It closes the connection in the middle, and nobody is told of a fault."""
+    place = Place(tmp_path, max_bytes=40_000_000)
+    size = 32_000_000
+    media = await place.store.put(VIDEO[:16] + (size + 8).to_bytes(4) + b"mdat" + bytes(size))
+    async with place.serving() as base, http.get(address(base, place, media)) as response:
+        await response.content.readexactly(100)
+        response.close()
+    assert not caplog.records
