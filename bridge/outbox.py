@@ -44,6 +44,8 @@ MOST_AT_ONCE = 100
 """Texts being handed over at one time; more at once providers refuse."""
 MOST_READ = 5 * MOST_AT_ONCE
 """Texts that are due and looked at together: several may be for one number, and only one of those can go."""
+SCARCE = MOST_AT_ONCE // 4
+"""With fewer free places than these only what is really the most urgent gets one."""
 MOST_ATTEMPTS = 5
 FIRST_PAUSE = 2.0
 """Seconds before the second attempt of a text that was refused for now; doubled each time."""
@@ -223,7 +225,10 @@ class Outbox:
         free = MOST_AT_ONCE - len(self._busy)
         if free <= 0:
             return self._reconcile_after
-        if (self._stale and loop.time() >= self._read_again) or not self._lines:
+        pause = self._read_again - loop.time() if self._stale and self._lines else 0.0
+        if pause > 0 and free < SCARCE:
+            return pause  # the few places there are should not go to the first that memory knows
+        if (self._stale and pause <= 0) or not self._lines:
             began = loop.time()
             await self._read(tasks)
             self._read_again = 2 * loop.time() - began

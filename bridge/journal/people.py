@@ -1,10 +1,10 @@
 """What is known of people: what they agreed to, whether they may be texted, their contact; all of it on request, and erased."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import select, union
 
 from bridge.events import AgentId
 from bridge.journal import tables
@@ -40,6 +40,12 @@ class People(Door):
         """The ledger of a number's opt-outs (True) and opt-ins (False), oldest first."""
         query = select(_suppression).where(_suppression.c.number == number).order_by(_suppression.c.n)
         return await self._read(query, lambda row: (bool(row["suppressed"]), as_struct(Suppression, row)))
+
+    async def noted(self, numbers: Collection[str]) -> set[str]:
+        """Those of *numbers* that have ever opted out or are blocked; the others may be texted without a closer look."""
+        opted_out = select(_suppression.c.number).where(_suppression.c.number.in_(numbers))
+        blocked = select(_blocked.c.number).where(_blocked.c.number.in_(numbers))
+        return await self._readers.run(lambda connection: set(connection.execute(union(opted_out, blocked)).scalars()))
 
     async def blocked(self, number: str) -> BlockRow | None:
         """Why calls and texts of *number* are not taken; None: they are."""

@@ -381,7 +381,7 @@ async def test_pictures_go_by_their_address(office: PostOffice) -> None:
     message = await office.put("look again", media=(picture,))
     async with office.open():
         await until(lambda: len(office.outcomes) == 2)
-    assert rejections(office) == {message: "media"}
+    assert rejections(office) == {message: "no_pictures"}
 
 
 # --- reports that never came ----------------------------------------------------------------------------------------------
