@@ -132,9 +132,11 @@ async def test_a_text_asked_for_again_after_a_crash_goes_once(tmp_path: Path) ->
         first = await Channel(house.runner).send("api:shop", CALLER, OURS, "Hello", once="a")
     async with house.open():
         again = await Channel(house.runner).send("api:shop", CALLER, OURS, "Hello", once="a")
-        await got(house, "STOP", "Hello")
+        texts = await house.journal.messages_page(10)
 
     assert (first.message, again.repeated) == (again.message, True)
+    assert texts[0].body == "Hello"
+    assert len(texts) == 2, "the introduction and the text"
 
 
 async def test_an_answer_goes_to_whom_the_program_names(house: House, channel: Channel) -> None:
@@ -437,6 +439,7 @@ async def test_a_queue_names_its_numbers(tmp_path: Path) -> None:
 async def test_an_opt_out_by_hand_holds_for_open_conversations(house: House, channel: Channel, sender: str | None) -> None:
     """And so does its end."""
     sent = await channel.send("api:shop", CALLER, OURS, "Hello")
+    await got(house, "STOP", "Hello")
     await channel.opt_out(CALLER, sender, "By telephone")
     assert sent.session is not None
     await house.runner.settled(sent.session)
