@@ -50,12 +50,16 @@ _SIGNATURES = (
     (b"%PDF-", "application/pdf"),
     (b"#!AMR-WB\n", "audio/amr-wb"),  # RFC 4867 section 5
     (b"#!AMR\n", "audio/amr"),
-    (b"ID3", "audio/mpeg"),
-    (b"\xff\xfb", "audio/mpeg"),
-    (b"\xff\xf3", "audio/mpeg"),
-    (b"\xff\xf2", "audio/mpeg"),
 )
 _VCARD = re.compile(rb"(?:\xef\xbb\xbf)?BEGIN:VCARD\r?\n", re.IGNORECASE)  # RFC 6350 section 3.3
+# ISO/IEC 11172-3 section 2.4.2.3, layer III: kilobits a second and samples a second, by MPEG version (1; 2 halves the frame).
+_KILOBITS = {
+    3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
+    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
+}
+_HERTZ = {3: (44_100, 48_000, 32_000, 0), 2: (22_050, 24_000, 16_000, 0)}
+_FRAMES = 3
+"""Of an MP3 that have to follow each other: a single one begins with bytes that occur anywhere."""
 
 
 def sniff(data: bytes) -> str | None:
@@ -67,6 +71,8 @@ def sniff(data: bytes) -> str | None:
             return kind
     if _VCARD.match(data) and data[-100:].rstrip().upper().endswith(b"END:VCARD") and b"\0" not in data:
         return "text/vcard"
+    if _is_mp3(data):
+        return "audio/mpeg"
     try:
         found = [match.mime_type for match in puremagic.magic_string(data) if match.mime_type]
     except (puremagic.PureError, ValueError):  # nothing known; nothing at all
@@ -83,3 +89,33 @@ def _of_boxes(data: bytes) -> str | None:
         compatible = (data[at : at + 4] for at in range(16, end, 4))
         return "image/heic" if any(_HEIC_BRANDS.fullmatch(other) for other in compatible) else None
     return next((kind for pattern, kind in _FAMILIES if pattern.fullmatch(brand)), None)
+
+
+def _is_mp3(data: bytes) -> bool:
+    """Whether frames of MPEG audio layer III follow each other, after a tag (ID3v2 section 3.1) or from the beginning on."""
+    at = 0
+    if data[:3] == b"ID3" and len(data) >= 10:
+        size = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
+        at = 10 + size
+    for n in range(_FRAMES):
+        header = data[at : at + 4]
+        if n and not header:
+            return True  # a very short recording
+        length = _frame_length(header)
+        if length == 0:
+            return False
+        at += length
+    return True
+
+
+def _frame_length(header: bytes) -> int:
+    """Bytes of the frame that begins with *header*; 0 when none does."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] >> 5 != 7 or header[1] >> 1 & 3 != 1:  # sync, layer III
+        return 0
+    version = header[1] >> 3 & 3
+    if version not in _KILOBITS:
+        return 0
+    bits, rate = _KILOBITS[version][header[2] >> 4] * 1000, _HERTZ[version][header[2] >> 2 & 3]
+    if not bits or not rate:
+        return 0
+    return (144 if version == 3 else 72) * bits // rate + (header[2] >> 1 & 1)

@@ -13,6 +13,18 @@ from bridge.media_store.clean import clean
 PLACE = b"+48.8690+002.3321/"
 
 
+MP3 = b"\xff\xfb\x90\0" + bytes(413)  # one frame of 128 kbit/s at 44,100 Hz
+NO_MP3 = (
+    b"ID3",
+    b"ID3\4\0\0\0\0\1\1" + MP3 * 3,  # the tag is longer than it is
+    MP3 + bytes(10),
+    b"\xff\xfb\xf0\0" + bytes(413),  # no such bit rate
+    b"\xff\xfb\x9c\0" + bytes(413),  # no such sample rate
+    b"\xff\xeb\x90\0" + bytes(413),  # no such version
+    b"\xff\xfd\x90\0" + bytes(413),  # layer II
+)
+
+
 def box(kind: bytes, *content: bytes) -> bytes:
     data = b"".join(content)
     return struct.pack(">I4s", 8 + len(data), kind) + data
@@ -69,8 +81,10 @@ ITEMS = ((1, b"hvc1"), (2, b"Exif"), (3, b"mime"))
         (heic(major=b"mif1"), "image/heic"),
         (b"#!AMR\n\x0c", "audio/amr"),
         (b"#!AMR-WB\n\x0c", "audio/amr-wb"),
-        (b"ID3\4", "audio/mpeg"),
-        (b"\xff\xfb\x90", "audio/mpeg"),
+        (MP3 * 3, "audio/mpeg"),
+        (MP3, "audio/mpeg"),
+        (b"ID3\4\0\0\0\0\1\1" + bytes(129) + MP3 * 4, "audio/mpeg"),
+        ((b"\xff\xf3\x82\0" + bytes(205)) * 3, "audio/mpeg"),  # MPEG 2, 64 kbit/s, 22,050 Hz, padded
         (b"%PDF-1.7\n", "application/pdf"),
         (b"BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Ana\r\nEND:VCARD\r\n", "text/vcard"),
         (b"\xef\xbb\xbfbegin:vcard\nend:vcard", "text/vcard"),
@@ -84,7 +98,7 @@ def test_the_bytes_tell_the_kind(data: bytes, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [ftyp(b"avif"), ftyp(b"mif1", b"avif"), ftyp(b"crx "), b"BEGIN:VCARD\n\0END:VCARD", b"BEGIN:VCARD\n"]
+    "data", [ftyp(b"avif"), ftyp(b"mif1", b"avif"), ftyp(b"crx "), b"BEGIN:VCARD\n\0END:VCARD", b"BEGIN:VCARD\n", *NO_MP3]
 )
 def test_what_only_looks_alike_is_not_taken(data: bytes) -> None:
     """Relatives of the families we take, and torn or hidden text."""
