@@ -49,30 +49,16 @@ def sms_provider(
     second = twilio.fallback
     if second is None:
         return first
-    other = _twilio(
-        settings,
-        twilio,
-        second.account_sid,
-        second.auth_tokens[0].get_secret_value(),
-        clock,
-        service=second.messaging_service_sid,
-    )
-    return FailoverSms(first, other, frozenset(second.when), clock=clock)
+    other = _twilio(settings, twilio, second.account_sid, second.auth_tokens[0].get_secret_value(), clock)
+    # The numbers are the first account's, so the second lets its service choose one of its own.
+    return FailoverSms(first, other, frozenset(second.when), sender=second.messaging_service_sid, clock=clock)
 
 
-def _twilio(
-    settings: Settings,
-    twilio: TwilioSettings,
-    account: str,
-    token: str,
-    clock: Callable[[], float],
-    *,
-    service: str | None = None,
-) -> TwilioSms:
+def _twilio(settings: Settings, twilio: TwilioSettings, account: str, token: str, clock: Callable[[], float]) -> TwilioSms:
     return TwilioSms(
         account_sid=account,
         auth_token=token,
-        messaging_service_sid=service or (twilio.messaging_service_sid if account == twilio.account_sid else None),
+        messaging_service_sid=twilio.messaging_service_sid if account == twilio.account_sid else None,
         status_url=f"{(settings.public_url or '').rstrip('/')}/twilio/sms/status",
         api_base_url=twilio.api_base_url,
         request_timeout=twilio.timeout,
