@@ -69,5 +69,5 @@ def set_up_logs(form: Literal["json", "console"], level: Literal["debug", "info"
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("twilio.http_client", "aiohttp.access", "alembic", "sqlalchemy.engine", "mail.log"):  # aiosmtpd calls itself mail.log
+    for noisy in ("twilio.http_client", "aiohttp.access", "alembic", "sqlalchemy.engine", "mail.log"):  # the last: aiosmtpd
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -319,8 +319,9 @@ class Mail:
 
     async def _answer(self, delivery: Delivery, to: ReplyTo, mail: Opened, once: str) -> None:
         now, session = self._clock(), e.SessionId(to.session)
-        agent = next((agent for agent, known in self._agents.items() if known.mail and same(known.mail, mail.sender)), None)
-        if agent is None or not signed_for(to, agent, key=self._key, now=now):
+        agents = [agent for agent, known in self._agents.items() if known.mail and same(known.mail, mail.sender)]
+        agent = next((agent for agent in agents if signed_for(to, agent, key=self._key, now=now)), None)
+        if agent is None:
             raise MailRefusedError(550, "5.7.1", "This address does not take your mail, or no longer does. Nothing was sent.")
         self._count(session, now)
         letter = await asyncio.to_thread(mail.letter)

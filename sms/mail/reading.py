@@ -25,6 +25,8 @@ MOST_TEXT_BYTES = 256 * 1024
 MOST_BYTES = 5 * 1024 * 1024
 """A mail with pictures, as it travels."""
 MOST_HEADER_BYTES = 64 * 1024
+LONGEST_FROM = 1000
+"""Characters of the From line; puzzles take time to solve."""
 MOST_PARTS = 50
 MOST_PICTURES = 10
 """What one MMS can carry."""
@@ -143,6 +145,8 @@ def open_mail(content: bytes, *, mail_from: str, instance: str, authserv_id: str
 
 def _author(value: str) -> str | None:
     """The address of a From line with one author (RFC 5322 section 3.6.2); None for groups, lists and puzzles."""
+    if len(value) > LONGEST_FROM:
+        return None
     found = _FROM.fullmatch(_QUOTED.sub("", " ".join(value.split())).strip())
     if found is None:
         return None

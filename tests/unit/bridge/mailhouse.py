@@ -45,6 +45,7 @@ AGENTS = (
     AgentSettings(id="ann", name="Ann", queues=(), mail="ann@example.com"),
     AgentSettings(id="ben", name="Ben", queues=(), mail="Ben@example.com", mail_when="always"),
     AgentSettings(id="cyd", name="Cyd", queues=()),
+    AgentSettings(id="dan", name="Dan", queues=(), mail="ann@example.com"),
 )
 
 

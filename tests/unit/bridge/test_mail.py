@@ -142,6 +142,14 @@ async def test_who_may_not_answer_is_told_why(tmp_path: Path, change: dict[str, 
         assert house.chats.bodies == []
 
 
+async def test_agents_may_share_a_mailbox(tmp_path: Path) -> None:
+    """The address says which of them it was made for."""
+    async with mail_house(tmp_path) as house:
+        dan = e.AgentId("dan")
+        await hand_in(house, mail(house.address(dan)), house.address(dan))
+        assert [agent for agent, _, _, _ in house.chats.said.values()] == [dan]
+
+
 async def test_an_address_ends(tmp_path: Path) -> None:
     """After its time an address takes nothing more, whoever writes."""
     async with mail_house(tmp_path) as house:

@@ -100,6 +100,13 @@ def test_the_words_of_a_page(page: str, words: str) -> None:
     assert words_of_html(page) == words
 
 
+@pytest.mark.parametrize("odd", ["<!--", "<!", "<a ", "</", '<a b="', "<script>", "<", "&#"])
+def test_what_never_ends_costs_no_more_than_its_length(odd: str) -> None:
+    """A page of nothing else is read in the time limit of a test, by far; what was said before it is kept."""
+    for end in ("", ">"):
+        assert words_of_html("<p>one</p>" + odd * (256 * 1024 // len(odd)) + end).startswith("one")
+
+
 @given(st.text(alphabet="<>/pdivbr blockquote=\"'&;!-[]a", max_size=200))
 def test_no_page_breaks_the_reader(page: str) -> None:
     """However broken its tags are."""
