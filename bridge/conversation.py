@@ -14,6 +14,8 @@ from sms.menu import MenuFacts, Place, QueueNow
 
 AGENT_TEXT, DEFLECT_TEXT, HOLD_TEXT, API_TEXT = 0, 1, 2, 3
 """Priorities of texts: an agent's goes before a program's."""
+INTRODUCING = frozenset({"hello", "opt_in", "outbound", "in_call"})
+"""Those of the number's own texts that say who we are, what comes and how to stop us."""
 
 
 class UnexpectedEvent(Exception):  # noqa: N818  # the name every state machine of ours uses
@@ -53,6 +55,24 @@ class Transfer(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class Suspicion(msgspec.Struct, frozen=True):
+    """Words that sounded like a wish to be left alone, and that no agent has judged yet."""
+
+    number: str
+    """The phone they came from."""
+    evidence: str
+    """`message <id>`."""
+    words: str
+    at: float
+
+
+class Introduction(msgspec.Struct, frozen=True):
+    """A planned text that says who we are and how to stop us."""
+
+    message: e.MessageId
+    due_at: float
+
+
 class State(msgspec.Struct, kw_only=True):
     """Everything a session remembers; goes through JSON unharmed, so that a restart finds it as it was."""
 
@@ -65,6 +85,8 @@ class State(msgspec.Struct, kw_only=True):
     language: str
     introduced: bool
     """The customer has had a text that says who we are and how to stop us."""
+    introduction: Introduction | None = None
+    """None: no planned text says so."""
     service: e.Service = "inbound"
     code: str = ""
     """Who texts this from another phone is put into this session."""
@@ -103,6 +125,10 @@ class State(msgspec.Struct, kw_only=True):
     """The customer wrote and nobody who could answer has it yet."""
     asked: bool = False
     """A hold-time question waits for the next text."""
+    invitations: list[e.MessageId] = []
+    """Texts of programs that may still arrive, and whose answer is waited for."""
+    offered: str | None = None
+    """The prompt by which texting was offered last in the call."""
     timers: dict[str, float] = {}
     closed_at: float | None = None
     reason: str | None = None
@@ -117,6 +143,8 @@ class State(msgspec.Struct, kw_only=True):
     """Who alone is asked at first, because they know the customer."""
     transfer: Transfer | None = None
     transfers: int = 0
+    known_to: e.AgentId | None = None
+    """Who had the chat last: the customer need not be told their name again."""
     chat_since: float | None = None
     """When the agent who has the chat took it."""
     handled: float = 0.0
@@ -126,12 +154,19 @@ class State(msgspec.Struct, kw_only=True):
     """The customer has written since an agent has had the chat."""
     answered: bool = False
     """The agent has written since the customer last did."""
-    suspected: e.MessageId | None = None
-    """A text that sounded like a wish to be left alone, and that no agent has judged yet."""
+    suspected: Suspicion | None = None
+    """Nothing is sent unasked until an agent has judged."""
     texts_to: str | None = None
     """Where texts go when it is not to `customer`: another phone of theirs that wrote last."""
     aliases: list[str] = []
     """Other phones from which the customer gave this session's code."""
+    elsewhere: dict[e.MessageId, str] = {}
+    """Texts that went to one of them, and to which."""
+
+    @property
+    def silent(self) -> bool:
+        """Nothing may be sent but the answers that are owed."""
+        return self.text is TextLeg.OPTED_OUT or self.suspected is not None
 
 
 class ChatRules(msgspec.Struct, frozen=True):
@@ -140,7 +175,7 @@ class ChatRules(msgspec.Struct, frozen=True):
     expire: float = 0.0
     """A chat that nobody takes for so long is closed; 0: never."""
     idle: float = 86_400.0
-    """A chat in which nobody writes for so long is closed."""
+    """A chat in which nobody writes for so long is closed; 0: never."""
     warn_before: float = 0.0
     """The customer is told so long before that; 0: not."""
     dismiss_after: float = 0.0
@@ -150,7 +185,7 @@ class ChatRules(msgspec.Struct, frozen=True):
     prefer_for: float = 60.0
     """A customer who returns waits so long for the same agent alone."""
     transfer_ring: float = 30.0
-    """A transfer that nobody has taken by then goes back."""
+    """A transfer to an agent who has not taken it by then goes back; 0: never."""
     max_transfers: int = 5
 
 
@@ -208,11 +243,14 @@ class Conversation(ABC):
         return self.state.texts_to or self.state.customer
 
     def _say(
-        self, key: str, *, author: str = "system", priority: int = DEFLECT_TEXT, required: bool = False, **values: Any
+        self, key: str, *, priority: int = DEFLECT_TEXT, required: bool = False, purpose: e.Purpose = "session", **values: Any
     ) -> None:
         """Send one of the system's own texts, if there are words for it."""
         body = self._words(key, self.state.language, self.state.chat_queue, values)
-        if body and self._send(body, author=author, priority=priority, preset=key, required=required) is not None:
+        if not body:
+            return
+        sent = self._send(body, author="system", priority=priority, preset=key, required=required, purpose=purpose)
+        if sent is not None and key in INTRODUCING:
             self.state.introduced = True
 
     def _send(
@@ -245,11 +283,13 @@ class Conversation(ABC):
         """
         state = self.state
         recipient = self._recipient
-        if recipient is None or (not required and (state.text is TextLeg.OPTED_OUT or state.suspected is not None)):
+        if recipient is None or (state.silent and not required):
             return None
         if message is None:
             state.texts += 1
             message = e.MessageId(f"{state.id}-{state.texts}")
+        if recipient != state.customer:
+            state.elsewhere[message] = recipient
         self._move_text(e.SendText)
         self._out.append(
             e.SendText(

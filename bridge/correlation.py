@@ -5,6 +5,7 @@ numbers, not to a number alone. A match that is not certain is shown to the agen
 to go on from another phone says so by the session's reply code.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -78,12 +79,18 @@ CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 CODE_LENGTH = 4
 
 
+_LETTER = f"[{CODE_LETTERS}{CODE_LETTERS.lower()}]"
+_CODE = re.compile(rf"\s*({_LETTER}(?:-?{_LETTER}){{{CODE_LENGTH - 1}}})(?![\w-])")
+_CODE_ALONE = re.compile(rf"\s*({_LETTER}(?:[\s-]*{_LETTER}){{{CODE_LENGTH - 1}}})[\s.,:;!?]*")
+
+
 def code_in(body: str) -> str | None:
-    """The reply code that a text begins with, None when it begins with none. Case, dashes and blanks inside do not matter."""
-    said = "".join(char for char in body.upper() if char not in " -.,:;\n\t")[:CODE_LENGTH]
-    first = body.upper().replace("-", "").split()
-    alone = bool(first) and (len(first[0]) == CODE_LENGTH or len(said) == len("".join(first)))
-    return said if alone and len(said) == CODE_LENGTH and all(char in CODE_LETTERS for char in said) else None
+    """The reply code that a text begins with, None when it begins with none.
+
+    Case does not matter, nor do dashes between its letters; in a text that is nothing but the code, nor do blanks.
+    """
+    found = _CODE.match(body) or _CODE_ALONE.fullmatch(body)
+    return None if found is None else "".join(char for char in found[1].upper() if char in CODE_LETTERS)
 
 
 def correlate_text(sender: str, recipient: str, open_sessions: Iterable[OpenSession], body: str = "") -> Match:

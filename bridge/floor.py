@@ -11,7 +11,7 @@ from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId
 from bridge.hours import hours_at, reopens_in_words
 from bridge.legs import LIVE, TextLeg
 from bridge.offers import Circumstances, OfferPolicy, QueueRules
-from bridge.session import Facts, State
+from bridge.session import Facts, State, Suspicion
 from bridge.settings import QueueSettings, Settings
 from bridge.text_leg import ONLY
 from ewt.estimator import Estimator
@@ -32,6 +32,8 @@ class Customer(msgspec.Struct):
     introduced: bool = False
     """Has had a text from us that says who we are and how to stop us."""
     consent: frozenset[str] = frozenset()
+    suspected: Suspicion | None = None
+    """The opt-out is words of an earlier conversation that no agent has judged; None: it is certain, or there is none."""
     blocked: str | None = None
     """Why calls and texts of this number are refused; None: they are not."""
 
@@ -100,7 +102,7 @@ class Floor:
             desks={name: self._desk(name, now) for name in self.queues} if live else {},
             hours={name: hours_at(table, now) for name, table in self._settings.hours.items()} if live else {},
             consent=customer.consent,
-            opted_out=state.text is TextLeg.OPTED_OUT,
+            opted_out=state.silent,
             position=position,
             waited=0.0 if state.since is None else now - state.since,
             queues=_Queues(self, state.language, now),
@@ -113,6 +115,8 @@ class Floor:
             return "the number is withheld"
         if state.text is TextLeg.OPTED_OUT:
             return "the number has opted out"
+        if state.suspected is not None:
+            return "the number may have opted out, an agent is to judge"
         if not customer.number.can_text:
             return f"the number cannot take texts ({customer.number.kind.replace('_', ' ')})"
         return state.why_not_text
@@ -138,7 +142,7 @@ class Floor:
                 number=state.customer,
                 can_text=why_not is None,
                 why_not=why_not,
-                opted_out=state.text is TextLeg.OPTED_OUT,
+                opted_out=state.silent,
                 asked_before=asked,
                 refused_before=False,
                 sms_staffed=sms is not None and sms.staffed,

@@ -207,6 +207,8 @@ class Intake:
             return
         # Nothing is open, or it closed between the look and the event: the text opens a conversation of its own.
         if not await self._kept_without_session(text, message, media):
+            if match.session is not None:
+                match = Match(None, "certain", "the conversation it belonged to ended in that moment")
             opened = await self._runner.open_text_session(text.sender, text.recipient)
             await self._give_text(opened, text, message, media, match)
 
@@ -221,33 +223,48 @@ class Intake:
 
     async def _kept_without_session(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> bool:
         """Keep a text that no agent is to see: of a blocked number, to a number nobody answers, or to a sessionless text."""
-        answer, owed = "", False
-        keyword = text.opt_out_handled or keywords.classify(text.body).keyword
         customer = await self._runner.customer(text.sender, text.recipient)
+        stopped = customer.opted_out and customer.suspected is None
+        # YES answers what was asked, and is a wish for texts only of those who get none.
+        said = keywords.classify(text.body, answering=not stopped)
+        keyword = text.opt_out_handled or said.keyword
         if customer.blocked is not None:
             log.info("text.blocked", message=message, why=customer.blocked)
+            answer = ""
         elif not self._runner.is_assigned(text.recipient):
             log.info("text.to_unassigned_number", message=message)
             unassigned = self._runner.settings.sms.unassigned
-            answer = unassigned.text if unassigned.action == "reply" and keyword is None else ""
-        elif keyword is None and await self._answers_sessionless(text):
+            answer = unassigned.text if unassigned.action == "reply" else ""
+        elif keyword is None and not said.suspicious and await self._answers_sessionless(text):
             answer = self._runner.settings.sms.sessionless_reply
         else:
             return False
         now = self._runner.clock()
         unit = Unit(inbound_handled=[message], messages=[_inbound(text, message, media, now)])
-        if keyword in {"stop", "start"}:
-            # STOP means stop wherever it is sent, to a number nobody answers as well.
-            entry = Suppression(number=text.sender, sender=text.recipient, evidence=f"message {message}", at=now)
-            (unit.suppress if keyword == "stop" else unit.unsuppress).append(entry)
-            if customer.blocked is None and text.opt_out_handled is None and not (keyword == "stop" and customer.opted_out):
-                answer, owed = self._runner.words_of(text.recipient)(keyword, customer.language or "en"), True
-        if answer and (owed or not await self._answered_lately(text, now)):
-            self._reply(unit, text, answer, owed=owed, now=now)
+        self._write_ledger(unit, text, message, keyword, said.suspicious and not customer.opted_out, now)
+        if keyword is not None:
+            # STOP, START and HELP have their answer wherever they are sent, to a number nobody answers as well.
+            if customer.blocked is None and text.opt_out_handled is None and not (keyword == "stop" and stopped):
+                words = self._runner.words_of(text.recipient)(keyword, customer.language or "en")
+                self._reply(unit, text, words, owed=True, now=now)
+        elif answer and not customer.opted_out and not said.suspicious and not await self._answered_lately(text, now):
+            self._reply(unit, text, answer, owed=False, now=now)
         unit.notices.extend(notices_of(None, None, (), (), unit.messages, endpoints=self._runner.hook_rules))
         await self._runner.commit(unit)
         self._runner.outbox.kick()
         return True
+
+    def _write_ledger(
+        self, unit: Unit, text: InboundText, message: e.MessageId, keyword: e.Keyword | None, suspicious: bool, now: float
+    ) -> None:
+        """What a text that no session has says about being texted."""
+        entry = Suppression(number=text.sender, sender=text.recipient, evidence=f"message {message}", at=now)
+        if keyword == "stop":
+            unit.suppress.append(entry)
+        elif keyword == "start":
+            unit.unsuppress.append(entry)
+        elif keyword is None and suspicious:
+            unit.suppress.append(msgspec.structs.replace(entry, provisional=True))
 
     async def _answers_sessionless(self, text: InboundText) -> bool:
         last = await self._journal.recent_outbound(text.sender, text.recipient)

@@ -32,6 +32,7 @@ from bridge.journal import (
     JournalError,
     JournalUnavailableError,
     StoredSession,
+    Suppression,
     TimelineLine,
     Unit,
 )
@@ -41,7 +42,7 @@ from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule
 from bridge.outbox import Dress, Outbox
-from bridge.session import ChatRules, Limits, Session, State, UnexpectedEvent, Words
+from bridge.session import ChatRules, Limits, Session, State, Suspicion, UnexpectedEvent, Words
 from bridge.settings import ChatSettings, Settings
 from bridge.telephony.provider import CallProvider
 from ivr_flows.model import Flow
@@ -279,6 +280,10 @@ class Runner:
             state.run = None
         if state.chat_queue is not None and state.chat_queue not in self.floor.queues:
             state.chat_queue = self._desk_of(state.our_number)
+        if state.desk is not None and state.desk not in self.floor.queues:
+            state.desk = self._desk_of(state.our_number)
+        if state.transfer is not None and state.transfer.of not in self.floor.queues:
+            state.transfer = None
         live = LiveSession(
             self._session(state, flow),
             await self.customer(state.customer, state.our_number),
@@ -434,12 +439,22 @@ class Runner:
         contact = await self.journal.contact(known.e164)
         if contact is not None:
             customer.name, customer.language = contact.name, contact.language
-        customer.opted_out = await self.journal.suppressed(known.e164, ours)
+        opt_out = await self.journal.suppression(known.e164, ours)
+        customer.opted_out = opt_out is not None
+        customer.suspected = None if opt_out is None else await self._suspicion(opt_out)
         since = self.clock() - INTRODUCED_FOR
         customer.introduced = bool(await self.journal.known_refs(self._sms.name, known.e164, since))
         granted = {row.purpose: row.granted for row in await self.journal.consents(known.e164)}
         customer.consent = frozenset(purpose for purpose, yes in granted.items() if yes)
         return customer
+
+    async def _suspicion(self, opt_out: Suppression) -> Suspicion | None:
+        """Words that no agent has judged before their conversation was over; None: the opt-out is certain."""
+        if not opt_out.provisional:
+            return None
+        message = await self.journal.message(e.MessageId(opt_out.evidence.removeprefix("message ")))
+        words = "" if message is None else message.body
+        return Suspicion(number=opt_out.number, evidence=opt_out.evidence, words=words, at=opt_out.at)
 
     def _open(self, ours: str, customer: Customer, *, flow: Flow | None, leg: e.LegId | None, service: e.Service) -> LiveSession:
         number = self._numbers.get(ours)
@@ -457,7 +472,8 @@ class Runner:
             service="direct" if direct is not None and service == "inbound" else service,
             code=self._new_code(),
             direct=None if direct is None else e.AgentId(direct),
-            text=TextLeg.OPTED_OUT if customer.opted_out else TextLeg.NONE,
+            text=TextLeg.OPTED_OUT if customer.opted_out and customer.suspected is None else TextLeg.NONE,
+            suspected=customer.suspected,
         )
         live = LiveSession(self._session(state, flow), customer, 0, None)
         live.state.why_not_text = (
@@ -664,6 +680,8 @@ class Runner:
         if isinstance(event, e.AgentAccepted):
             # The caller hung up in the same moment: the agent is free again.
             self.follow(self.floor.acd.release(event.agent, live.state.id, event.channel, False, self.clock()))
+        if live.saved is None:
+            live.state.closed_at = self.clock()  # what was to begin it did not happen: there is no such session
         if done is not None and not done.done():
             done.set_exception(refusal)
 

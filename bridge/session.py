@@ -21,6 +21,7 @@ from bridge.conversation import (
     Facts,
     Limits,
     State,
+    Suspicion,
     Transfer,
     UnexpectedEvent,
     Words,
@@ -32,7 +33,7 @@ from ivr_flows.model import Flow
 from ivr_flows.run import FlowRun, ResumeRefused
 from sms.menu import Menu
 
-__all__ = ["ChatRules", "Facts", "Limits", "Session", "State", "Transfer", "UnexpectedEvent", "Words"]
+__all__ = ["ChatRules", "Facts", "Limits", "Session", "State", "Suspicion", "Transfer", "UnexpectedEvent", "Words"]
 
 
 _CALL_EVENTS = (
@@ -262,6 +263,7 @@ class Session(TextSide):
         self._move_call(e.CallArrived)
         state.leg, state.provider = event.leg, event.provider
         self._record("call.arrived", caller=event.caller, called=event.called)
+        self._suspected_before()
         if self._flow is None:
             self._move_call(e.RefuseCall)
             self._out.append(e.RefuseCall(event.leg, 404))
@@ -339,8 +341,6 @@ class Session(TextSide):
         if not state.wrapping:
             self._nobody_left(facts, now)
 
-    # --- the text leg
-
     # --- the whole session
 
     def _restarted(self, facts: Facts, now: float) -> None:
@@ -386,7 +386,7 @@ class Session(TextSide):
     def _settle(self, now: float) -> None:
         """What follows from the state alone, whatever led to it."""
         state = self.state
-        state.asked = self._run is not None and self._run.asking and state.text is not TextLeg.OPTED_OUT
+        state.asked = self._run is not None and self._run.asking and not state.silent
         if state.call not in {CallState.NONE, CallState.ENDED}:
             return
         if state.text is TextLeg.OPEN:
@@ -445,6 +445,7 @@ class Session(TextSide):
                 self._out.append(e.DecideOffer(output.request, output.kind, e.QueueId(output.queue), desk))
                 state.queue = e.QueueId(output.queue)
             case o.OfferMade():
+                state.offered = output.prompt
                 self._record("offer.made", kind=output.kind, prompt=output.prompt, words=output.words)
             case o.OfferAnswered():
                 self._record("offer.answered", kind=output.kind, answer=output.answer, digit=output.digit)
@@ -544,7 +545,8 @@ class Session(TextSide):
                 output.language,
                 evidence,
                 state.our_number,
-                version=state.flow_revision,
+                state.offered,
+                state.flow_revision,
             )
         )
         self._record("consent.given", purpose=purpose, granted=output.granted, words=output.words)
@@ -577,8 +579,6 @@ class Session(TextSide):
         state.refs[message] = output.ref
         state.introduced = True
         state.timers["text"] = now + self._limits.reply_window
-
-    # --- small things
 
 
 def _at(now: float, seconds: float | None) -> float | None:

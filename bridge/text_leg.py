@@ -9,7 +9,17 @@ from typing import Literal
 import msgspec
 
 from bridge import events as e
-from bridge.conversation import AGENT_TEXT, API_TEXT, Conversation, Facts, Transfer, UnexpectedEvent
+from bridge.conversation import (
+    AGENT_TEXT,
+    API_TEXT,
+    INTRODUCING,
+    Conversation,
+    Facts,
+    Introduction,
+    Suspicion,
+    Transfer,
+    UnexpectedEvent,
+)
 from bridge.legs import LIVE, TEXT, CallState, Kind, TextLeg
 from ivr_flows import outputs as o
 from sms.menu import Menu, Said, Step
@@ -23,6 +33,12 @@ _FAILED = frozenset({"undelivered", "failed", "canceled"})
 _CHAT_TIMERS = ("text", "warn", "dismiss", "prefer", "reopen")
 _OPEN_TO_TEXT = frozenset({TextLeg.NONE, TextLeg.OPEN, TextLeg.CLOSED})
 """Nobody has the text leg yet, or any more."""
+CONFIRM_WITHIN = 300.0
+"""Seconds after a wish for no more texts in which one text may confirm it (47 CFR 64.1200(a)(12))."""
+LONGEST = 1_600
+"""Characters of one text that providers take."""
+_KNOWN_HERE = "suppressed"
+"""The code of a text that our own outbox did not send, because the ledger knows of an opt-out already."""
 
 
 class TextSide(Conversation):
@@ -55,6 +71,12 @@ class TextSide(Conversation):
             return "The customer may have asked for no more texts. Say first whether they did."
         return None
 
+    def _suspected_before(self) -> None:
+        """What an agent has to judge stands in the timeline, also when it was written in a conversation before this one."""
+        suspicion = self.state.suspected
+        if suspicion is not None:
+            self._record("stop.suspected", message=suspicion.evidence.removeprefix("message "), body=suspicion.words)
+
     # --- what the customer writes
 
     def _text_arrived(self, event: e.TextArrived, facts: Facts, now: float) -> None:
@@ -68,10 +90,13 @@ class TextSide(Conversation):
             keyword=event.keyword,
             confidence=event.confidence,
             why=event.why,
+            sender=event.sender if event.sender != state.customer else None,
         )
         self._written_from(event)
         was = state.text
         self._move_text(e.TextArrived)
+        if was is TextLeg.NONE and state.leg is None:
+            self._suspected_before()
         if event.keyword is not None:
             self._keyword(event, event.keyword, facts, now, invited=was is TextLeg.INVITED)
             return
@@ -79,17 +104,34 @@ class TextSide(Conversation):
             return
         if event.suspicious and state.suspected is None:
             self._suspect(event, facts, now)
+        begins = not state.introduced
         self._customer_wrote(was, event.body, len(event.media), facts, now)
+        if begins and state.introduced:
+            self._agreed_by_writing(event)
+
+    def _agreed_by_writing(self, event: e.TextArrived) -> None:
+        """Who writes to us first agrees to be answered; kept with what they were told then."""
+        told = next((sent for sent in self._out if isinstance(sent, e.SendText) and sent.preset in INTRODUCING), None)
+        if told is None:
+            return
+        evidence, version = f"message {event.message}", None if self._menu is None else self._menu.revision
+        self._out.append(
+            e.RecordConsent(
+                event.sender, "session", True, told.body, self.state.language, evidence, event.recipient, told.preset, version
+            )
+        )
 
     def _written_from(self, event: e.TextArrived) -> None:
         """Texts go back to the phone that wrote last."""
         state = self.state
+        if event.sender == state.customer:
+            state.why_not_text = None  # whatever the numbering plan says: this phone has just texted
         state.texts_to = None if event.sender == state.customer else event.sender
         if state.texts_to is not None and event.sender not in state.aliases:
             state.aliases.append(event.sender)
             self._record("sender.added", number=event.sender, why=event.why)
 
-    def _customer_wrote(self, was: TextLeg, body: str, media: int, facts: Facts, now: float) -> None:  # noqa: C901  # flat
+    def _customer_wrote(self, was: TextLeg, body: str, media: int, facts: Facts, now: float) -> None:
         """Bring what the customer sent to whoever it is for.
 
         Args:
@@ -102,34 +144,51 @@ class TextSide(Conversation):
         state = self.state
         if was is TextLeg.CHATTING:
             self._wrote_in_chat(body, now)
-        elif was is TextLeg.INVITED and state.call in LIVE:
-            state.unanswered = state.call is not CallState.CONNECTED
-            self._reply_is_delivery(facts, now)
         elif state.call in LIVE:
-            answers = self._resume(o.TextReceived(body, media), facts, now)
-            if not answers and state.call is not CallState.CONNECTED:
-                state.unanswered = True
+            self._wrote_in_call(was, body, media, facts, now)
         elif was is TextLeg.QUEUED:
             self._wrote_in_line(body, facts, now)
         elif was is TextLeg.CHOOSING:
             self._choose(body, facts, now)
+        elif was is not TextLeg.NONE and self._leaves(body):
+            self._say("bye")
+            state.unanswered = False
+            self._close_text(state.reason or "left", now)
         elif was is TextLeg.DISMISSED:
             self._return(facts, now)
         elif state.wrapping:
             state.unanswered = True
             state.timers["wrap_up"] = min(state.timers["wrap_up"], now + self._limits.wrap_up_reply)
-        elif was is TextLeg.CLOSED and "reopen" in state.timers:
+        elif "reopen" in state.timers:
             self._record("chat.reopened")
             self._join_desk(facts, now, greet=False, back_to=state.prefer)
-        elif was is TextLeg.NONE and self._menu is not None and state.suspected is None:
+        elif self._menu is not None and self._begins(was):
             self._enter(self._menu, body, facts, now)
         else:
-            told = state.introduced and was is not TextLeg.NONE and not (was is TextLeg.INVITED and state.service == "api")
+            answers_program = was is TextLeg.INVITED and state.service == "api"
+            told = self._is_introduced(now) and was is not TextLeg.NONE and not answers_program
             self._join_desk(facts, now, greet=not told, back_to=state.prefer)
+
+    def _begins(self, was: TextLeg) -> bool:
+        """Whether a text is the first that says what the customer wants; HELP and START do not."""
+        state = self.state
+        asked_first = was in {TextLeg.NONE, TextLeg.OPEN} and state.service in {"inbound", "direct"}
+        return asked_first and state.leg is None and state.chat_queue is None and state.suspected is None
+
+    def _leaves(self, body: str) -> bool:
+        return self._menu is not None and self._menu.command(body) == "exit"
+
+    def _wrote_in_call(self, was: TextLeg, body: str, media: int, facts: Facts, now: float) -> None:
+        state = self.state
+        if was is TextLeg.INVITED:
+            state.unanswered = state.call is not CallState.CONNECTED
+            self._reply_is_delivery(facts, now)
+        elif not self._resume(o.TextReceived(body, media), facts, now) and state.call is not CallState.CONNECTED:
+            state.unanswered = True
 
     def _wrote_in_chat(self, body: str, now: float) -> None:
         state = self.state
-        if self._menu is not None and self._menu.command(body) == "exit":
+        if self._leaves(body):
             self._say("bye")
             self._chat_ended("customer", now)
             return
@@ -138,41 +197,52 @@ class TextSide(Conversation):
         self._chat_clock(now)
 
     def _wrote_in_line(self, body: str, facts: Facts, now: float) -> None:
-        """EXIT and BACK hold in the line too; anything else is for the agent to come."""
+        """EXIT holds in the line too, and BACK for who came by the menu; anything else is for the agent to come."""
         state, menu = self.state, self._menu
-        command = None if menu is None or state.leg is not None or state.transfer is not None else menu.command(body)
+        command = None if menu is None else menu.command(body)
         if menu is None or command is None or state.chat_queue is None:
             return
-        self._stop_waiting("closed")
         if command == "exit":
             self._say("bye")
+            self._stop_waiting("closed")
             self._close_text("left", now)
-        else:
+        elif self._came_by_the_menu:
+            self._stop_waiting("closed")
             self._follow_menu(menu.back_from(state.chat_queue, state.language, facts.menu), body, facts, now)
+
+    @property
+    def _came_by_the_menu(self) -> bool:
+        """To whoever an agent has served, "back" is a word like any other: it must not cost them their place."""
+        state = self.state
+        return state.service == "inbound" and state.leg is None and state.first_agent_at is None and state.suspected is None
 
     def _suspect(self, event: e.TextArrived, facts: Facts, now: float) -> None:
         """It sounds like a wish to be left alone: nothing goes out until an agent has read it (47 CFR 64.1200(a)(10))."""
         state = self.state
         invited = state.text is TextLeg.INVITED
-        state.suspected = event.message
-        self._out.append(e.OptOut(event.sender, event.recipient, f"message {event.message}", provisional=True))
+        evidence = f"message {event.message}"
+        state.suspected = Suspicion(event.sender, evidence, event.body, now)
+        self._out.append(e.OptOut(event.sender, event.recipient, evidence, provisional=True))
         self._record("stop.suspected", message=event.message, body=event.body)
         if invited:
             self._back_to_the_call(facts, now)
 
     def _opt_out_judged(self, event: e.OptOutJudged, facts: Facts, now: float) -> None:
-        state = self.state
-        recipient = self._recipient
-        assert recipient is not None
-        evidence = f"message {state.suspected}, judged by {event.agent}"
+        state, suspicion = self.state, self.state.suspected
+        assert suspicion is not None
+        evidence = f"{suspicion.evidence}, judged by {event.agent}"
         state.suspected = None
         self._record("stop.judged", name=self._name(event.agent), meant=event.meant)
         if event.meant:
-            self._opt_out(recipient, evidence, None, facts, now, confirm=True)
+            state.texts_to = None if suspicion.number == state.customer else suspicion.number
+            confirm = now - suspicion.at <= CONFIRM_WITHIN
+            self._opt_out(suspicion.number, evidence, None, facts, now, confirm=confirm)
         else:
-            self._out.append(e.OptIn(recipient, state.our_number, evidence))
+            self._out.append(e.OptIn(suspicion.number, state.our_number, evidence))
 
     def _media_uploaded(self, event: e.MediaUploaded, facts: Facts, now: float) -> None:
+        if self._said_before(f"upload {event.token}"):
+            return  # the answer was lost, so the customer's phone sent them again
         was = self.state.text
         self._record(
             "media.uploaded",
@@ -180,7 +250,7 @@ class TextSide(Conversation):
             media=[msgspec.to_builtins(item) for item in event.media],
             refused=event.refused,
         )
-        if event.media and was is not TextLeg.OPTED_OUT:
+        if event.media and was not in {TextLeg.OPTED_OUT, TextLeg.CHOOSING}:
             self._move_text(e.TextArrived)
             self._customer_wrote(was, "", len(event.media), facts, now)
 
@@ -194,14 +264,16 @@ class TextSide(Conversation):
     def _enter(self, menu: Menu, body: str, facts: Facts, now: float) -> None:
         state = self.state
         queue = state.desk if state.direct is not None else None
-        step = menu.enter(body, language=state.language, introduced=state.introduced, facts=facts.menu, queue=queue)
+        step = menu.enter(body, language=state.language, introduced=self._is_introduced(now), facts=facts.menu, queue=queue)
         self._follow_menu(step, body, facts, now)
 
     def _choose(self, body: str, facts: Facts, now: float) -> None:
         state = self.state
-        assert self._menu is not None
-        assert state.place is not None
-        self._follow_menu(self._menu.reply(state.place, body, facts.menu), body, facts, now)
+        if self._menu is None or state.place is None or state.suspected is not None:
+            # The number has no menu any more, or an agent has to read this.
+            self._join_desk(facts, now, greet=False)
+        else:
+            self._follow_menu(self._menu.reply(state.place, body, facts.menu), body, facts, now)
 
     def _follow_menu(self, step: Step, body: str, facts: Facts, now: float) -> None:
         state = self.state
@@ -224,7 +296,8 @@ class TextSide(Conversation):
 
     def _say_all(self, says: tuple[Said, ...]) -> None:
         for said in says:
-            if self._send(said.text, author="system", priority=AGENT_TEXT, preset=said.key) is not None:
+            sent = self._send(said.text, author="system", priority=AGENT_TEXT, preset=said.key)
+            if sent is not None and said.key in INTRODUCING:
                 self.state.introduced = True
 
     # --- the line
@@ -241,25 +314,26 @@ class TextSide(Conversation):
         state = self.state
         if state.desk is None:
             return
-        if greet and self._menu is not None and state.introduced:
+        if greet and self._menu is not None:
+            self._introduce(now)
             self._say_all(self._menu.arrive(state.desk, state.language, facts.menu))
         elif greet:
             self._say("hello")
         if state.since is None:
             state.since = now
         state.chat_queue = state.desk
-        state.unanswered = False
-        for timer in _CHAT_TIMERS:
-            state.timers.pop(timer, None)
-        self._wait_for_agent(e.JoinQueue, now, back_to=back_to, patience=self._limits.of(state.desk).prefer_for)
+        state.unanswered, state.reason = False, None
+        self._stop_chat_timers()
+        patience = self._limits.of(state.desk).prefer_for
+        self._wait_for_agent(e.JoinQueue, now, back_to=back_to if patience > 0 else None, patience=patience)
         self._record("queue.joined", queue=state.desk, channel="sms", waited=self._waited(now))
 
     def _wait_for_agent(self, because: Kind, now: float, *, back_to: e.AgentId | None = None, patience: float = 0.0) -> None:
-        """Take the place in the line of `chat_queue`; at first only for *back_to*, for *patience* seconds."""
+        """Take the place in the line of `chat_queue`; at first only for *back_to*, for *patience* seconds (0: for ever)."""
         state = self.state
         self._move_text(because)
-        state.prefer = back_to if patience > 0 else None
-        if state.prefer is not None and state.direct is None:
+        state.prefer = back_to
+        if back_to is not None and patience > 0:
             state.timers["prefer"] = now + patience
         expire = self._limits.of(state.chat_queue).expire
         if expire > 0:
@@ -271,15 +345,22 @@ class TextSide(Conversation):
         state = self.state
         assert state.chat_queue is not None
         assert state.since is not None
-        only = state.direct or state.prefer
+        only = self._only
         skills = () if only is None else (f"{ONLY}{only}",)
         self._out.append(e.JoinQueue(state.chat_queue, "sms", state.since, skills=skills))
 
-    def _preference_over(self, now: float) -> None:
+    @property
+    def _only(self) -> e.AgentId | None:
+        """Who alone is asked; None: whoever takes the queue's chats. A chat that is handed on leaves its direct number."""
+        state = self.state
+        return state.prefer if state.transfer is not None else state.prefer or state.direct
+
+    def _preference_over(self, now: float, why: str = "no answer") -> None:
         """The one agent did not take it."""
         state = self.state
+        state.timers.pop("prefer", None)
         if state.transfer is not None:
-            self._transfer_failed("no answer", now)
+            self._transfer_failed(why, now)
         else:
             state.prefer = None
             self._back_in_line()
@@ -288,8 +369,11 @@ class TextSide(Conversation):
         state = self.state
         self._out.append(e.LeaveQueue("sms", outcome))
         state.transfer = state.prefer = None
+        self._stop_chat_timers()
+
+    def _stop_chat_timers(self) -> None:
         for timer in _CHAT_TIMERS:
-            state.timers.pop(timer, None)
+            self.state.timers.pop(timer, None)
 
     # --- the chat
 
@@ -300,9 +384,12 @@ class TextSide(Conversation):
         transfer, state.transfer = state.transfer, None
         self._chat_begins(event.agent, now, heard=True)
         if transfer is not None:
+            state.direct = None
             self._record("transfer.completed", by=self._name(transfer.by), to=event.name)
         self._record("agent.joined", name=event.name, channel="sms")
-        self._say("joined", agent=event.name, priority=AGENT_TEXT)
+        if event.agent != state.known_to:
+            self._say("joined", agent=event.name, priority=AGENT_TEXT)
+        state.known_to = event.agent
 
     def _chat_begins(self, agent: e.AgentId, now: float, *, heard: bool) -> None:
         state = self.state
@@ -310,14 +397,14 @@ class TextSide(Conversation):
         state.first_agent_at = state.first_agent_at or now
         state.prefer = None
         state.heard, state.answered = heard, False
-        for timer in _CHAT_TIMERS:
-            state.timers.pop(timer, None)
+        self._stop_chat_timers()
         self._chat_clock(now)
 
     def _chat_clock(self, now: float) -> None:
         """Nobody has written since *now*."""
         rules, timers = self._limits.of(self.state.chat_queue), self.state.timers
-        timers["text"] = now + rules.idle
+        if rules.idle > 0:
+            timers["text"] = now + rules.idle
         if 0 < rules.warn_before < rules.idle:
             timers["warn"] = now + rules.idle - rules.warn_before
 
@@ -327,8 +414,7 @@ class TextSide(Conversation):
         if state.chat_since is not None:
             state.handled += now - state.chat_since
         state.chat_agent = state.chat_since = None
-        for timer in _CHAT_TIMERS:
-            state.timers.pop(timer, None)
+        self._stop_chat_timers()
 
     def _chat_ended(self, by: str, now: float) -> None:
         state = self.state
@@ -395,9 +481,9 @@ class TextSide(Conversation):
             "transfer.started", by=self._name(event.agent), to=event.to_name or event.to, queue=event.queue, note=event.note
         )
         self._chat_over(now)
-        if state.since is None:
-            state.since = now
-        state.chat_queue, state.transfer = event.queue, transfer
+        state.since = now if state.since is None else state.since
+        state.chat_queue = state.desk = event.queue
+        state.transfer = transfer
         self._wait_for_agent(e.AgentTransferred, now, back_to=event.to, patience=rules.transfer_ring)
         self._say("transferred")
 
@@ -407,14 +493,17 @@ class TextSide(Conversation):
         assert transfer is not None
         state.transfer = None
         state.timers.pop("prefer", None)
-        state.chat_queue = transfer.of
+        state.chat_queue = state.desk = transfer.of
         self._record("transfer.failed", by=self._name(transfer.by), to=transfer.to_name or transfer.to, reason=why)
-        self._wait_for_agent(e.JoinQueue, now, back_to=transfer.by, patience=self._limits.of(transfer.of).transfer_ring)
+        rules = self._limits.of(transfer.of)
+        patience = rules.transfer_ring or rules.prefer_for
+        self._wait_for_agent(e.JoinQueue, now, back_to=transfer.by if patience > 0 else None, patience=patience)
 
     def _offer_lapsed(self, event: e.OfferLapsed, now: float) -> None:
-        transfer = self.state.transfer
-        if event.channel == "sms" and transfer is not None and event.agent == transfer.to and event.reason != "withdrawn":
-            self._transfer_failed({"ring_timeout": "no answer"}.get(event.reason, event.reason), now)
+        """Who alone was asked will not take it: nobody waits for them any longer."""
+        if event.channel == "sms" and event.agent == self.state.prefer and event.reason != "withdrawn":
+            why = {"ring_timeout": "no answer", "signed_out": "signed out"}.get(event.reason, event.reason)
+            self._preference_over(now, why)
 
     def _dismissed(self, by: str, now: float) -> None:
         """Put a silent chat aside: nobody's time runs, and the customer's next text brings it back."""
@@ -426,7 +515,7 @@ class TextSide(Conversation):
         self._move_text(e.AgentDismissed)
         self._record("chat.dismissed", name=self._name(agent), by=by)
         self._chat_over(now)
-        state.prefer = agent
+        state.prefer, state.transfers = agent, 0
         if close_at is not None:
             state.timers["text"] = close_at
         self._place_used()
@@ -436,16 +525,25 @@ class TextSide(Conversation):
         state = self.state
         self._record("chat.returned")
         self._say("dismissed_reply")
-        state.desk = state.chat_queue
         self._join_desk(facts, now, greet=False, back_to=state.prefer)
 
     # --- what we write
 
+    def _is_introduced(self, at: float) -> bool:
+        """Whether the customer will know by then who we are and how to stop us."""
+        planned = self.state.introduction
+        return self.state.introduced or (planned is not None and planned.due_at <= at)
+
+    def _introduce(self, now: float) -> None:
+        """Nobody is written to before they have been told who writes and how to stop it."""
+        if not self._is_introduced(now):
+            key = "in_call" if self.state.call in LIVE else "hello" if self._menu is None else "opt_in"
+            self._say(key, priority=AGENT_TEXT)
+
     def _agent_said(self, event: e.AgentSaid, now: float) -> None:
         if self._said_before(event.once):
             return
-        if not self.state.introduced:
-            self._say("in_call" if self.state.call in LIVE else "hello", priority=AGENT_TEXT)
+        self._introduce(now)
         author = f"agent:{event.agent}"
         self._send(event.body, author=author, priority=AGENT_TEXT, preset=event.preset, media=event.media)
         self._agent_wrote(event.agent, now)
@@ -483,7 +581,7 @@ class TextSide(Conversation):
         self._record("conversation.opened", name=event.name, queue=event.queue)
         self._chat_begins(event.agent, now, heard=False)
         if not state.introduced:
-            self._say("outbound", priority=AGENT_TEXT, agent=event.name)
+            self._say("outbound", priority=AGENT_TEXT, purpose="care", agent=event.name)
         author = f"agent:{event.agent}"
         self._send(event.body, author=author, priority=AGENT_TEXT, preset=event.preset, media=event.media, purpose="care")
         self._agent_wrote(event.agent, now)
@@ -493,24 +591,22 @@ class TextSide(Conversation):
         if self._said_before(event.message):
             return
         alone = state.call not in LIVE and state.text in _OPEN_TO_TEXT
+        due_at = event.due_at if event.due_at is not None and event.due_at > now else None
         if state.text is TextLeg.NONE and alone:
             state.service = "api"
         if alone:
             state.desk = event.queue or state.desk
-            state.prefer = event.agent
+            state.prefer, state.invitations = event.agent, []
             state.timers.pop("reopen", None)
         if state.call not in LIVE:
             self._move_text(e.ApiSaid)
         if state.text is TextLeg.INVITED and state.call not in LIVE:
-            state.timers["text"] = max(now, event.due_at or now) + self._limits.reply_window
+            state.invitations.append(event.message)
+            until = (due_at or now) + self._limits.reply_window
+            state.timers["text"] = max(until, state.timers.get("text", until))
         self._record("api.said", author=event.author)
-        due_at = event.due_at if event.due_at is not None and event.due_at > now else None
-        if not state.introduced:
-            body = self._words("outbound", state.language, state.desk, {})
-            self._send(body, author="system", priority=API_TEXT, preset="outbound", purpose=event.purpose, due_at=due_at)
-            state.introduced = True  # or is as soon as it is due
         self._send(
-            event.body,
+            self._after_introduction(event, due_at, now),
             author=event.author,
             priority=API_TEXT,
             purpose=event.purpose,
@@ -520,9 +616,27 @@ class TextSide(Conversation):
             message=event.message,
         )
 
+    def _after_introduction(self, event: e.ApiSaid, due_at: float | None, now: float) -> str:
+        """The words of a program's text, once the customer knows who writes.
+
+        A planned text says it itself, so that neither goes without the other when it is canceled or others overtake it.
+        """
+        state = self.state
+        if self._is_introduced(due_at or now):
+            return event.body
+        words = self._words("outbound", state.language, state.desk, {})
+        together = f"{words}\n{event.body}" if event.body else words
+        if due_at is not None and len(together) <= LONGEST:
+            state.introduction = Introduction(event.message, due_at)
+            return together
+        self._send(words, author="system", priority=API_TEXT, preset="outbound", purpose=event.purpose, due_at=due_at)
+        state.introduced = True
+        return event.body
+
     def _upload_asked(self, event: e.UploadAsked, now: float) -> None:
         if self._said_before(event.once):
             return
+        self._introduce(now)
         minutes = max(1, round((event.expires_at - now) / 60))
         body = self._words("upload", self.state.language, self.state.chat_queue, {"url": event.url, "minutes": minutes})
         author = f"agent:{event.agent}"
@@ -541,11 +655,13 @@ class TextSide(Conversation):
                 confirm = not event.answered_by_provider
                 self._opt_out(event.sender, evidence, event.body.strip(), facts, now, confirm=confirm, invited=invited)
             case "start":
-                state.suspected = None
+                if state.suspected is not None and state.suspected.number == event.sender:
+                    state.suspected = None
                 self._out.append(e.OptIn(event.sender, event.recipient, evidence))
                 self._record("opted_in", word=event.body.strip())
                 if state.text is TextLeg.OPTED_OUT:
                     self._move_text(e.OptIn)
+                    state.reason = None
                 if not event.answered_by_provider:
                     self._say("start", required=True, priority=AGENT_TEXT)
             case "help" if not event.answered_by_provider:
@@ -591,21 +707,36 @@ class TextSide(Conversation):
             self._record("opted_out", word=None)
             if was is TextLeg.INVITED:
                 self._back_to_the_call(facts, now)
-        elif not event.opted_out and was is TextLeg.OPTED_OUT:
-            self._move_text(e.OptIn)
-            self._record("opted_in", word=None)
+        elif not event.opted_out:
+            state = self.state
+            state.suspected = None
+            if was is TextLeg.OPTED_OUT:
+                self._move_text(e.OptIn)
+                state.reason = None
+                self._record("opted_in", word=None)
 
     # --- what becomes of our texts
 
     def _text_rejected(self, event: e.TextRejected, facts: Facts, now: float) -> None:
         self._record("text.failed", message=event.message, code=event.code, explanation=event.explanation)
-        recipient = self._recipient
-        if event.error_class == "opted_out" and self.state.text is not TextLeg.OPTED_OUT and recipient is not None:
-            self._leave_text(now)
-            self._move_text(e.OptOut)
-            self._out.append(e.OptOut(recipient, self.state.our_number, f"provider code {event.code}"))
-            self._record("opted_out", word="(known to the provider)")
+        if event.error_class == "opted_out":
+            self._learnt_opt_out(event, now)
         self._not_delivered(event.message, event.error_class, facts, now)
+
+    def _learnt_opt_out(self, event: e.TextRejected, now: float) -> None:
+        """Whoever carries our texts knows of a STOP that we have not seen."""
+        state = self.state
+        number = state.elsewhere.get(event.message, state.customer)
+        ours = event.code == _KNOWN_HERE
+        if number is None or state.text is TextLeg.OPTED_OUT or (ours and state.suspected is not None):
+            return
+        if not ours:
+            self._out.append(e.OptOut(number, state.our_number, f"provider code {event.code}"))
+        if number != self._recipient:
+            return  # the conversation goes on with another phone
+        self._leave_text(now)
+        self._move_text(e.OptOut)
+        self._record("opted_out", word="(known already)" if ours else "(known to the provider)")
 
     def _text_reported(self, event: e.TextReported, facts: Facts, now: float) -> None:
         if event.state in _FAILED:
@@ -617,10 +748,14 @@ class TextSide(Conversation):
     def _not_delivered(self, message: e.MessageId, why: str, facts: Facts, now: float) -> None:
         state = self.state
         ref = state.refs.get(message)
+        if state.introduction is not None and state.introduction.message == message:
+            state.introduction = None
         if ref is not None:
             self._resume(o.TextFailed(ref, why), facts, now)
-        elif state.service == "api" and state.text is TextLeg.INVITED and state.call is CallState.NONE:
-            self._close_text("not delivered", now)
+        elif message in state.invitations:
+            state.invitations.remove(message)
+            if not state.invitations and state.text is TextLeg.INVITED and state.call not in LIVE:
+                self._close_text("not delivered", now)
 
     # --- nobody wrote
 
@@ -636,10 +771,11 @@ class TextSide(Conversation):
             case TextLeg.CHATTING:
                 agent = state.chat_agent
                 assert agent is not None
-                self._say("timed_out")
+                silent = "customer silent" if state.answered else "agent silent"
+                # Who was waiting for us is not told that it was they who did not write.
+                self._say("timed_out" if state.answered else "expired")
                 self._release(agent, "sms", wrap_up=False, now=now)
                 self._record("chat.ended", by="timeout", name=None)
-                silent = "customer silent" if state.answered else "agent silent"
                 self._close_text(silent, now)
                 self._may_come_back(agent, silent, now)
             case TextLeg.DISMISSED:
@@ -649,8 +785,20 @@ class TextSide(Conversation):
                 if self._nobody_left(facts, now):
                     return
                 self._record("text.lapsed", invited=state.text is TextLeg.INVITED)
-                self._close_text("no answer", now)
+                self._close_text(self._lapsed, now)
         state.unanswered = False
+
+    @property
+    def _lapsed(self) -> str:
+        """How a session ends in which no text came any more."""
+        state = self.state
+        match state.text:
+            case TextLeg.CHOOSING:
+                return "menu not answered"
+            case TextLeg.INVITED:
+                return "no answer"
+            case _:
+                return state.reason or ("no answer" if state.leg is None else "call over")
 
     def _warn(self) -> None:
         """The chat is about to be closed because the customer is silent."""
@@ -667,5 +815,5 @@ class TextSide(Conversation):
         can_join = state.desk is not None and state.text is not TextLeg.QUEUED and e.JoinQueue in TEXT[state.text]
         if not state.unanswered or state.call in LIVE or not can_join:
             return False
-        self._join_desk(facts, now, greet=not state.introduced)
+        self._join_desk(facts, now, greet=not state.introduced, back_to=state.prefer)
         return True

@@ -287,7 +287,7 @@ class Story:
             taken = isinstance(event, e.AgentAccepted) and event.channel == channel
             for move in moves:
                 if isinstance(move, e.JoinQueue) and channel == "sms":
-                    asked = self.state.direct or self.state.prefer
+                    asked = self.state.prefer or (None if self.state.transfer is not None else self.state.direct)
                     assert move != moves[-1] or move.skills == (() if asked is None else (f"{ONLY}{asked}",))
             if standing and (not stood or isinstance(event, e.ProcessRestarted)):
                 assert isinstance(moves[-1], e.JoinQueue)
