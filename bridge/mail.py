@@ -323,17 +323,19 @@ class Mail:
         agent = next((agent for agent in agents if signed_for(to, agent, key=self._key, now=now)), None)
         if agent is None:
             raise MailRefusedError(550, "5.7.1", "This address does not take your mail, or no longer does. Nothing was sent.")
+        if self._chats.chat_agent(session) != agent:
+            raise MailRefusedError(554, "5.7.1", "This conversation is over, or no longer yours. Nothing was sent.")
         self._count(session, now)
         letter = await asyncio.to_thread(mail.letter)
         words = _fitting(letter.words, needed=not letter.pictures)
         try:
             media = tuple([await self._media.put(picture) for picture in letter.pictures])
         except MediaRefusedError as refusal:
-            raise MailRefusedError(554, "5.6.1", f"The picture is not taken: {refusal}. Nothing was sent.") from refusal
+            raise MailRefusedError(554, "5.6.1", _sentence(f"The picture is not taken: {refusal}")) from refusal
         try:
             await self._chats.say(agent, session, words, once=once, media=media)
         except DeskRefusedError as refusal:
-            raise MailRefusedError(554, "5.7.1", f"{refusal} Nothing was sent.") from refusal
+            raise MailRefusedError(554, "5.7.1", _sentence(str(refusal))) from refusal
         except JournalUnavailableError as error:
             raise MailRefusedError(451, "4.3.0", "It cannot be saved just now; try again later.") from error
         log.info("mail.said", session=session, agent=agent, pictures=len(media), signed_in=delivery.signed_in is not None)
@@ -380,7 +382,7 @@ class Mail:
             try:
                 await self._texts.send_sessionless(f"mail:{sender}", to.number, rule.ours, words, once=once)
             except ChannelRefusedError as refusal:
-                raise MailRefusedError(554, "5.7.1", f"{refusal} Nothing was sent.") from refusal
+                raise MailRefusedError(554, "5.7.1", _sentence(str(refusal))) from refusal
             except JournalUnavailableError as error:
                 raise MailRefusedError(451, "4.3.0", "It cannot be saved just now; try again later.") from error
             await self._journal.commit(Unit(kv={key: msgspec.json.encode((today, sent + 1))}))
@@ -395,6 +397,11 @@ def _fitting(words: str, *, needed: bool) -> str:
             554, "5.6.0", f"Too long: {len(words):,} characters, and a text may have {MOST_CHARACTERS:,}. Nothing was sent."
         )
     return words
+
+
+def _sentence(refusal: str) -> str:
+    """A refusal of others, as the writer of a mail reads it."""
+    return f"{refusal[:1].upper()}{refusal[1:].rstrip('.')}. Nothing was sent."
 
 
 def _allows(rule: MailAllowSettings, sender: str) -> bool:

@@ -142,10 +142,19 @@ async def test_who_may_not_answer_is_told_why(tmp_path: Path, change: dict[str, 
         assert house.chats.bodies == []
 
 
+async def test_a_conversation_that_went_on_to_a_colleague_takes_no_more_of_ones_mails(tmp_path: Path) -> None:
+    """The address was made for an agent and a conversation, and they have parted."""
+    async with mail_house(tmp_path) as house:
+        house.chats.agents[SESSION] = BEN
+        code, words = await hand_in(house, mail(house.address()), house.address())
+        assert (code, words) == (554, "5.7.1 This conversation is over, or no longer yours. Nothing was sent.")
+        assert house.chats.said == {}
+
+
 async def test_agents_may_share_a_mailbox(tmp_path: Path) -> None:
     """The address says which of them it was made for."""
     async with mail_house(tmp_path) as house:
-        dan = e.AgentId("dan")
+        house.chats.agents[SESSION] = dan = e.AgentId("dan")
         await hand_in(house, mail(house.address(dan)), house.address(dan))
         assert [agent for agent, _, _, _ in house.chats.said.values()] == [dan]
 
