@@ -35,6 +35,8 @@ TROUBLED_AFTER = 5
 for one thing at a time, more and more rarely, until it takes something again."""
 LOOK_AGAIN = 60.0
 """Seconds after which the journal is looked at without anybody having called, and the longest pause of such an endpoint."""
+KEPT, PORTION = 7 * 86_400.0, 200
+"""Seconds for which a notice is kept after it was told, and how many are removed at once afterwards."""
 HEADERS: Mapping[str, str] = MappingProxyType({"Content-Type": "application/json", "User-Agent": "Sidetone"})
 
 
@@ -74,6 +76,7 @@ class Hooks:
     ) -> None:
         self._metrics = metrics
         self._journal = journal
+        self._clock = clock
         self._endpoints = [_Endpoint(journal, settings, clock, chance, metrics) for settings in endpoints]
 
     def kick(self) -> None:
@@ -91,6 +94,7 @@ class Hooks:
             for endpoint in self._endpoints:
                 tasks.create_task(endpoint.run(http))
             tasks.create_task(self._count_dead())
+            tasks.create_task(self._forget())
             started.set()
 
     async def redeliver(self, n: int, now: float) -> bool:
@@ -107,6 +111,16 @@ class Hooks:
                 for endpoint in self._endpoints:
                     self._metrics.dead_letters.labels(endpoint.name).set(dead.get(endpoint.name, 0))
             await asyncio.sleep(15.0)
+
+    async def _forget(self) -> None:
+        """Remove what was told long ago: it repeats what stands in the journal anyway."""
+        while True:
+            try:
+                while await self._journal.forget_told(self._clock() - KEPT, PORTION):  # noqa: ASYNC110  no waiting: portions
+                    await asyncio.sleep(0.05)  # others write as well
+            except Exception:
+                log.exception("hook.unreadable", endpoint=None)
+            await asyncio.sleep(3600.0)
 
 
 class _Endpoint:

@@ -1,6 +1,6 @@
 """Notices to others, at least once, to each endpoint and of each session in order."""
 
-from sqlalchemy import RowMapping, Select, func, select, update
+from sqlalchemy import Connection, RowMapping, Select, delete, func, select, update
 
 from bridge.journal import tables
 from bridge.journal.door import Door, as_struct
@@ -58,6 +58,26 @@ class Notices(Door):
     async def redeliver(self, n: int, now: float) -> bool:
         """Try a dead letter again, from its first attempt. False: it is not one."""
         return await self._change(n, "dead", {"state": "pending", "due_at": now, "attempts": 0})
+
+    async def forget_told(self, before: float, limit: int) -> int:
+        """Remove deliveries that were done before then, and notices that nobody waits for any more; returns how many deliveries.
+
+        Dead letters stay.
+
+        Args:
+            before: Seconds since the epoch.
+            limit: How many at most, so that nobody waits long for the one writer.
+        """
+
+        def write(connection: Connection) -> int:
+            done = select(_delivery.c.n, _delivery.c.notice).where(_delivery.c.state == "done", _delivery.c.done_at < before)
+            rows = connection.execute(done.order_by(_delivery.c.n).limit(limit)).all()
+            connection.execute(delete(_delivery).where(_delivery.c.n.in_([row.n for row in rows])))
+            wanted = select(_delivery.c.n).where(_delivery.c.notice == _notice.c.id).exists()
+            connection.execute(delete(_notice).where(_notice.c.id.in_([row.notice for row in rows]), ~wanted))
+            return len(rows)
+
+        return int(await self._write(write))
 
     async def _change(self, n: int, state: str, values: dict[str, object]) -> bool:
         return await self._do(update(_delivery).where(_delivery.c.n == n, _delivery.c.state == state).values(values)) == 1

@@ -1,6 +1,8 @@
 """Hooks: every notice reaches every endpoint that wants it, at least once, in order within a session."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from bridge.events import SessionId
-from bridge.hooks import FIRST_PAUSE, LONGEST_ORDERED_PAUSE, LONGEST_PAUSE, MOST_AT_ONCE, TROUBLED_AFTER, Hooks
+from bridge.hooks import FIRST_PAUSE, KEPT, LONGEST_ORDERED_PAUSE, LONGEST_PAUSE, MOST_AT_ONCE, TROUBLED_AFTER, Hooks
 from bridge.journal import Journal, NoticeRow, SessionRow, Unit
 from bridge.metrics import Metrics
 from bridge.notices import verify
@@ -427,6 +429,26 @@ async def test_a_kill_in_the_middle_repeats_and_loses_nothing(post: Post) -> Non
         await settled(post, delivered=3)
     assert [name for name in crm.ids if name[0] == "a"] == ["a1", "a1", "a2"]
     assert [name for name in crm.ids if name[0] == "b"] == ["b1", "b1"]
+
+
+async def test_what_was_told_a_week_ago_is_removed(post: Post, tmp_path: Path) -> None:
+    """At a start and then every hour; what nobody took yet stays."""
+
+    def kept() -> list[str]:
+        with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as file:
+            return [name for (name,) in file.execute("select id from notice order by n")]
+
+    await post.notice("-1", "-2", "-3")
+    async with post.working():
+        await settled(post, delivered=3)
+    await post.notice("a1", endpoints=("nobody",))
+    post.now += KEPT - 1.0
+    async with post.working():
+        await asyncio.sleep(0.1)
+    assert kept() == ["-1", "-2", "-3", "a1"]
+    post.now += 2.0
+    async with post.working():
+        await until(lambda: kept() == ["a1"], "three are gone")
 
 
 class Fragile:
