@@ -51,7 +51,7 @@ from sms.providers.loopback import LoopbackNetwork
 log = structlog.get_logger()
 
 PACKAGED = Path(ivr_flows.__file__).parent
-LOOK_AFTER_MEDIA = 600.0
+LOOK_AFTER_MEDIA = 60.0
 """Seconds between two looks at files that could not be checked, and at those that are old."""
 LAST_WORDS = 3.0
 """Seconds for texts to callers whose calls ended with the server."""
@@ -174,7 +174,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         base = settings.public_url or f"http://{settings.web.host}:{port}"
         links = MediaLinks(key_for(secret, "media links"), base)
         blobs = await stack.enter_async_context(adapters.blobs_of(settings.media, settings.data / "media"))
-        scanner = adapters.scanner_of(settings.media, settings.data / "media")
+        scanner = adapters.scanner_of(settings.media, settings.data / "spool")
         media = MediaStore(blobs, max_bytes=settings.media.max_bytes, scan=scanner)
         floor = Floor(
             settings, now=clock(), hours={queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}

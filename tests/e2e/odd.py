@@ -287,14 +287,17 @@ class World:
                     await desk.end_chat(agent, work.session)
         return not self.server.runner.sessions
 
+    async def _all_sent(self) -> bool:
+        look = await self.server.runner.journal.outbox_now(self.server.runner.clock() + 86_400, 100)
+        return not look.due and not look.unknown
+
     async def _nothing_left(self) -> None:
         runner, sip = self.server.runner, self.server.sip
         assert sip is not None
         await self.until("SIP to be idle", lambda: (sip.stats.calls, sip.stats.agent_legs) == (0, 0))
         rung = [call for phone in self.phones.values() for call in phone.calls]
         await self.until("the agents' phones to be idle", lambda: all(call.ended.is_set() for call in rung))
-        look = await runner.journal.outbox_now(runner.clock() + 86_400, 100)
-        assert (list(look.due), list(look.unknown)) == ([], [])
+        await self.until("the outbox to be empty", self._all_sent)
         assert not await runner.journal.unhandled_inbound()
         for agent in (ANA, BEN, CAT):
             view = runner.floor.acd.agent_view(agent)
@@ -334,6 +337,8 @@ async def world(
     *,
     house: tuple[Path, Path],
     phones: Mapping[str, Mapping[str, Any]] | None = None,
+    sms: Mapping[str, Any] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[World]:
     """A server with Ana (calls), Ben (chats) and Cat (both), nobody of them ready; texting is always offered.
 
@@ -341,6 +346,8 @@ async def world(
         folder: For the data.
         house: From `short_house`.
         phones: By agent, how the phone behaves when it is not picked up at once.
+        sms: More settings of texts.
+        changes: Other sections of the settings.
     """
     async with AsyncExitStack() as stack:
         twilio = await stack.enter_async_context(TwilioServer(opt_out="off", latency=0.05))
@@ -367,6 +374,7 @@ async def world(
                 "reply_window": 3.0,
                 "chat_idle_timeout": 30.0,
                 "reopen_window": 0.0,
+                **(sms or {}),
             },
             "twilio": TwilioSettings(
                 account_sid=ACCOUNT_SID, auth_tokens=(SecretStr(AUTH_TOKEN),), api_base_url=twilio.url, timeout=2.0
@@ -392,5 +400,5 @@ async def world(
                 {"id": "cat", "name": "Cat", "queues": ["support", "support_sms"], "skills": skills, "phone": own["cat"].uri},
             ],
         }
-        server = await stack.enter_async_context(running(Settings(**spec)))
+        server = await stack.enter_async_context(running(Settings(**(spec | changes))))
         yield World(server, twilio, own, people)
