@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
+from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -138,7 +139,8 @@ class Channel:
         self._numbers = {number.number: number for number in self._settings.numbers}
         self._queues = {queue.id: queue for queue in self._settings.queues if queue.channel == "sms"}
         self._agents = {agent.id: agent for agent in self._settings.agents}
-        self._pairs: dict[tuple[str, str], asyncio.Lock] = {}
+        self._pairs: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        """Held by whoever is at work between two numbers, or waits to be."""
 
     async def send(
         self,
@@ -264,12 +266,12 @@ class Channel:
         if not await self._journal.cancel_scheduled(message, now):
             return False
         row = await self._journal.message(message)
-        assert row is not None, "what was canceled was there"
+        assert row is not None, "what waits is in the journal"
         if row.session is not None and row.session in self._runner.sessions:
             self._runner.post(row.session, e.TextReported(message, "canceled", "canceled"))
         else:
-            canceled = [MessageUpdate(id=message, state="canceled", at=now)]
-            notices = notices_of(row.session, None, (), canceled, (), endpoints=self._runner.hook_rules, known=[row])
+            step = MessageUpdate(id=message, state="canceled", at=now)
+            notices = notices_of(row.session, None, (), [step], (), endpoints=self._runner.hook_rules, known=[row])
             await self._runner.commit(Unit(notices=notices))
         return True
 
@@ -364,20 +366,45 @@ class Channel:
         return await self._verdict(number, sender, purpose, self._runner.clock())
 
     async def opt_out(self, number: str, sender: str | None, evidence: str) -> None:
-        """No more texts to *number*, from *sender* or (None) from any number of ours, until it wants them again."""
+        """No more texts to *number*, from *sender* or (None) from any number of ours, until it wants them again.
+
+        Raises:
+            ChannelRefusedError: *sender* is none of our numbers.
+        """
+        self._check_ours(sender)
         entry = Suppression(number=number, sender=sender or EVERY_SENDER, evidence=evidence, at=self._runner.clock())
-        notices = notices_of(None, None, (), (), (), endpoints=self._runner.hook_rules, suppress=[entry])
+        telling = self._open_with(number, sender)
+        rules = () if telling else self._runner.hook_rules  # a session tells of it itself
+        notices = notices_of(None, None, (), (), (), endpoints=rules, suppress=[entry])
         await self._runner.commit(Unit(suppress=[entry], notices=notices))
-        self._tell_all(number, sender, opted_out=True)
+        for session in telling:
+            self._runner.post(session, e.OptOutChanged(opted_out=True))
 
     async def opt_in(self, number: str, sender: str | None, evidence: str) -> None:
-        """*number* wants texts again, from *sender* or (None) from all our numbers."""
-        now = self._runner.clock()
-        senders = [EVERY_SENDER, *self._numbers] if sender is None else [EVERY_SENDER, sender]
-        lifted = [Suppression(number=number, sender=one, evidence=evidence, at=now) for one in senders]
-        notices = notices_of(None, None, (), (), (), endpoints=self._runner.hook_rules, unsuppress=lifted)
-        await self._runner.commit(Unit(unsuppress=lifted, notices=notices))
-        self._tell_all(number, sender, opted_out=False)
+        """*number* wants texts again, from *sender* or (None) from all our numbers.
+
+        Raises:
+            ChannelRefusedError: *sender* is none of our numbers.
+        """
+        self._check_ours(sender)
+        told = Suppression(number=number, sender=sender or EVERY_SENDER, evidence=evidence, at=self._runner.clock())
+        lifted = [told, *(_of(told, one) for one in (EVERY_SENDER, *self._numbers) if sender is None and one != told.sender)]
+        kept: list[Suppression] = []
+        every = [holds for holds, entry in await self._journal.suppressions(number) if entry.sender == EVERY_SENDER]
+        if sender is not None and every and every[-1]:
+            # What held for all our numbers goes on for each of the others.
+            lifted.append(_of(told, EVERY_SENDER))
+            kept = [_of(told, one) for one in self._numbers if one != sender]
+        telling = self._open_with(number, sender)
+        rules = () if telling else self._runner.hook_rules
+        notices = notices_of(None, None, (), (), (), endpoints=rules, unsuppress=[told])
+        await self._runner.commit(Unit(suppress=kept, unsuppress=lifted, notices=notices))
+        for session in telling:
+            self._runner.post(session, e.OptOutChanged(opted_out=False))
+
+    def _open_with(self, number: str, sender: str | None) -> list[e.SessionId]:
+        """The open sessions between a number and one of ours, or (None) any."""
+        return [live.state.id for live in self._runner.sessions_of(number) if sender in {None, live.state.our_number}]
 
     # --- how
 
@@ -439,22 +466,14 @@ class Channel:
             return fresh, None
         return message, Sent(message=message, session=row.session, state=row.state, due_at=line.due_at, repeated=True)
 
-    def _tell_all(self, number: str, sender: str | None, *, opted_out: bool) -> None:
-        for live in self._runner.sessions_of(number):
-            if sender in {None, live.state.our_number}:
-                self._runner.post(live.state.id, e.OptOutChanged(opted_out))
-
     @asynccontextmanager
     async def _alone(self, number: str, sender: str) -> AsyncIterator[None]:
         """One text at a time between two numbers, or two of them would open two conversations."""
-        pair = (number, sender)
-        lock = self._pairs.setdefault(pair, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._pairs.pop(pair, None)
+        lock = self._pairs.get((number, sender))
+        if lock is None:
+            lock = self._pairs[number, sender] = asyncio.Lock()
+        async with lock:
+            yield
 
     # --- whether
 
@@ -474,11 +493,13 @@ class Channel:
             raise ChannelRefusedError("too_long", f"A text may have {LONGEST_TEXT:,} characters; this one has {len(words):,}.")
         return words
 
-    def _check_sender(self, number: str, sender: str) -> None:
-        ours = self._numbers.get(sender)
-        if ours is None:
+    def _check_ours(self, sender: str | None) -> None:
+        if sender is not None and sender not in self._numbers:
             raise ChannelRefusedError("unknown_sender", f"{sender} is none of our numbers; there are: {_list(self._numbers)}.")
-        if not ours.sender.registered and look_up(number).country == "US":
+
+    def _check_sender(self, number: str, sender: str) -> None:
+        self._check_ours(sender)
+        if not self._numbers[sender].sender.registered and look_up(number).country == "US":
             raise ChannelRefusedError(
                 "unregistered_sender", f"{sender} is not registered with the carriers in the US, which would refuse its texts."
             )
@@ -582,6 +603,11 @@ def _times(zones: Sequence[str], at: float) -> str:
 
 def _day(at: float, zones: Sequence[str]) -> str:
     return f"{datetime.fromtimestamp(at, ZoneInfo(zones[0] if zones else 'UTC')):%Y-%m-%d}"
+
+
+def _of(entry: Suppression, sender: str) -> Suppression:
+    """The same for another number of ours."""
+    return msgspec.structs.replace(entry, sender=sender)
 
 
 def _list(names: Mapping[str, object]) -> str:

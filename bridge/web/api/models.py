@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from bridge.channel import LONGEST_TEXT
+from sms.message import readable
 
 MOST = 200
 """Rows of a page."""
@@ -37,6 +38,18 @@ def _moment(value: Any) -> Any:
     return at.timestamp()
 
 
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return readable(value)
+        case list():
+            return [_clean(item) for item in value]
+        case dict():
+            return {_clean(name): _clean(item) for name, item in value.items()}
+        case _:
+            return value
+
+
 _MOMENT: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}]}
 Moment: TypeAlias = Annotated[float, BeforeValidator(_moment), WithJsonSchema(_MOMENT)]
 """A time in a request: seconds since the epoch, or RFC 3339."""
@@ -54,6 +67,12 @@ class Request(BaseModel):
     """What a program sends. A field that is not here is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_control_characters(cls, given: Any) -> Any:
+        """No telephone shows them, and PostgreSQL refuses some."""
+        return _clean(given)
 
 
 class Answer(BaseModel):
@@ -356,6 +375,7 @@ class Erased(Answer):
     number: str
     rows: Mapping[str, int] = Field(description="removed or blanked, by kind")
     files: int = Field(description="pictures, videos and documents removed")
+    left: tuple[str, ...] = Field(description="digests of files that the storage did not remove just now; remove them by hand")
 
 
 # --- the house

@@ -4,13 +4,18 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import structlog
 
 from bridge.events import MessageId
 from bridge.journal import EVERY_SENDER, BlockRow, ConsentRow, ContactRow, StillOpenError, Unit
+from bridge.media_store import BlobsUnavailableError
 from bridge.web.api import models as m
 from bridge.web.api.operation import Behind, Call, Operation
-from bridge.web.api.problems import ProblemError
+from bridge.web.api.problems import Fault, ProblemError
 from sms import keywords
+from sms.numbers import normalise
+
+log = structlog.get_logger(__name__)
 
 
 class People:
@@ -79,7 +84,7 @@ class People:
                 body=m.NewConsent,
                 answer=m.Consent,
                 status=HTTPStatus.CREATED,
-                problems=("invalid_number",),
+                problems=("invalid_number", "unknown_sender"),
             ),
             Operation(
                 method="POST",
@@ -91,7 +96,7 @@ class People:
                 body=m.NewOptOut,
                 answer=m.OptOut,
                 status=HTTPStatus.CREATED,
-                problems=("invalid_number",),
+                problems=("invalid_number", "unknown_sender"),
             ),
             Operation(
                 method="DELETE",
@@ -102,7 +107,7 @@ class People:
                 handler=self._lift,
                 body=m.Lifting,
                 answer=m.OptOut,
-                problems=("invalid_number", "proof"),
+                problems=("invalid_number", "unknown_sender", "proof"),
             ),
             Operation(
                 method="GET",
@@ -209,6 +214,9 @@ class People:
 
     async def _record_consent(self, call: Call) -> m.Consent:
         given: m.NewConsent = call.body
+        now = self._behind.now()
+        if given.at is not None and given.at > now:
+            raise ProblemError("fields", errors=(Fault("This time has not come yet.", pointer="/at"),))
         row = ConsentRow(
             number=self._behind.number(given.number),
             purpose=given.purpose,
@@ -217,8 +225,8 @@ class People:
             language=given.language,
             evidence=given.evidence,
             actor=call.key.author,
-            at=self._behind.now() if given.at is None else given.at,
-            sender=given.sender,
+            at=now if given.at is None else given.at,
+            sender=self._ours(given.sender),
         )
         await self._behind.journal.commit(Unit(consents=[row]))
         return m.Consent(**msgspec.structs.asdict(row))
@@ -226,8 +234,9 @@ class People:
     async def _opt_out(self, call: Call) -> m.OptOut:
         asked: m.NewOptOut = call.body
         number = self._behind.number(asked.number)
-        await self._behind.channel.opt_out(number, asked.sender, f"{call.key.author}: {asked.evidence}")
-        return m.OptOut(number=number, sender=asked.sender or EVERY_SENDER, opted_out=True, at=self._behind.now())
+        sender = self._ours(asked.sender)
+        await self._behind.channel.opt_out(number, sender, f"{call.key.author}: {asked.evidence}")
+        return m.OptOut(number=number, sender=sender or EVERY_SENDER, opted_out=True, at=self._behind.now())
 
     async def _lift(self, call: Call) -> m.OptOut:
         asked: m.Lifting = call.body
@@ -235,8 +244,18 @@ class People:
         evidence = await self._start_of(number, asked) if asked.proof == "start" else asked.evidence
         if evidence is None:
             raise ProblemError("proof", "With proof written, evidence has to describe it: what, from when, and where it is kept.")
-        await self._behind.channel.opt_in(number, asked.sender, f"{call.key.author}: {evidence}")
-        return m.OptOut(number=number, sender=asked.sender or EVERY_SENDER, opted_out=False, at=self._behind.now())
+        sender = self._ours(asked.sender)
+        await self._behind.channel.opt_in(number, sender, f"{call.key.author}: {evidence}")
+        return m.OptOut(number=number, sender=sender or EVERY_SENDER, opted_out=False, at=self._behind.now())
+
+    def _ours(self, written: str | None) -> str | None:
+        """A number of ours as the settings have it."""
+        if written is None:
+            return None
+        sender = normalise(written, region=self._behind.settings.country) or written
+        if sender not in {number.number for number in self._behind.settings.numbers}:
+            raise ProblemError("unknown_sender", f"{written} is none of our numbers.")
+        return sender
 
     async def _start_of(self, number: str, asked: m.Lifting) -> str:
         """The customer's own START, as evidence."""
@@ -287,6 +306,11 @@ class People:
             erased = await self._behind.journal.erase(number, at=self._behind.now())
         except StillOpenError as error:
             raise ProblemError("still_open", f"Not yet: {error}.") from error
+        left = []
         for digest in erased.digests:
-            await self._behind.media.delete(digest)
-        return m.Erased(number=number, rows=erased.counts, files=len(erased.digests))
+            try:
+                await self._behind.media.delete(digest)
+            except (BlobsUnavailableError, OSError):
+                log.exception("media.not_erased", digest=digest)
+                left.append(digest)
+        return m.Erased(number=number, rows=erased.counts, files=len(erased.digests) - len(left), left=tuple(left))

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +23,7 @@ from bridge.web.api.people import People
 from bridge.web.api.problems import KINDS, PREFIX, Problem, ProblemError, faults
 from bridge.web.api.texts import Texts
 from bridge.web.http import read_capped
+from sms.message import readable
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +33,8 @@ UPLOAD_TIME = 60.0
 """Seconds in which a file has to arrive."""
 ONCE_FOR = 86_400.0
 """Seconds for which an Idempotency-Key is known."""
+TIDY_EVERY = 3600.0
+"""Seconds between two looks for answers that nobody will ask for any more."""
 LONGEST_KEY = 200
 """Characters of one."""
 _JSON = "application/json"
@@ -47,6 +51,7 @@ class Api:
     def __init__(self, behind: Behind) -> None:
         self._behind = behind
         self._door = Door(keys_of(behind.settings), behind.now)
+        self._tidy_at = 0.0
         self.operations: tuple[Operation, ...] = (
             *Texts(behind).operations(),
             *House(behind).operations(),
@@ -103,16 +108,20 @@ class Api:
         raw = await self._read(operation, request)
         body: Any = raw if operation.file else _checked(operation.body, raw)
         query = _parameters(operation, request)
+        path = {part: readable(value) for part, value in request.match_info.items()}
         name = _idempotency_key(request) if operation.repeatable else None
         if name is None:
-            return await self._do(operation, request, Call(key=key, path=request.match_info, body=body, query=query, once=None))
+            return await self._do(operation, request, Call(key=key, path=path, body=body, query=query, once=None))
         asked = hashlib.sha256(b"\0".join((operation.method.encode(), request.path.encode(), raw))).hexdigest()
-        call = Call(key=key, path=request.match_info, body=body, query=query, once=f"{name} {asked}")
+        call = Call(key=key, path=path, body=body, query=query, once=f"{name} {asked}")
         return await self._once(operation, request, call, f"api:{key.name}:{name}", asked)
 
     async def _once(self, operation: Operation, request: web.Request, call: Call, name: str, fingerprint: str) -> web.Response:
         """Do it, unless it was done before; then say again what was said then."""
         now, journal = self._behind.now(), self._behind.journal
+        if now >= self._tidy_at:
+            self._tidy_at = now + TIDY_EVERY
+            await journal.forget_replies(now)
         known = await journal.reserve(name, fingerprint, now + ONCE_FOR, now)
         if known == "conflict":
             raise ProblemError("conflict")
@@ -134,7 +143,8 @@ class Api:
         answer = await operation.handler(call)
         if answer is None:
             return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
-        if operation.as_text and "text/plain" in request.headers.get("Accept", ""):
+        accepted = request.headers.get("Accept", "")
+        if operation.as_text and "text/plain" in accepted and _JSON not in accepted:
             words = str(getattr(answer, "text"))  # noqa: B009  # what as_text promises, and no model says in general
             return web.Response(text=words, headers={"Cache-Control": "no-store"})
         return _json(answer.model_dump_json(by_alias=True).encode(), status=operation.status)
@@ -150,8 +160,12 @@ class Api:
             raise ProblemError("too_large", f"At most {limit:,} bytes are taken.")
         return raw
 
+    @cached_property
+    def _description(self) -> bytes:
+        return msgspec.json.encode(describe(self.operations))
+
     async def _openapi(self, _request: web.Request) -> web.Response:
-        return _json(msgspec.json.encode(describe(self.operations)))
+        return _json(self._description)
 
     async def _explain_problem(self, request: web.Request) -> web.Response:
         known = KINDS.get(request.match_info["name"])
@@ -186,9 +200,8 @@ def _checked(model: type[Request] | None, raw: bytes) -> Request | None:
 def _parameters(operation: Operation, request: web.Request) -> Request | None:
     if operation.query is None:
         return None
-    given: Mapping[str, str] = request.query
     try:
-        return operation.query.model_validate(dict(given))
+        return operation.query.model_validate(dict(request.query))
     except ValidationError as error:
         raise ProblemError("parameters", errors=faults(error, parameters=True)) from error
 

@@ -461,6 +461,35 @@ async def test_an_opt_in_for_all_numbers_lifts_every_opt_out(channel: Channel) -
     assert (await channel.may_text(CALLER, THIRD, "care")).allowed
 
 
+async def test_an_opt_in_for_one_number_leaves_the_others(channel: Channel) -> None:
+    """Who asked all our numbers to stop, and one to start again, is texted by that one only."""
+    await channel.opt_out(CALLER, None, "x")
+    await channel.opt_in(CALLER, OURS, "Letter")
+
+    assert (await channel.may_text(CALLER, OURS, "care")).allowed
+    assert (await channel.may_text(CALLER, THIRD, "care")).reason == "opted_out"
+
+
+async def test_an_opt_out_is_of_a_number_of_ours(channel: Channel) -> None:
+    """Of another it would mean nothing."""
+    for work in (channel.opt_out(CALLER, "+15550100299", "x"), channel.opt_in(CALLER, "+15550100299", "x")):
+        assert (await refused(work)).rule == "unknown_sender"
+
+
+async def test_others_are_told_of_texts_and_opt_outs_outside_sessions(tmp_path: Path) -> None:
+    """A sessionless text that is taken and taken back, an opt-out and its end: a notice each."""
+    hooks = [{"name": "crm", "url": "http://127.0.0.1:9/", "secret": "s3cret", "events": ["*"]}]
+    async with changed(tmp_path, hooks=hooks).open() as house:
+        channel = Channel(house.runner)
+        sent = await channel.send_sessionless("api:shop", CALLER, OURS, "Hello", due_at=NOON + 60)
+        await channel.cancel(sent.message)
+        await channel.opt_out(CALLER, None, "Letter")
+        await channel.opt_in(CALLER, None, "Letter")
+        told = (await house.journal.export(CALLER))["notices"]
+
+    assert [notice["type"] for notice in told] == ["sms.sent", "sms.canceled", "opt_out.changed", "opt_out.changed"]
+
+
 # --- through the API
 
 

@@ -117,11 +117,17 @@ class Programs:
     """Programs that use the API."""
 
     def __init__(
-        self, client: TestClient[web.Request, web.Application], journal: Journal, channel: FakeChannel, api: Api
+        self,
+        client: TestClient[web.Request, web.Application],
+        journal: Journal,
+        channel: FakeChannel,
+        media: MediaStore,
+        api: Api,
     ) -> None:
         self._client = client
         self.journal = journal
         self.channel = channel
+        self.media = media
         self.api = api
         self.clock = NOW
         self.redelivered: list[int] = []
@@ -147,7 +153,7 @@ class Programs:
 async def programs(folder: Path) -> AsyncIterator[Programs]:
     """The API, served."""
     async with Journal.open(f"sqlite:///{folder}/journal.db") as journal:
-        channel = FakeChannel(journal)
+        channel, media = FakeChannel(journal), MediaStore(folder / "media")
         here: list[Programs] = []
 
         async def redeliver(n: int, _now: float) -> bool:
@@ -161,7 +167,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
                 records=FakeRecords(),
                 journal=journal,
                 channel=channel,
-                media=MediaStore(folder / "media"),
+                media=media,
                 redeliver=redeliver,
                 now=clock,
             )
@@ -169,7 +175,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
         app = web.Application()
         app.add_routes(api.routes())
         async with TestClient(TestServer(app)) as client:
-            here.append(Programs(client, journal, channel, api))
+            here.append(Programs(client, journal, channel, media, api))
             yield here[0]
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 
+from bridge.channel import Rule
 from bridge.journal import JournalUnavailableError
 from bridge.web.api.description import describe, problems_of
 from bridge.web.api.problems import KINDS
@@ -242,6 +243,16 @@ async def test_without_a_name_the_same_text_goes_twice(api: Programs) -> None:
     assert len(api.channel.asked) == 2
 
 
+async def test_old_answers_are_forgotten(api: Programs) -> None:
+    """Nobody can ask for them any more."""
+    await api.ask("POST", "/sms", HELLO, Idempotency_Key="old")
+    api.clock += 2 * 86_400
+    await api.ask("POST", "/sms", HELLO, Idempotency_Key="new")
+    fresh = [await api.journal.reserve(f"api:shop:{name}", "x", api.clock + 1, api.clock) for name in ("old", "new")]
+
+    assert fresh == ["new", "conflict"]
+
+
 # --- the description
 
 
@@ -278,6 +289,11 @@ async def test_every_problem_is_some_operations_and_in_the_docs(api: Programs) -
     page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", page, re.MULTILINE))
     assert rows == {name: str(kind.status) for name, kind in KINDS.items()}
+
+
+def test_every_refusal_of_the_channel_is_a_problem() -> None:
+    """But for those that only agents get."""
+    assert set(get_args(Rule)) - {"in_conversation", "not_your_number"} <= set(KINDS)
 
 
 async def test_the_docs_name_every_operation_and_its_scope(api: Programs) -> None:

@@ -89,6 +89,15 @@ async def test_what_is_not_there_is_a_problem(api: Programs, path: str) -> None:
     assert (await api.problem(await api.ask("GET", path, key="reader")))["kind"] == "not_found"
 
 
+@pytest.mark.parametrize("accept", ["application/json, text/plain, */*", "*/*", "application/json"])
+async def test_who_takes_json_gets_json(api: Programs, accept: str) -> None:
+    """Also when plain text would do: many libraries say so without being asked."""
+    await api.journal.commit(session("s-1"))
+    answer = await api.ask("GET", "/sessions/s-1/transcript", key="reader", Accept=accept)
+
+    assert answer.content_type == "application/json"
+
+
 async def test_a_transcript_has_what_was_said(api: Programs) -> None:
     """As JSON without the machinery, or as text for who asks for that."""
     lines = [

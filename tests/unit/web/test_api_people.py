@@ -8,6 +8,7 @@ from PIL import Image
 
 from bridge.events import Media, SessionId
 from bridge.journal import Suppression, Unit
+from bridge.media_store import BlobsUnavailableError
 from tests.unit.web.programs import NOW, OURS, THEIRS, Programs, received, session, text
 
 AGREED = {
@@ -74,6 +75,26 @@ async def test_a_consent_is_recorded_with_its_words(api: Programs) -> None:
         NOW - 100,
     )
     assert (row["from"], row["granted"], row["purpose"]) == (OURS, True, "marketing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [({"at": NOW + 1}, "fields"), ({"from": "+15550100299"}, "unknown_sender"), ({"words": "\x00"}, "fields")],
+)
+async def test_a_consent_that_cannot_be_is_refused(api: Programs, changes: dict[str, object], kind: str) -> None:
+    """Not from the future, not to somebody else's number, not in words that nobody can read."""
+    assert (await api.problem(await api.ask("POST", "/consents", AGREED | changes)))["kind"] == kind
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/opt-outs"), ("DELETE", "/opt-outs/+15550100123")])
+async def test_an_opt_out_is_of_a_number_of_ours(api: Programs, method: str, path: str) -> None:
+    """Of another it would mean nothing; of ours it may be written as people write it."""
+    body = {"evidence": "Letter"} | ({"number": THEIRS} if method == "POST" else {"proof": "written"})
+    wrong = await api.ask(method, path, body | {"from": "+15550100299"})
+    right = await api.ask(method, path, body | {"from": "(555) 010-0200"})
+
+    assert (await api.problem(wrong))["kind"] == "unknown_sender"
+    assert (await right.json())["from"] == OURS
 
 
 async def test_a_consent_needs_words_and_evidence(api: Programs) -> None:
@@ -186,6 +207,21 @@ async def test_a_person_is_erased_with_their_pictures(api: Programs, tmp_path: P
     left = await (await api.ask("GET", "/customers/+15550100123/export")).text()
     assert "My secret" not in left
     assert "Lee" not in left
+
+
+async def test_a_picture_that_cannot_be_removed_now_is_named(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The storage is away: the words are gone, and somebody has to see to the file."""
+
+    async def away(_digest: str) -> None:
+        raise BlobsUnavailableError("away")
+
+    media = Media("a" * 64, "image/png", 10)
+    await api.journal.commit(session("s-1"))
+    await api.journal.commit(Unit(messages=[received("in-1", "Hi", session=SessionId("s-1"), media=(media,))]))
+    monkeypatch.setattr(api.media, "delete", away)
+    answer = await (await api.ask("POST", "/customers/+15550100123/erase")).json()
+
+    assert (answer["files"], answer["left"]) == (0, ["a" * 64])
 
 
 async def test_nobody_is_erased_in_the_middle_of_a_conversation(api: Programs) -> None:

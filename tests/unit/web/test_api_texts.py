@@ -134,6 +134,14 @@ async def test_a_file_that_is_not_here_can_not_be_sent(api: Programs) -> None:
     assert api.channel.asked == []
 
 
+async def test_what_no_telephone_shows_is_left_out(api: Programs) -> None:
+    """Control characters, in names as well as in words, so that every database takes them."""
+    await api.ask("POST", "/sms", HELLO | {"text": "a\x00b\nc", "agent": "an\x00a"})
+
+    assert (api.channel.asked[0][1]["body"], api.channel.asked[0][1]["agent"]) == ("ab\nc", "ana")
+    assert (await api.problem(await api.ask("GET", "/sms/%00")))["kind"] == "not_found"
+
+
 # --- looking at them
 
 
