@@ -163,6 +163,8 @@ class Desk:
         state = live.state
         waited = 0.0 if state.since is None else self._runner.clock() - state.since
         summary = _summary(state)
+        if summary in _NO_SUMMARY and offer.session in self._waiting:
+            summary = self._waiting[offer.session].said or summary
         if state.transfer is not None and state.transfer.by != agent:
             summary = f"{self._name(state.transfer.by)} hands it over: {state.transfer.note or summary}"
         return (OfferedWork(offer.session, offer.channel, offer.queue, state.customer, offer.until, waited, summary),)
@@ -211,7 +213,7 @@ class Desk:
             self._returned.discard(session)
             if self._alerts.get(session, (None, ""))[0] == agent:
                 del self._alerts[session]
-            return await self._view(agent, live.state, live.session.composer(agent))
+            return await self._view(agent, live.state, _composer_why(live, agent))
         if live is not None:
             if live.state.customer not in self._customers(agent):
                 raise DeskRefusedError("This conversation is not yours.")
@@ -295,7 +297,7 @@ class Desk:
         """Who is asked to take over a chat."""
         transfer = state.transfer
         assert transfer is not None
-        return transfer.to_name or self._queue_title(transfer.queue)
+        return transfer.to_name or self.queue_title(transfer.queue)
 
     def _related(self, state: State) -> Related | None:
         """The newest other conversation of the customer's on another number of ours; None: it is over."""
@@ -328,7 +330,8 @@ class Desk:
         settings = self._agents.get(agent)
         return agent if settings is None else settings.name
 
-    def _queue_title(self, queue: str) -> str:
+    def queue_title(self, queue: str) -> str:
+        """What agents call a queue."""
         settings = self._runner.floor.queues.get(queue)
         return (settings.title if settings is not None else "") or queue.replace("_", " ").capitalize()
 
@@ -437,7 +440,7 @@ class Desk:
             for queue in self._runner.settings.queues
             if queue.channel == "sms" and queue.transfers
         ]
-        queues = [HandoverQueue(view.queue, self._queue_title(view.queue), view.waiting, view.agents_staffed) for view in views]
+        queues = [HandoverQueue(view.queue, self.queue_title(view.queue), view.waiting, view.agents_staffed) for view in views]
         colleagues.sort(key=lambda one: (bool(one.why_not), one.name))
         return Targets(tuple(colleagues), tuple(queues), self._transfer_why(state))
 
@@ -629,6 +632,8 @@ class Desk:
             self._send(session, LineAdded(session, _line(line)))
 
     def _note(self, session: e.SessionId, line: TimelineLine) -> None:
+        if line.n == 1:
+            self._waiting[session] = Glance()
         if session in self._waiting:
             self._waiting[session].take(line)
         live = self._runner.sessions.get(session)
@@ -757,6 +762,16 @@ def _concerns(state: State, agent: e.AgentId) -> bool:
     return _is_of(state, agent) or handed or (kept and state.transfer is None)
 
 
+def _composer_why(live: LiveSession, agent: e.AgentId) -> str | None:
+    """Why the agent may not write now; None when they may."""
+    state = live.state
+    if state.transfer is not None and state.transfer.by == agent:
+        return "You have handed this chat over. If nobody takes it, it comes back to you."
+    if state.text is TextLeg.DISMISSED and state.prefer == agent:
+        return "Set aside until the customer writes."
+    return live.session.composer(agent)
+
+
 def _cannot_take(view: AgentView, free: int) -> str:
     """Why an agent cannot be asked to take a chat now; empty when they can."""
     if view.state == "not_ready":
@@ -777,10 +792,13 @@ def _state_of(stored: StoredSession) -> State:
     return _STATE.decode(stored.snapshot)
 
 
+_NO_SUMMARY = ("Text", "Call")
+
+
 def _summary(state: State) -> str:
     parts = [state.whisper or " > ".join(word.replace("_", " ") for word in state.path)]
     parts += [f"{question}: {answer}" for question, answer in state.answers.items()]
-    return "; ".join(part for part in parts if part) or ("Text" if state.call is CallState.NONE else "Call")
+    return "; ".join(part for part in parts if part) or _NO_SUMMARY[state.call is not CallState.NONE]
 
 
 LANGUAGES = {"en": "English", "fr": "French", "es": "Spanish"}

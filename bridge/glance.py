@@ -28,6 +28,8 @@ class Glance(msgspec.Struct):
     opted_out: OptedOut | None = None
     link: UploadLink | None = None
     set_aside_at: float | None = None
+    said: str = ""
+    """The customer's newest words."""
     probable: bool = False
     """The customer has another conversation with us, on another of our numbers."""
     _token: str = ""
@@ -37,6 +39,7 @@ class Glance(msgspec.Struct):
         data = line.data
         match line.kind:
             case "text.received":
+                self.said = str(data.get("body") or "") or self.said
                 if not data.get("keyword"):
                     self._wrote(line.at)
                 self.probable = self.probable or data.get("confidence") == "probable"

@@ -403,6 +403,9 @@ class Desk(Protocol):
 
     def dispositions(self) -> tuple[str, ...]: ...
 
+    def queue_title(self, queue: str) -> str:
+        """What agents call a queue."""
+
     def presets(self, language: str) -> tuple[Preset, ...]: ...
 
     def subscribe(self, agent: AgentId) -> AbstractAsyncContextManager[AsyncIterator[DeskUpdate]]:

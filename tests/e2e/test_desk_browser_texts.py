@@ -226,7 +226,7 @@ async def test_a_link_for_photos_tells_what_became_of_it(browser: Browser, base:
     """Not used, expired while the agent looks at it, used."""
     async with clean_page(browser) as page:
         await open_chat(page, base)
-        await page.click("text=Send an upload link")
+        await page.click("text=Upload link")
         assert desk.asked == [("ask_for_photos", "ana", CHAT)]
         now = time.time()
         desk.change(CHAT, link=UploadLink(now, now + 2))

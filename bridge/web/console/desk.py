@@ -149,8 +149,7 @@ class DeskPages:
             csrf=signed_in.csrf,
             problem=problem,
             now=self._now(),
-            **await self._lists(agent.id),
-            **self._session_context(agent.id, view),
+            **(await self._lists(agent.id) | self._session_context(agent.id, view)),
         )
 
     def _session_fragment(self, request: web.Request, agent: Agent, view: SessionView | None, problem: str) -> web.Response:
@@ -163,6 +162,7 @@ class DeskPages:
         return {
             "presence": self._desk.presence(agent),
             "reasons": self._desk.reasons(),
+            "queue_title": self._desk.queue_title,
             "offers": self._desk.offers(agent),
             "work": await self._desk.work(agent),
         }
@@ -179,6 +179,7 @@ class DeskPages:
             "agent_id": agent,
             "presets": self._desk.presets(view.language),
             "dispositions": self._desk.dispositions(),
+            "queue_title": self._desk.queue_title,
             "session": view.id,
             "place": "segments",
             "count": segment(""),
@@ -337,7 +338,8 @@ class DeskPages:
 
     async def _peek(self, request: web.Request, agent: Agent) -> web.Response:
         view = await self._desk.session(agent.id, _session_of(request))
-        return page("peek.html", request, view=view, lines=self._shown(view), session=view.id)
+        lines = self._shown(view)
+        return page("peek.html", request, view=view, lines=lines, session=view.id, queue_title=self._desk.queue_title)
 
     async def _new(self, request: web.Request, agent: Agent) -> web.Response:
         senders = self._desk.senders(agent.id)

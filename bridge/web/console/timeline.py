@@ -348,7 +348,7 @@ def _file(media: _Data) -> File:
 def _text_received(data: _Data) -> Shown:
     lost = _amount(data, "media_lost")
     notes = [
-        f"probably this conversation: {_word(data, 'why')}" if data.get("confidence") == "probable" else "",
+        "the same customer has a conversation on another number of ours" if data.get("confidence") == "probable" else "",
         f"{lost:g} file{'' if lost == 1 else 's'} could not be taken" if lost else "",
     ]
     small = " · ".join(filter(None, notes))
@@ -405,36 +405,28 @@ def _opted_in(data: _Data) -> Shown:
 
 def _wrote(data: _Data) -> str:
     word = _word(data, "word")
-    return f"wrote {word}" if word else "in another conversation with us"
-
-
-def _menu_said(data: _Data) -> Shown:
-    return _shown("event", "queue", "Asked by text what it is about", small=_word(data, "key").replace("_", " "))
-
-
-_MENU_ANSWERS = MappingProxyType(
-    {
-        "number": "",
-        "keyword": "by keyword",
-        "title": "by name",
-        "back": "one step back",
-        "exit": "left the menu",
-        "no_match": "not one of the choices",
-        "timeout": "no answer",
-    }
-)
+    return f"wrote {word}" if word else ""
 
 
 def _menu_answered(data: _Data) -> Shown:
     titles, why = data.get("titles"), _word(data, "why")
+    if why == "the first text":
+        return _shown("event", "queue", "Asked by text what it is about")
     chosen = " > ".join(map(str, titles)) if isinstance(titles, list | tuple) else ""
-    title = f"Chose “{chosen}”" if chosen else "Answered the menu"
+    title = {"back": "Went back in the menu", "exit": "Left the menu"}.get(
+        why, f"Chose “{chosen}”" if chosen else "Answered the menu"
+    )
     wrote = f"wrote “{_word(data, 'body')}”" if data.get("body") else ""
-    return _shown("event", "key", title, small=" · ".join(filter(None, (wrote, _MENU_ANSWERS.get(why, why.replace("_", " "))))))
+    told = "" if why in {"back", "exit"} or why.startswith("number ") else why
+    return _shown("event", "key", title, small=" · ".join(filter(None, (wrote, told))))
 
 
 def _transfer_to(data: _Data) -> str:
-    return _word(data, "to_name") or _word(data, "to") or f"the queue “{_sentence(_word(data, 'queue'))}”"
+    return (
+        _word(data, "to_name")
+        or _word(data, "to")
+        or (f"the queue “{_sentence(_word(data, 'queue'))}”" if data.get("queue") else "the queue")
+    )
 
 
 def _transfer_started(data: _Data) -> Shown:
@@ -454,8 +446,7 @@ _TRANSFER_FAILURES = MappingProxyType(
     {
         "declined": "declined",
         "ring_timeout": "nobody took it in time",
-        "timeout": "nobody took it in time",
-        "no_answer": "nobody took it in time",
+        "no answer": "nobody took it in time",
         "signed_out": "signed out",
         "not_ready": "not ready",
     }
@@ -477,14 +468,8 @@ def _chat_dismissed(data: _Data) -> Shown:
     return _shown("event", "aside", f"Set aside by {by or 'an agent'}", small="comes back when the customer writes")
 
 
-_RETURNS = MappingProxyType(
-    {"text": "the customer wrote", "agent_lost": "the agent's desk was gone", "restart": "after a restart"}
-)
-
-
-def _chat_returned(data: _Data) -> Shown:
-    why = _word(data, "why")
-    return _shown("event", "text", "The chat is back", small=_RETURNS.get(why, why.replace("_", " ")))
+def _chat_returned(_data: _Data) -> Shown:
+    return _shown("event", "text", "The chat is back")
 
 
 def _chat_reopened(_data: _Data) -> Shown:
@@ -533,8 +518,7 @@ def _api_said(data: _Data) -> Shown:
 
 
 def _sender_added(data: _Data) -> Shown:
-    why = {"code": "gave this conversation's code"}.get(_word(data, "why"), _word(data, "why").replace("_", " "))
-    return _shown("event", "text", f"Texts come from {pretty_number(_word(data, 'number'))} as well", small=why)
+    return _shown("event", "text", f"Texts come from {pretty_number(_word(data, 'number'))} as well", small=_word(data, "why"))
 
 
 _ENDED_BY = MappingProxyType(
@@ -623,7 +607,6 @@ _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(
         "opted_in": _opted_in,
         "call.hung_up": _call_hung_up,
         "call.ended": _call_ended,
-        "menu.said": _menu_said,
         "menu.answered": _menu_answered,
         "transfer.started": _transfer_started,
         "transfer.completed": _transfer_completed,

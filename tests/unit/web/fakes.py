@@ -135,9 +135,9 @@ def chat(now: float) -> SessionView:
     """A chat of Ana's with a customer we know."""
     told: list[tuple[float, str, dict[str, Any]]] = [
         (-400, "text.received", {"message": "c-1", "body": "Hi", "media": []}),
-        (-399, "menu.said", {"key": "main", "words": "Text 1 for internet, 2 for billing."}),
+        (-399, "menu.answered", {"body": "Hi", "titles": [], "why": "the first text"}),
         (-380, "text.received", {"message": "c-2", "body": "1", "media": []}),
-        (-380, "menu.answered", {"body": "1", "titles": ["Internet", "Router"], "why": "number"}),
+        (-380, "menu.answered", {"body": "1", "titles": ["Internet", "Router"], "why": "number 1"}),
         (-379, "queue.joined", {"queue": "support_sms", "channel": "sms", "waited": 0}),
         (-360, "agent.joined", {"name": "Ana Torres", "channel": "sms"}),
         (-350, "text.sent", {"message": "c-3", "body": "Hello, Ana here. What is it?", "author": "agent:ana"}),
@@ -418,6 +418,9 @@ class FakeDesk:
 
     def dispositions(self) -> tuple[str, ...]:
         return ("Solved", "Follow-up needed")
+
+    def queue_title(self, queue: str) -> str:
+        return {"support_sms": "Support by text"}.get(queue, queue.capitalize())
 
     def presets(self, language: str) -> tuple[Preset, ...]:
         return PRESETS if language == "en" else ()

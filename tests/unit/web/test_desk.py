@@ -223,7 +223,7 @@ async def test_pictures_are_for_agents_only(client: Client, sign_in: SignIn) -> 
     thumbnail = await client.get("/desk/s-1/media/d1/thumbnail")
 
     assert (picture.status, picture.content_type, thumbnail.status) == (200, "image/png", 200)
-    assert "sandbox" in picture.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in picture.headers["Content-Security-Policy"]
     assert (await client.get("/desk/s-1/media/d2")).status == 404
 
 

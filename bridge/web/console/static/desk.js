@@ -35,8 +35,9 @@
     for (const element of all("[data-due]")) {
       const waited = now() - Number(element.dataset.due);
       put(element, span(waited));
-      element.classList.toggle("slow", waited >= SLOW && waited < LATE);
-      element.classList.toggle("late", waited >= LATE);
+      const shown = element.closest(".due");
+      shown.classList.toggle("slow", waited >= SLOW && waited < LATE);
+      shown.classList.toggle("late", waited >= LATE);
     }
     for (const element of all(".banner [data-until]")) {
       put(element, `${Math.max(0, Math.ceil(Number(element.dataset.until) - now()))} s`);
