@@ -243,7 +243,7 @@ class Session(TextSide):
                 why = self._why_silent()
             case e.OptOutJudged() if state.suspected is None:
                 why = "There is nothing to judge any more."
-            case e.AgentDismissed() if not (state.heard and state.answered):
+            case e.AgentDismissed() if event.agent == state.chat_agent and not (state.heard and state.answered):
                 why = "A chat can be put aside once both of you have written, and you last."
             case _:
                 pass

@@ -254,7 +254,8 @@ class Story:
         assert (state.chat_agent is not None) == (state.text is TextLeg.CHATTING)
         assert self.session.closed == any(isinstance(c, e.CloseSession) for c in [*self.told, *commands])
         if not self.session.closed and state.call not in LIVE and state.call is not CallState.ENDING:
-            assert state.text is TextLeg.QUEUED or self.session.wake_at is not None, "an open session ends some day"
+            for_ever = {TextLeg.QUEUED} if self.limits.chat.idle > 0 else {TextLeg.QUEUED, TextLeg.CHATTING, TextLeg.DISMISSED}
+            assert state.text in for_ever or self.session.wake_at is not None, "an open session ends some day"
         self._check_texts(was, commands)
         self._check_lines(event, commands)
         self._check_agents(event, commands)
