@@ -362,6 +362,7 @@ def _mail(mail: MailSettings, runner: Runner, desk: Desk, channel: Channel, key:
         texts=channel,
         media=runner.media,
         clock=runner.clock,
+        in_front=mail.in_front,
     )
 
 

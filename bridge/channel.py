@@ -99,10 +99,6 @@ class Sessions(intake.Sessions, Protocol):
     settings: Settings
 
     @property
-    def outbox(self) -> "Kicked":
-        """What hands texts over."""
-
-    @property
     def sms_name(self) -> str:
         """The name of the provider that carries texts."""
 
@@ -111,13 +107,6 @@ class Sessions(intake.Sessions, Protocol):
 
     def post(self, session: e.SessionId, event: e.AnyEvent) -> None:
         """Put an event into a session's inbox and go on."""
-
-
-class Kicked(Protocol):
-    """An outbox."""
-
-    def kick(self) -> None:
-        """There may be something to send."""
 
 
 class Channel:

@@ -22,7 +22,7 @@ from bridge.outbox import OWED
 from bridge.session import State, UnexpectedEvent, Words
 from bridge.settings import Settings
 from sms import keywords
-from sms.message import DeliveryReport, InboundText, RemoteMedia
+from sms.message import DeliveryReport, InboundText, RemoteMedia, TextState
 from sms.provider import MediaUnavailable, SmsProvider
 
 log = structlog.get_logger()
@@ -54,6 +54,9 @@ class Kicked(Protocol):
 
     def kick(self) -> None:
         """There may be something to send."""
+
+    async def reported(self, message: MessageRow, state: TextState, code: str | None) -> None:
+        """Learn from what became of a text: about its recipient, and about our number."""
 
 
 class Sessions(Protocol):
@@ -156,6 +159,7 @@ class Intake:
             log.warning("report.of_nobody", provider=report.provider, reported=report.reported)
             return
         self._metrics.texts.labels("out", report.state).inc()
+        await self._runner.outbox.reported(row, report.state, report.code)
         if row.provider_ref is None:
             # The report overtook the provider's own answer, or that answer was lost: now we know that it has the text.
             await self.settle(row.session, e.TextAccepted(row.id, e.ProviderRef(report.ref), row.segments or 0))

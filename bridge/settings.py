@@ -4,7 +4,7 @@ One YAML file, every key overridable by `SIDETONE_SECTION__KEY` in the environme
 unknown keys are errors. A secret may stand in a file of its own: give `{file: PATH}` in its place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -145,8 +145,8 @@ class TwilioFallbackSettings(_Section):
     account_sid: str = Field(description="may be the same account, with another service")
     auth_tokens: tuple[Secret, ...] = Field(min_length=1, description="as twilio.auth_tokens")
     messaging_service_sid: str | None = Field(default=None, description="sends from the pool of this service")
-    when: tuple[Literal["sender", "compliance", "account", "temporary"], ...] = Field(
-        default=("sender", "compliance", "account"), description="classes of refusal after which it is tried"
+    when: tuple[Literal["sender", "not_allowed", "compliance", "account", "temporary"], ...] = Field(
+        default=("sender", "not_allowed", "compliance", "account"), description="classes of refusal after which it is tried"
     )
 
 
@@ -251,7 +251,9 @@ class MailAllowSettings(_Section):
     """Who may send texts by mail."""
 
     sender: str = Field(description="address, or @domain")
-    numbers: tuple[str, ...] = Field(description="beginnings of the numbers they may text, as +1555")
+    numbers: tuple[Annotated[str, Field(pattern=r"^\+[1-9][0-9]*$")], ...] = Field(
+        description="beginnings of the numbers they may text, as +1555"
+    )
     per_day: Annotated[int, Field(gt=0)] = Field(default=100, description="texts a day")
     ours: E164 = Field(description="number of ours the texts come from")
 
@@ -279,6 +281,9 @@ class MailSettings(_Section):
     key: Path | None = Field(default=None, description="PEM key")
     from_address: str = Field(description="sender of our own mails")
     smarthost: SmarthostSettings | None = Field(default=None, description="none: no mail is sent")
+    in_front: tuple[Network, ...] = Field(
+        default=("127.0.0.0/8", "::1/128"), description="where the mail system is whose word is taken"
+    )
     transcripts_to: str | None = Field(default=None, description="address that gets the transcript of every finished session")
     allow: tuple[MailAllowSettings, ...] = ()
 
@@ -482,6 +487,8 @@ class Settings(BaseSettings):
                 problems.append(f"queue {queue.id}: there are no hours {queue.hours!r}")
         if self.sms.unassigned.action == "queue" and self.sms.unassigned.queue not in queues:
             problems.append("sms.unassigned: action queue needs a queue that exists")
+        if self.mail is not None:
+            problems += self._mail_problems(self.mail, numbers)
         if self.media.backend == "s3" and None in {
             self.media.url,
             self.media.bucket,
@@ -489,6 +496,16 @@ class Settings(BaseSettings):
             self.media.secret_key,
         }:
             problems.append("media: backend s3 needs url, bucket, access_key and secret_key")
+        return problems
+
+    @staticmethod
+    def _mail_problems(mail: MailSettings, numbers: Collection[str]) -> list[str]:
+        problems = [f"mail.allow: {rule.ours} is none of numbers" for rule in mail.allow if rule.ours not in numbers]
+        if (mail.certificate is None) != (mail.key is None) or (mail.users and mail.certificate is None):
+            problems.append("mail: users sign in by STARTTLS, which needs certificate and key")
+        host = mail.smarthost
+        if host is not None and host.password is not None and host.tls == "none" and not is_loopback(host.host):
+            problems.append("mail.smarthost: a password must not travel unencrypted; set tls")
         return problems
 
     def chat_queue_of(self, agent: AgentSettings) -> str | None:
