@@ -167,7 +167,8 @@ class Desk:
             summary = self._waiting[offer.session].said or summary
         if state.transfer is not None and state.transfer.by != agent:
             summary = f"{self._name(state.transfer.by)} hands it over: {state.transfer.note or summary}"
-        return (OfferedWork(offer.session, offer.channel, offer.queue, state.customer, offer.until, waited, summary),)
+        name = live.customer.name
+        return (OfferedWork(offer.session, offer.channel, offer.queue, state.customer, offer.until, waited, summary, name),)
 
     async def work(self, agent: e.AgentId) -> tuple[Work, ...]:
         """What the agent has in hand, newest first."""
@@ -213,7 +214,7 @@ class Desk:
             self._returned.discard(session)
             if self._alerts.get(session, (None, ""))[0] == agent:
                 del self._alerts[session]
-            return await self._view(agent, live.state, _composer_why(live, agent))
+            return await self._view(agent, live.state, self._composer_why(live, agent))
         if live is not None:
             if live.state.customer not in self._customers(agent):
                 raise DeskRefusedError("This conversation is not yours.")
@@ -225,8 +226,24 @@ class Desk:
 
     def _has_it(self, agent: e.AgentId, live: LiveSession) -> bool:
         """Whether the agent works on a session, did, or is asked to."""
+        return self._rings(agent, live.state.id) or self._worked_on(agent, live)
+
+    def _rings(self, agent: e.AgentId, session: e.SessionId) -> bool:
         offer = self._runner.floor.acd.agent_view(agent).offer
-        return (offer is not None and offer.session == live.state.id) or self._worked_on(agent, live)
+        return offer is not None and offer.session == session
+
+    def _composer_why(self, live: LiveSession, agent: e.AgentId) -> str | None:
+        """Why the agent may not write now; None when they may."""
+        state, why = live.state, live.session.composer(agent)
+        if why is None or state.text is TextLeg.OPTED_OUT or state.suspected is not None:
+            return why
+        if self._rings(agent, state.id):
+            return "Accept it to write."
+        if state.transfer is not None and state.transfer.by == agent:
+            return "You have handed this chat over. If nobody takes it, it comes back to you."
+        if state.text is TextLeg.DISMISSED and state.prefer == agent:
+            return "Set aside until the customer writes."
+        return why
 
     def _customers(self, agent: e.AgentId) -> set[str]:
         """Whom the agent has to do with now; their other conversations may be read too."""
@@ -760,16 +777,6 @@ def _concerns(state: State, agent: e.AgentId) -> bool:
     kept = state.text in {TextLeg.DISMISSED, TextLeg.QUEUED} and state.prefer == agent
     handed = state.transfer is not None and state.transfer.by == agent
     return _is_of(state, agent) or handed or (kept and state.transfer is None)
-
-
-def _composer_why(live: LiveSession, agent: e.AgentId) -> str | None:
-    """Why the agent may not write now; None when they may."""
-    state = live.state
-    if state.transfer is not None and state.transfer.by == agent:
-        return "You have handed this chat over. If nobody takes it, it comes back to you."
-    if state.text is TextLeg.DISMISSED and state.prefer == agent:
-        return "Set aside until the customer writes."
-    return live.session.composer(agent)
 
 
 def _cannot_take(view: AgentView, free: int) -> str:

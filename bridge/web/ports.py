@@ -53,6 +53,8 @@ class OfferedWork(msgspec.Struct, frozen=True):
     """Seconds the customer has waited, on whatever leg."""
     summary: str
     """One line: what the customer chose and answered so far."""
+    name: str | None = None
+    """What the customer is called, as far as we know."""
 
 
 class Work(msgspec.Struct, frozen=True):

@@ -77,7 +77,7 @@ async def test_a_conversation_is_seen_by_whom_it_concerns(house: House) -> None:
     await house.ready(BEN)
     await house.until(lambda: bool(house.desk.offers(BEN)))
     view = await house.desk.session(BEN, session)
-    assert (view.composer_open, view.composer_why) == (False, "You are not connected to this customer.")
+    assert (view.composer_open, view.composer_why) == (False, "Accept it to write.")
     await house.accept(BEN)
     assert (await house.desk.session(BEN, session)).composer_open
     with pytest.raises(DeskRefusedError, match="not yours"):

@@ -98,6 +98,7 @@ async def test_a_colleague_takes_over_and_reads_the_note_first(house: TextHouse)
     pending = await house.desk.session(BEN, session)
     assert pending.handover is not None
     assert (pending.handover.to, pending.handover.note, pending.handover.until) == ("Cyd", "knows routers", house.now + 30.0)
+    assert pending.composer_why.startswith("You have handed this chat over.")
     [row] = await house.desk.work(BEN)
     assert (row.handing_over, row.text_state) == ("Cyd", "queued")
     await house.until(lambda: bool(house.desk.offers(CYD)))
@@ -159,6 +160,7 @@ async def test_a_chat_is_set_aside_and_returns(house: TextHouse) -> None:
     await house.desk.say(BEN, session, "I look into it.")
     assert (await house.desk.session(BEN, session)).set_aside_why == ""
     await house.desk.set_aside(BEN, session)
+    assert (await house.desk.session(BEN, session)).composer_why == "Set aside until the customer writes."
     [row] = await house.desk.work(BEN)
     assert (row.set_aside_at, row.returned, row.unanswered_since) == (house.now, False, None)
     house.now += 100.0
