@@ -535,7 +535,7 @@ class Desk:
                 each.registered,
                 each.brand,
                 each.campaign,
-                each.left_today,
+                each.per_day if each.left_today is None else each.left_today,
             )
             for each in self._channel.senders_for(agent)
         )

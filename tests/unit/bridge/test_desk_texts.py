@@ -320,7 +320,8 @@ async def test_an_agent_begins_a_conversation(house: TextHouse) -> None:
     """National numbers are understood, the opt-in text goes first and is shown before, and the chat is the agent's at once."""
     await house.ready(CYD)
     [first, second] = house.desk.senders(CYD)
-    assert (first.number, second.number, second.brand, second.registered) == (OURS, SECOND, "B1", True)
+    assert (first.number, first.left_today) == (OURS, None)
+    assert (second.number, second.brand, second.registered, second.left_today) == (SECOND, "B1", True, 500)
     assert house.desk.senders(ANN) == ()
     assert (await house.desk.recipient(CYD, "2025", OURS)).problem == ""
     assert (await house.desk.recipient(CYD, "1234567890123456", OURS)).problem.startswith("Numbers are written with +")
