@@ -509,4 +509,4 @@ class DeadQuery(Request):
     """A page of dead letters."""
 
     limit: Annotated[int, Field(ge=1, le=MOST, description=f"how many, from 1 to {MOST}")] = 50
-    after: Annotated[int, Field(ge=0, description="`next` of the page before")] = 0
+    after: Annotated[int, Field(ge=0, lt=2**63, description="`next` of the page before")] = 0

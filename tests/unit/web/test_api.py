@@ -1,19 +1,25 @@
 """The API's door: keys, scopes, rates, repeated requests, problems, and the description of it all."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from typing import Any, get_args
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from bridge.channel import Rule
 from bridge.journal import JournalUnavailableError
+from bridge.web.api import models
 from bridge.web.api.description import describe, problems_of
-from bridge.web.api.problems import KINDS
+from bridge.web.api.problems import KINDS, Fault, faults
 from tests.unit.web.programs import NOW, OURS, THEIRS, TOKENS, Programs
 
+REQUESTS = [kind for kind in vars(models).values() if isinstance(kind, type) and issubclass(kind, models.Request)]
 HELLO = {"to": THEIRS, "from": OURS, "text": "Your parcel is here"}
 ROOT = Path(__file__).parents[3]
 
@@ -104,6 +110,41 @@ async def test_a_wrong_parameter_is_named(api: Programs, query: str) -> None:
 
     assert (problem["kind"], problem["status"]) == ("parameters", 400)
     assert [error["parameter"] for error in problem["errors"]] == [query.partition("=")[0]]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from([THEIRS, OURS, "care", "9999-12-31T23:59:59Z"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(data=st.data())
+def test_whatever_comes_is_read_or_is_a_problem(data: st.DataObject) -> None:
+    """Any JSON in any field of any request, and any parameters: no third way."""
+    model = data.draw(st.sampled_from(REQUESTS))
+    body = {field.alias or name: data.draw(JSON) for name, field in model.model_fields.items() if data.draw(st.booleans())}
+    read: models.Request | None = None
+    found: tuple[Fault, ...] = ()
+    try:
+        read = model.model_validate_json(json.dumps(body))
+    except ValidationError as error:
+        found = faults(error)
+
+    assert (read is None) == bool(found)
+    assert read is None or "\\u0000" not in read.model_dump_json()
+
+
+async def test_a_number_too_large_for_a_database_is_a_wrong_parameter(api: Programs) -> None:
+    """Not our fault, and no failure of ours."""
+    problem = await api.problem(await api.ask("GET", f"/hooks/dead?after={2**63}", key="reader"))
+
+    assert problem["kind"] == "parameters"
 
 
 async def test_a_form_is_not_json(api: Programs) -> None:
