@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -78,7 +79,7 @@ def postgres(*, durable: bool = False) -> Iterator[Postgres]:
             _wait(server, folder, log.name)
             yield Postgres(folder)
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # does not wait for clients, as SIGTERM would
             server.wait(20)
     finally:
         log.close()

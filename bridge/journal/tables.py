@@ -148,6 +148,10 @@ Index(  # the few texts with pictures, to tell which pictures are still wanted
     "ix_message_media", message.c.n, sqlite_where=text("media <> '[]'"), postgresql_where=text("media <> '[]'")
 )
 
+UNDECIDED = "state IN ('accepted', 'queued', 'sending', 'sent')"
+"""The provider has the text, and we have not heard of its end."""
+Index("ix_message_undecided", message.c.provider, message.c.n, sqlite_where=text(UNDECIDED), postgresql_where=text(UNDECIDED))
+
 message_event = Table(
     "message_event",
     metadata,
@@ -349,4 +353,16 @@ delivery = Table(
     Index(None, "state", "n"),
     Index(None, "endpoint", "state", "n"),
     Index(None, "endpoint", "state", "due_at"),
+)
+
+text_count = Table(
+    "text_count",
+    metadata,
+    Column("grain", Double, primary_key=True),  # seconds: an hour or a day
+    Column("at", Double, primary_key=True),
+    Column("direction", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("queue", Text, primary_key=True),  # empty for none
+    Column("texts", Integer, nullable=False),
+    Column("segments", Integer, nullable=False),
 )

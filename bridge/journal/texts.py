@@ -105,9 +105,8 @@ class Texts(Door):
     async def undecided(self, provider: str, since: float, limit: int) -> list[ProviderRef]:
         """The provider's ids of texts it took since then and of whose end we have not heard, newest first."""
         query = select(_message.c.provider_ref).where(
-            _message.c.direction == "out",
             _message.c.provider == provider,
-            _message.c.state.in_(["accepted", "queued", "sending", "sent"]),
+            text(f"message.{tables.UNDECIDED}"),
             _message.c.created_at >= since,
             _message.c.provider_ref.is_not(None),
         )

@@ -1,6 +1,7 @@
 """What every journal promises, whichever database keeps it."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -42,6 +43,7 @@ from bridge.journal import (
     UploadRow,
     tables,
 )
+from bridge.journal.reports import DAY
 from bridge.journal.requests import MAILS_FOR, RESERVED_FOR
 from tests.postgres import Postgres
 
@@ -709,6 +711,55 @@ async def test_texts_are_counted_by_hour_direction_queue_and_state(journal: Jour
     )
     assert [hour] == await journal.report_texts(3600.0, 7200.0)
     assert [count.at for count in await journal.report_texts(0.0, 9999.0, 86400.0)] == [0.0, 0.0]
+
+
+async def test_a_report_of_long_ago_says_what_the_texts_say(journal: Journal) -> None:
+    """Hours that have settled are counted once, bit by bit; a report says what the texts say, wherever it begins."""
+    chance = random.Random(5)
+    await journal.commit(opened(queue="support"))
+    times = sorted(DAY * 100 + chance.uniform(0, 9 * DAY) for _ in range(300))
+    every = [
+        text(
+            f"m{n}", ANA if n % 3 else None, created_at=times[n], segments=n % 4 or None,
+            state="delivered" if n % 2 else "failed",
+        )
+        for n in range(300)
+    ]  # fmt: skip
+    rows: list[MessageRow] = []
+
+    def told(since: float, until: float, bucket: float) -> dict[tuple[Any, ...], tuple[int, int]]:
+        sums: dict[tuple[Any, ...], tuple[int, int]] = {}
+        for message in rows:
+            if since <= message.created_at < until:
+                key = (message.created_at // bucket * bucket, message.state, "support" if message.session else None)
+                texts, segments = sums.get(key, (0, 0))
+                sums[key] = (texts + 1, segments + (message.segments or 0))
+        return sums
+
+    for some in (every[:170], every[170:171], every[171:], []):
+        rows += some
+        await journal.commit(Unit(messages=some))
+        for since, until, bucket in (
+            (0.0, 200 * DAY, DAY), (0.0, 200 * DAY, 3600.0), (0.0, 200 * DAY, 7 * DAY), (0.0, 200 * DAY, 900.0),
+            (102.4 * DAY, 107.9 * DAY, DAY), (103 * DAY, 104 * DAY, 3600.0), (103.01 * DAY, 103.02 * DAY, 3600.0),
+            (108 * DAY, 109 * DAY, DAY), (105 * DAY, 105 * DAY, DAY),
+        ):  # fmt: skip
+            counts = await journal.report_texts(since, until, bucket)
+            assert {(c.at, c.state, c.queue): (c.texts, c.segments) for c in counts} == told(since, until, bucket)
+    late = text("late", None, created_at=101 * DAY + 1.0)
+    await journal.commit(Unit(messages=[late]))
+    before = sum(count.texts for count in await journal.report_texts(101 * DAY, 102 * DAY, DAY))
+    assert before == sum(texts for texts, _ in told(101 * DAY, 102 * DAY, DAY).values()), "a settled hour is not counted again"
+
+
+async def test_hours_are_counted_by_one_node(journal_url: str) -> None:
+    """Two nodes that are asked at once count nothing twice."""
+    async with Journal.open(journal_url) as one, Journal.open(journal_url) as two:
+        await one.commit(Unit(messages=[text(f"m{n}", None, created_at=DAY * n + 5.0) for n in range(9)]))
+
+        reports = await asyncio.gather(*(node.report_texts(0.0, 99 * DAY, DAY) for node in (one, two, one, two)))
+
+        assert all([count.texts for count in report] == [1] * 9 for report in reports)
 
 
 PHOTO, SHARED = (Media(digest=digit * 64, content_type="image/jpeg", size=9) for digit in "ab")

@@ -37,7 +37,21 @@ def _texts() -> None:
     op.create_index("ix_message_created_at", "message", ["created_at"])
     inbound, pictures = sa.text("direction = 'in'"), sa.text("media <> '[]'")
     op.create_index("ix_message_sender_n", "message", ["sender", "n"], sqlite_where=inbound, postgresql_where=inbound)
+    undecided = sa.text("state IN ('accepted', 'queued', 'sending', 'sent')")
+    op.create_index("ix_message_undecided", "message", ["provider", "n"], sqlite_where=undecided, postgresql_where=undecided)
     op.create_index("ix_message_media", "message", ["n"], sqlite_where=pictures, postgresql_where=pictures)
+
+    op.create_table(
+        "text_count",
+        sa.Column("grain", sa.Double, nullable=False),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.Column("direction", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("queue", sa.Text, nullable=False),
+        sa.Column("texts", sa.Integer, nullable=False),
+        sa.Column("segments", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("grain", "at", "direction", "state", "queue", name="pk_text_count"),
+    )
 
 
 def _people() -> None:

@@ -1,7 +1,7 @@
 """The schema in the database and the one in the code are the same, and only a known one is touched."""
 
 import asyncio
-import os
+import json
 import sqlite3
 import stat
 import subprocess
@@ -89,10 +89,10 @@ async def test_what_was_there_before_goes_on(journal_url: str) -> None:
 
 async def test_the_command_makes_the_schema(journal_url: str, tmp_path: Path) -> None:
     """`sidetone migrate` brings an empty database up to date, in either kind."""
-    environment = os.environ | {"SIDETONE_JOURNAL__URL": journal_url, "SIDETONE_DATA": str(tmp_path)}
-    done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-m", "bridge", "migrate"], env=environment, capture_output=True, text=True, check=False
-    )
+    settings = tmp_path / "sidetone.yaml"
+    settings.write_text(json.dumps({"data": str(tmp_path), "journal": {"url": journal_url}}))
+    words = [sys.executable, "-m", "bridge", "migrate", "-c", str(settings)]
+    done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
     with connected(journal_url) as connection:
