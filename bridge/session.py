@@ -225,36 +225,40 @@ class Session(TextSide):
 
     # --- what is allowed
 
-    def _check(self, event: e.AnyEvent) -> None:  # noqa: C901  # flat
+    def _check(self, event: e.AnyEvent) -> None:
         state, kind = self.state, type(event)
         if state.closed_at is not None and not isinstance(event, _AFTERWARDS):
             raise UnexpectedEvent(f"{kind.__name__}: the session is closed")
+        why = self._why_not(event)
+        if why is not None:
+            raise UnexpectedEvent(why)
         on_call = isinstance(event, _CALL_EVENTS) or (isinstance(event, _BY_CHANNEL) and event.channel == "voice")
         on_text = isinstance(event, _TEXT_EVENTS) or (isinstance(event, _BY_CHANNEL) and event.channel == "sms")
         if on_call and kind not in CALL[state.call]:
             raise UnexpectedEvent(f"{kind.__name__} on a call leg that is {state.call}")
         if on_text and kind not in TEXT[state.text]:
             raise UnexpectedEvent(f"{kind.__name__} on a text leg that is {state.text}")
-        why = None
-        match event:
-            case e.AgentSaid() | e.UploadAsked():
-                why = self.composer(event.agent)
-            case e.AgentOpened() | e.ApiSaid():
-                why = self._why_silent()
-            case e.OptOutJudged() if state.suspected is None:
-                why = "There is nothing to judge any more."
-            case e.AgentDismissed() if event.agent == state.chat_agent and not (state.heard and state.answered):
-                why = "A chat can be put aside once both of you have written, and you last."
-            case _:
-                pass
-        if why is not None:
-            raise UnexpectedEvent(why)
         if isinstance(event, _AGENT_LEG_EVENTS) and event.agent_leg != state.agent_leg:
             raise UnexpectedEvent(f"{kind.__name__} of an agent leg that is not ours")
         if isinstance(event, e.AgentHungUp) and event.agent != state.agent:
             raise UnexpectedEvent("AgentHungUp by an agent who does not have the call")
         if isinstance(event, _CHAT_EVENTS) and event.agent != state.chat_agent:
             raise UnexpectedEvent(f"{kind.__name__} of an agent who does not have the chat")
+
+    def _why_not(self, event: e.AnyEvent) -> str | None:
+        """Why what somebody asks for cannot be done, in words fit to show them."""
+        state = self.state
+        match event:
+            case e.AgentSaid() | e.UploadAsked():
+                return self.composer(event.agent)
+            case e.AgentOpened() | e.ApiSaid():
+                return self._why_silent()
+            case e.OptOutJudged() if state.suspected is None:
+                return "There is nothing to judge any more."
+            case e.AgentDismissed() if event.agent == state.chat_agent and not (state.heard and state.answered):
+                return "A chat can be put aside once both of you have written, and you last."
+            case _:
+                return None
 
     # --- the call leg
 

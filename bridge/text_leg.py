@@ -595,13 +595,14 @@ class TextSide(Conversation):
         if state.text is TextLeg.NONE and alone:
             state.service = "api"
         if alone:
-            state.desk = event.queue or state.desk
-            state.prefer, state.invitations = event.agent, []
+            state.prefer, state.invitations = None, []
             state.timers.pop("reopen", None)
         if state.call not in LIVE:
             self._move_text(e.ApiSaid)
         if state.text is TextLeg.INVITED and state.call not in LIVE:
             state.invitations.append(event.message)
+            state.desk = event.queue or state.desk
+            state.prefer = event.agent or state.prefer
             until = (due_at or now) + self._limits.reply_window
             state.timers["text"] = max(until, state.timers.get("text", until))
         self._record("api.said", author=event.author)

@@ -16,6 +16,7 @@ import msgspec
 
 import ivr_flows
 from bridge import events as e
+from bridge.conversation import INTRODUCING
 from bridge.legs import CALL, LIVE, TEXT, CallState, Kind, TextLeg
 from bridge.session import ChatRules, Facts, Limits, Session, State
 from bridge.text_leg import ONLY
@@ -158,6 +159,7 @@ class Story:
             **first,
         )
         self.session = self._session(opened)
+        self._knew_us = opened.introduced
         self._play: e.PlayPrompts | None = None
         self._arrived = 0
         self._standing: set[str] = set()
@@ -257,6 +259,7 @@ class Story:
             for_ever = {TextLeg.QUEUED} if self.limits.chat.idle > 0 else {TextLeg.QUEUED, TextLeg.CHATTING, TextLeg.DISMISSED}
             assert state.text in for_ever or self.session.wake_at is not None, "an open session ends some day"
         self._check_texts(was, commands)
+        self._check_introduction(commands)
         self._check_lines(event, commands)
         self._check_agents(event, commands)
 
@@ -279,6 +282,15 @@ class Story:
         assert sent == [c.data["message"] for c in commands if isinstance(c, e.Record) and c.kind == "text.sent"]
         ever = [c.message for c in self.told if isinstance(c, e.SendText)] + sent
         assert len(ever) == len(set(ever)), "ids of texts never repeat"
+
+    def _check_introduction(self, commands: Sequence[e.AnyCommand]) -> None:
+        """Nobody reads an agent's or a program's words before they know who writes and how to stop it."""
+        state, texts = self.state, [c for c in commands if isinstance(c, e.SendText)]
+        for text in texts:
+            planned = state.introduction is not None and (text.due_at or self.now) >= state.introduction.due_at
+            assert state.introduced or planned or not text.author.startswith(("agent:", "api:"))
+        said = any(text.preset in INTRODUCING or text.author == "flow" for text in [*self.all(e.SendText), *texts])
+        assert said or self._knew_us or not state.introduced
 
     def _check_lines(self, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
         """Whoever stands in line told the floor so, whoever left it too."""

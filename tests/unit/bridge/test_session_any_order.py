@@ -1,6 +1,6 @@
 """Whatever happens, in whatever order: refused with nothing changed, or taken along the tables."""
 
-from typing import TypeAlias
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from bridge import events as e
 from bridge.legs import CALL, TEXT, CallState, TextLeg
-from bridge.session import ChatRules, UnexpectedEvent
+from bridge.session import ChatRules, Suspicion, UnexpectedEvent
 from sms.menu import Menu
-from tests.unit.bridge.story import ANN, BEN, LEG, RULES, Arrow, Story, flow_of, support, text_menu
+from tests.unit.bridge.story import ANN, BEN, CALLER, LEG, RULES, START, Arrow, Story, flow_of, support, text_menu
 
 WAKE = "wake"
+ELSEWHERE = "+15550100199"
 NAMES = (
     "arrive", "press 1", "press 2", "press 9", "press #", "heard", "cut", "verdict yes", "verdict no", "offered voice",
     "lapsed voice", "accepted voice", "answered", "stale answered", "failed", "audio", "agent leg ended", "agent hung up",
@@ -20,7 +21,9 @@ NAMES = (
     "delivered", "undelivered", "old delivered", "ann says", "ben says", "offered sms", "lapsed sms", "accepted sms",
     "accepted sms by ben", "chat ended", "lost", "ben lost", "note", "stopped elsewhere", "started elsewhere", "cut off",
     "restart", WAKE, "exit", "back", "first", "odd words", "from elsewhere", "leave me alone", "meant", "not meant",
-    "api says", "api says later", "ann opens", "to ben", "to the queue", "ben lets it ring", "dismiss", "ask photos", "uploaded",
+    "stop from elsewhere", "start from elsewhere", "leave me alone from elsewhere", "known to us", "canceled",
+    "nothing uploaded", "ben declines", "ann declines", "api says", "api says later", "ann opens", "to ben", "to the queue",
+    "ben lets it ring", "dismiss", "ask photos", "uploaded",
 )  # fmt: skip
 """Everything that can be tried."""
 
@@ -86,8 +89,16 @@ def event(name: str, story: Story) -> e.AnyEvent:
         "back": story.arrival("back"),
         "first": story.arrival("1"),
         "odd words": story.arrival("what do you mean"),
-        "from elsewhere": story.arrival("BCDF it is me", sender="+15550100199"),
+        "from elsewhere": story.arrival("BCDF it is me", sender=ELSEWHERE),
         "leave me alone": story.arrival("please stop texting me", suspicious=True),
+        "stop from elsewhere": story.arrival("STOP", keyword="stop", sender=ELSEWHERE),
+        "start from elsewhere": story.arrival("START", keyword="start", sender=ELSEWHERE),
+        "leave me alone from elsewhere": story.arrival("leave me alone", suspicious=True, sender=ELSEWHERE),
+        "known to us": e.TextRejected(last, "opted_out", "suppressed", "the number opted out"),
+        "canceled": e.TextReported(last, "canceled", "canceled"),
+        "nothing uploaded": e.MediaUploaded("token", (), 2),
+        "ben declines": e.OfferLapsed(BEN, "sms", "declined"),
+        "ann declines": e.OfferLapsed(ANN, "sms", "declined"),
         "meant": e.OptOutJudged(ANN, meant=True),
         "not meant": e.OptOutJudged(ANN, meant=False),
         "api says": e.ApiSaid(e.MessageId(f"api-{len(sent)}"), "api:shop", "Your parcel is here"),
@@ -133,7 +144,7 @@ PREFIXES: tuple[tuple[str, ...], ...] = (
 """Where the random part of a story begins, so that it gets far."""
 
 
-Texting: TypeAlias = tuple[Menu | None, ChatRules | None]
+SUSPICION = Suspicion(CALLER, "message old", "leave me alone", START - 100.0)
 
 
 @settings(max_examples=150, deadline=None)
@@ -143,6 +154,7 @@ Texting: TypeAlias = tuple[Menu | None, ChatRules | None]
     st.sampled_from(["+15550100123", None]),
     st.sampled_from(["support_sms", None]),
     st.sampled_from([(None, None), (None, RULES), (text_menu(), RULES)]),
+    st.sampled_from([{}, {"service": "direct", "direct": ANN}, {"suspected": SUSPICION}, {"introduced": True}]),
 )
 def test_in_any_order_a_refusal_changes_nothing_and_the_rest_follows_the_tables(
     prefix: tuple[str, ...],
@@ -150,9 +162,10 @@ def test_in_any_order_a_refusal_changes_nothing_and_the_rest_follows_the_tables(
     customer: str | None,
     desk: str | None,
     texting: tuple[Menu | None, ChatRules | None],
+    first: dict[str, Any],
 ) -> None:
     """Any events: no crash, no text to one who opted out, lines and agents balanced, nothing done to an ended leg."""
-    story = Story(flow=support(), customer=customer, desk=desk, menu=texting[0], rules=texting[1])
+    story = Story(flow=support(), customer=customer, desk=desk, menu=texting[0], rules=texting[1], **first)
     for name in (*prefix, *names):
         if customer is None and name != WAKE and isinstance(event(name, story), e.TextArrived):
             continue  # a text tells its number, so it cannot come to this session
