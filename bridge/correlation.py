@@ -80,7 +80,7 @@ CODE_LENGTH = 4
 
 
 _LETTER = f"[{CODE_LETTERS}{CODE_LETTERS.lower()}]"
-_CODE = re.compile(rf"\s*({_LETTER}(?:-?{_LETTER}){{{CODE_LENGTH - 1}}})(?![\w-])")
+_CODE = re.compile(rf"\s*({_LETTER}(?:-?{_LETTER}){{{CODE_LENGTH - 1}}})(?![\w-]|://)")
 _CODE_ALONE = re.compile(rf"\s*({_LETTER}(?:[\s-]*{_LETTER}){{{CODE_LENGTH - 1}}})[\s.,:;!?]*")
 
 
