@@ -35,7 +35,17 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 def diagnose(provider: str, code: str | int | None) -> Diagnosis:
-    """What *code* of *provider* means; an unlisted code is taken for what its range mostly is."""
+    """What *code* of *provider*, or a word of our own, means; an unlisted code is taken for what its range mostly is."""
+    own = _table()["own"].get(code)
+    if own is not None:
+        return Diagnosis(
+            error_class="unknown",
+            retry="never",
+            action="drop",
+            advice=own["advice"],
+            explanation=own["explanation"],
+            known=True,
+        )
     rules = _table()["providers"].get(provider, {"codes": {}, "ranges": []})
     number = int(code) if code is not None and str(code).isdecimal() else None
     for group, codes in rules["codes"].items():

@@ -1,6 +1,7 @@
 """Texts: sent, planned, looked at, taken back."""
 
 from http import HTTPStatus
+from itertools import pairwise
 from typing import Any
 
 from bridge.channel import Sent
@@ -204,13 +205,15 @@ class Texts:
         row = await self._row(call)
         line = await self._behind.journal.outbox(row.id)
         steps = await self._behind.journal.message_steps(row.id)
+        # A text that is taken back says so twice: to itself, and to its conversation.
+        news = [step for before, step in pairwise((None, *steps)) if step and (before is None or before.state != step.state)]
         return m.TextDetail(
             **_fields(row),
             advice=None if row.error_code is None else errors.diagnose(row.provider, row.error_code).advice,
             send_at=None if line is None else line.due_at,
             valid_until=None if line is None else line.expires_at,
             attempts=0 if line is None else line.attempts,
-            steps=tuple(m.Step(state=step.state, at=step.at, code=step.error_code) for step in steps),
+            steps=tuple(m.Step(state=step.state, at=step.at, code=step.error_code) for step in news),
         )
 
     async def _cancel(self, call: Call) -> None:

@@ -524,12 +524,20 @@ async def test_a_program_texts_through_the_whole_house(tmp_path: Path) -> None:
             plain = await client.get(f"/api/v1/sessions/{taken['session']}/transcript", headers={"Accept": "text/plain"})
             words = await plain.text()
             page = await (await client.get(f"/api/v1/sessions?customer={CALLER}&service=api")).json()
+            planned = await client.post("/api/v1/sms", json=asked | {"send_at": NOON + 600})
+            path = f"/api/v1/sms/{(await planned.json())['id']}"
+            gone = await client.delete(path)
+            await house.runner.settled(e.SessionId(taken["session"]))
+            canceled = await (await client.get(path)).json()
             erased = await client.post(f"/api/v1/customers/{CALLER}/erase")
 
         assert detail["steps"][0]["state"] == "pending"
         assert session["id"] == taken["session"]
         assert "Thank you" in words
         assert [row["id"] for row in page["sessions"]] == [taken["session"]]
+        assert gone.status == 204
+        assert [step["state"] for step in canceled["steps"]] == ["pending", "canceled"]
+        assert "taken back" in canceled["explanation"]
         assert erased.status == 409
 
 

@@ -63,6 +63,16 @@ def test_unlisted_codes_follow_their_range() -> None:
     assert not diagnose("twilio", 30999).known
 
 
+@pytest.mark.parametrize("provider", ["twilio", "loopback"])
+@pytest.mark.parametrize("code", ["suppressed", "expired", "canceled", "quiet_hours", "landline", "unregistered", "no_pictures"])
+def test_words_of_our_own_are_explained(provider: str, code: str) -> None:
+    """What never reached a provider is explained as well, whoever the provider would have been; nothing more is done about it."""
+    found = diagnose(provider, code)
+    assert (found.known, found.action, found.blames_sender) == (True, "drop", False)
+    assert "not in the table" not in found.explanation
+    assert found.advice
+
+
 @given(st.text(max_size=8) | st.integers() | st.none())
 def test_every_code_has_a_meaning(code: str | int | None) -> None:
     """Whatever a provider says, there is a class for it."""
@@ -79,6 +89,8 @@ def test_table_is_sound() -> None:
         assert value["action"] in get_args(Action)
         assert (value["action"] == "retry") == (value["retry"] != "never")
         assert value["advice"]
+    for word in table["own"].values():
+        assert set(word) == {"explanation", "advice"}
     for rules in table["providers"].values():
         codes = [code for group in rules["codes"].values() for code in group]
         assert len(codes) == len(set(codes))

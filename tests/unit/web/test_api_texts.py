@@ -168,6 +168,18 @@ async def test_a_text_tells_its_life(api: Programs) -> None:
     assert (detail["from"], detail["to"], detail["direction"], detail["author"]) == (OURS, THEIRS, "out", "api:shop")
 
 
+async def test_what_we_did_not_send_ourselves_is_explained(api: Programs) -> None:
+    """Codes of ours mean something as well."""
+    await api.journal.commit(Unit(messages=[text("api-9")]))
+    await api.journal.commit(
+        Unit(message_updates=[MessageUpdate(id=MessageId("api-9"), state="failed", at=NOW, error_code="suppressed")])
+    )
+    detail = await (await api.ask("GET", "/sms/api-9")).json()
+
+    assert "stop" in detail["explanation"]
+    assert "START" in detail["advice"]
+
+
 async def test_an_unknown_text_is_not_found(api: Programs) -> None:
     """404, for reading and for canceling."""
     for method in ("GET", "DELETE"):
