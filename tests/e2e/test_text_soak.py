@@ -181,9 +181,9 @@ async def test_a_soak_with_every_fault_loses_and_doubles_nothing(tmp_path: Path)
         crowd, program = Crowd(twilio, chance), Program(server.url, chance)
         desks = [Desk(server.url, name, chance) for name in ("ana", "ben")]
         handsets = [f"+1555010010{n}" for n in range(6)] + [*TROUBLED, QUITTER]
-        jobs = [crowd.write(handset, NUMBER, pause=0.5) for handset in handsets]
+        jobs = [crowd.write(handset, NUMBER, pause=0.3) for handset in handsets]
         jobs += [crowd.write(f"+1555010010{n}", OTHER_NUMBER, pause=1.5) for n in range(0, 6, 2)]
-        jobs += [program.work(name, pause=0.5) for name in ("bills", "visits")]
+        jobs += [program.work(name, pause=0.25) for name in ("bills", "visits")]
         async with server, at_work(*(desk.work() for desk in desks)):
             async with asyncio.TaskGroup() as writing:
                 for job in jobs:
