@@ -178,7 +178,7 @@ class Desk:
     async def _row(self, agent: e.AgentId, live: LiveSession) -> Work:
         state = live.state
         alert = self._alerts.get(state.id)
-        glance = await self._glance(state.id)
+        glance = await self._glance(live)
         return Work(
             state.id,
             state.customer,
@@ -197,13 +197,16 @@ class Desk:
             alert=alert[1] if alert is not None and alert[0] == agent else "",
         )
 
-    async def _glance(self, session: e.SessionId) -> Glance:
-        """What stands out in a session; read once, then kept up to date line by line."""
-        if session not in self._waiting:
+    async def _glance(self, live: LiveSession) -> Glance:
+        """What stands out in a session; after a restart it is read once, then kept up to date line by line."""
+        session = live.state.id
+        while session not in self._waiting:
+            seq = live.seq
             glance = at_a_glance(await self._runner.journal.timeline(session))
-            if session not in self._runner.sessions:
+            if live.session.closed:
                 return glance
-            self._waiting.setdefault(session, glance)
+            if live.seq == seq:  # else it went on meanwhile, and nobody was there to note how
+                self._waiting.setdefault(session, glance)
         return self._waiting[session]
 
     async def session(self, agent: e.AgentId, session: e.SessionId) -> SessionView:

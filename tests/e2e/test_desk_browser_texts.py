@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, FilePayload, Page, expect
 
-from bridge.web.ports import DeskChanged, Related, Suspicion, UploadLink
+from bridge.web.ports import DeskChanged, Preset, Related, Suspicion, UploadLink
 from tests.e2e.browser import chromium, clean_page, overflows, sign_in
 from tests.e2e.test_desk_browser import ANA, server
-from tests.unit.web.fakes import CHAT, OTHER, PAST, FakeDesk, picture
+from tests.unit.web.fakes import CHAT, OTHER, PAST, PRESETS, FakeDesk, picture
 
 pytestmark = pytest.mark.e2e
 
@@ -148,6 +148,23 @@ async def test_attached_files_stay_with_their_conversation(browser: Browser, bas
         await expect(page.locator("#attached li")).to_have_count(0)
         await page.keyboard.press("Alt+ArrowDown")
         await expect(page.locator("#attached li")).to_have_count(1)
+
+
+async def test_a_ready_made_text_is_found_by_its_words(browser: Browser, base: str, desk: FakeDesk) -> None:
+    """Many of them are searched with the slash key, by title or words; Enter takes the first; a slash in a text is a slash."""
+    desk.ready_made = (*PRESETS, Preset("hours", "Hours", "We are here from 9 to 5."), Preset("bill", "Bill", "It is on page 2."))
+    async with clean_page(browser) as page:
+        await open_chat(page, base)
+        await page.focus("#body")
+        await page.keyboard.press("/")
+        await expect(page.locator("#preset-search")).to_be_focused()
+        await page.keyboard.type("page bill")
+        await expect(page.locator("#composer [data-preset]:visible")).to_have_text(["Bill"])
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#body")).to_have_value("It is on page 2.")
+        await expect(page.locator("#composer [data-preset]:visible")).to_have_count(5)
+        await page.keyboard.type(" 9/5")
+        await expect(page.locator("#body")).to_have_value("It is on page 2. 9/5")
 
 
 @pytest.mark.parametrize(("button", "meant"), [("Yes, stop", True), ("No, go on", False)])

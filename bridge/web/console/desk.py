@@ -499,6 +499,7 @@ class DeskPages:
                 "session-head",
                 "session-card",
                 "session-contact",
+                "session-agreements",
                 "session-earlier",
                 "banners",
                 "composer-state",
@@ -522,8 +523,8 @@ class DeskPages:
         return render("lines.html", request, lines=[shown], view=None, session=update.session, oob="beforeend:#lines")
 
 
-_REFRESHING = ("text.", "transfer.", "chat.", "stop.", "upload.", "media.", "opted_", "consent.", "sender.")
-"""Lines after which more on the page than the timeline is another."""
+_READ = frozenset({"text.received", "media.uploaded"})
+"""What the agent has read by having it on the page."""
 
 
 class _SessionFeed:
@@ -565,8 +566,8 @@ class _SessionFeed:
                     html = self._pages.line_html(self._request, update)
                     if html:
                         await self._socket.send_str(html)
-                if line.kind.startswith(_REFRESHING):
-                    # A text is read on arrival: the agent looks at it. Asking for the session is what marks it so.
+                if line.kind in _READ:
+                    # It is read on arrival: the agent looks at it. Asking for the session is what marks it so.
                     await self._refresh()
             case TicksChanged(session=self._session, message=message, ticks=ticks):
                 await self._send_ticks(message, ticks)

@@ -348,3 +348,20 @@ async def test_who_cannot_be_written_to_is_said_in_words(house: TextHouse) -> No
     assert "asked us to stop" in (await house.desk.recipient(CYD, CALLER, OURS)).problem
     with pytest.raises(DeskRefusedError, match="asked us to stop"):
         await house.desk.open(CYD, CALLER, OURS, "Hello?")
+
+
+# --- after a restart
+
+
+async def test_after_a_restart_the_desk_knows_who_waits(house: TextHouse) -> None:
+    """A desk that was not there when the customer wrote reads it up, and goes on from there."""
+    session = await chatting(house)
+    house.desk = Desk(house.runner, presets=lambda _: ())
+    [row] = await house.desk.work(BEN)
+    assert row.unanswered_since == house.now
+    await house.desk.say(BEN, session, "Hello.")
+    assert (await house.desk.work(BEN))[0].unanswered_since is None
+    await house.desk.end_chat(BEN, session)
+    await house.desk.wrap_up(BEN, session, "", None)
+    await house.until(lambda: not house.runner.sessions)
+    assert await house.desk.work(BEN) == ()

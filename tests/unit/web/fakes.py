@@ -237,6 +237,7 @@ class FakeDesk:
         self.rows: dict[SessionId, dict[str, Any]] = {}
         """What the list shows besides what the views tell."""
         self.media = FakeMedia()
+        self.ready_made: tuple[Preset, ...] = PRESETS
         self.targeted = Targets(
             colleagues=(
                 Colleague(BEN.id, BEN.name, "ready", None, 2),
@@ -423,7 +424,7 @@ class FakeDesk:
         return {"support_sms": "Support by text"}.get(queue, queue.capitalize())
 
     def presets(self, language: str) -> tuple[Preset, ...]:
-        return PRESETS if language == "en" else ()
+        return self.ready_made if language == "en" else ()
 
     @asynccontextmanager
     async def subscribe(self, agent: AgentId) -> AsyncIterator[AsyncIterator[DeskUpdate]]:

@@ -306,7 +306,10 @@
   /* What an agent has opened or closed at the side stays so in every conversation. */
   document.addEventListener("toggle", (event) => {
     const key = event.target.dataset?.keep;
-    if (key && event.target.dataset.shown) localStorage.setItem(`sidetone open ${key}`, event.target.open ? "yes" : "no");
+    const open = event.target.open ? "yes" : "no";
+    if (!key || !event.target.dataset.shown || event.target.dataset.shown === open) return; // not by the agent
+    event.target.dataset.shown = open;
+    localStorage.setItem(`sidetone open ${key}`, open);
   }, true);
 
   function restoreDetails() {
@@ -314,7 +317,7 @@
       if (details.dataset.shown) continue;
       const kept = localStorage.getItem(`sidetone open ${details.dataset.keep}`);
       details.open = kept ? kept === "yes" : window.innerWidth > 1120;
-      details.dataset.shown = "yes";
+      details.dataset.shown = details.open ? "yes" : "no";
     }
   }
 
