@@ -49,8 +49,9 @@ class Door:
 
 def as_struct(kind: type[AnyStruct], row: RowMapping, table: Table | None = None) -> AnyStruct:
     """The struct *kind* from the columns with its fields' names; *table* says whose, after a join."""
-    names = (field.name for field in msgspec.structs.fields(kind))
-    return msgspec.convert({name: row[name if table is None else table.c[name]] for name in names}, kind)
+    if table is None:
+        return msgspec.convert({name: row[name] for name in kind.__struct_fields__}, kind)
+    return msgspec.convert({name: row[table.c[name]] for name in kind.__struct_fields__}, kind)
 
 
 def wanted(*filters: tuple[ColumnElement[Any], Callable[[Any, Any], Any], Any]) -> list[Any]:
