@@ -144,6 +144,7 @@ class Channel:
         agent: str | None = None,
         due_at: float | None = None,
         expires_at: float | None = None,
+        ticket: str | None = None,
         once: str | None = None,
     ) -> Sent:
         """Text a customer; an answer reaches an agent.
@@ -162,6 +163,7 @@ class Channel:
             agent: Who should have the answer; None: whoever takes the queue's chats.
             due_at: Not before; None: now.
             expires_at: After that it is dropped; None: it is never too late.
+            ticket: What it is about in the author's own books; agents see it.
             once: The author's name for this text; the same name again is the same text, asked for twice.
 
         Raises:
@@ -190,6 +192,7 @@ class Channel:
                 None if queue is None else e.QueueId(queue),
                 None if due <= self._runner.clock() else due,
                 expires_at,
+                ticket,
             )
             session = await self._into_session(number, sender, event)
         row = await self._journal.message(message)

@@ -255,6 +255,8 @@ class ApiSaid(Event, frozen=True):
     due_at: float | None = None
     """Not before; None: now."""
     expires_at: float | None = None
+    ticket: str | None = None
+    """What it is about in the program's own books; agents see it."""
 
 
 class UploadAsked(Event, frozen=True):

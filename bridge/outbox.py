@@ -65,12 +65,14 @@ KEEP_DAYS_EVERY = 5.0
 """Seconds; what a crash loses of the counting."""
 OWED = "owed"
 """Author of the one answer to STOP, START or HELP: the only text that goes to a number that has opted out."""
+SUPPRESSED = "suppressed"
+"""Our own code for a text to a number that the ledger says has opted out; there is nothing to learn from it."""
 LANDLINE = "landline"
 """The kind of line that cannot take texts, as the journal remembers it."""
 
 _WHY: Mapping[Reason, tuple[str, str, str]] = {
     "cannot_text": ("bad_address", "landline", "the number cannot take texts"),
-    "opted_out": ("opted_out", "suppressed", "the number opted out"),
+    "opted_out": ("opted_out", SUPPRESSED, "the number opted out"),
     "blocked": ("compliance", "blocked", "the number is blocked"),
     "no_consent": ("compliance", "no_consent", "the customer has not agreed to texts of this kind"),
     "quiet_hours": ("compliance", "quiet_hours", "it would be too late when the night at the recipient's is over"),

@@ -592,6 +592,8 @@ class Runner:
             await self._step(live, event)
         except UnexpectedEvent as refusal:
             self._refused(live, event, refusal, done)
+            if live.saved is None:
+                live.state.closed_at = self.clock()  # nothing has begun, and nobody would ever end it
         except asyncio.CancelledError:
             if done is not None and not done.done():  # or whoever sent the event would wait for ever
                 done.set_exception(UnexpectedEvent("the session is not worked on here any more"))
@@ -680,8 +682,6 @@ class Runner:
         if isinstance(event, e.AgentAccepted):
             # The caller hung up in the same moment: the agent is free again.
             self.follow(self.floor.acd.release(event.agent, live.state.id, event.channel, False, self.clock()))
-        if live.saved is None:
-            live.state.closed_at = self.clock()  # what was to begin it did not happen: there is no such session
         if done is not None and not done.done():
             done.set_exception(refusal)
 

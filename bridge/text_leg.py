@@ -605,7 +605,9 @@ class TextSide(Conversation):
             state.prefer = event.agent or state.prefer
             until = (due_at or now) + self._limits.reply_window
             state.timers["text"] = max(until, state.timers.get("text", until))
-        self._record("api.said", author=event.author)
+        self._record("api.said", author=event.author, ticket=event.ticket)
+        if event.ticket is not None:
+            state.card["ticket"] = event.ticket
         self._send(
             self._after_introduction(event, due_at, now),
             author=event.author,

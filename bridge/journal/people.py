@@ -29,12 +29,20 @@ class People(Door):
     async def suppression(self, number: str, sender: str) -> Suppression | None:
         """Why *number* gets no texts from *sender*; None: it may be texted.
 
-        Of our number and of all numbers the newest entry counts; of two that hold a definite one comes before a provisional.
+        Of our number and of all numbers the newest entry counts, and START to one number lifts for it what held for all; of two
+        that hold a definite one comes before a provisional.
         """
-        entries = [(holds, entry) for holds, entry in await self.suppressions(number) if entry.sender in {sender, EVERY_SENDER}]
-        newest = {entry.sender: (holds, entry) for holds, entry in entries}
-        holding = [entry for holds, entry in newest.values() if holds]
-        return min(holding, key=lambda entry: entry.provisional, default=None)
+        holding: dict[str, Suppression] = {}
+        for holds, entry in await self.suppressions(number):
+            if entry.sender not in {sender, EVERY_SENDER}:
+                continue
+            if holds:
+                holding[entry.sender] = entry
+            elif entry.sender == sender:
+                holding.clear()
+            else:
+                holding.pop(EVERY_SENDER, None)
+        return min(holding.values(), key=lambda entry: entry.provisional, default=None)
 
     async def suppressions(self, number: str) -> list[tuple[bool, Suppression]]:
         """The ledger of a number's opt-outs (True) and opt-ins (False), oldest first."""

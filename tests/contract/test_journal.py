@@ -346,7 +346,7 @@ async def test_a_text_that_was_not_sent_goes_back_in_line(journal: Journal) -> N
 
 
 async def test_the_newest_word_on_suppression_counts(journal: Journal) -> None:
-    """STOP to one of our numbers leaves the others alone; one to all of them holds until that one is lifted."""
+    """STOP to one of our numbers leaves the others alone; of one to all of them START to one lifts that one's part."""
 
     def entry(sender: str) -> Suppression:
         return Suppression(number=CUSTOMER, sender=sender, evidence="message m1", at=1.0)
@@ -356,11 +356,16 @@ async def test_the_newest_word_on_suppression_counts(journal: Journal) -> None:
     assert not await journal.suppressed(CUSTOMER, "+15550100101")
     assert not await journal.suppressed("+15550100201", US)
 
-    await journal.commit(Unit(suppress=[entry(EVERY_SENDER)], unsuppress=[entry(US)]))
+    await journal.commit(Unit(unsuppress=[entry(US)]))
+    await journal.commit(Unit(suppress=[entry(EVERY_SENDER)]))
     assert await journal.suppressed(CUSTOMER, US)
 
-    await journal.commit(Unit(unsuppress=[entry(EVERY_SENDER)]))
+    await journal.commit(Unit(unsuppress=[entry(US)]))
     assert not await journal.suppressed(CUSTOMER, US)
+    assert await journal.suppressed(CUSTOMER, "+15550100101")
+
+    await journal.commit(Unit(unsuppress=[entry(EVERY_SENDER)]))
+    assert not await journal.suppressed(CUSTOMER, "+15550100101")
 
 
 async def test_consents_are_a_ledger(journal: Journal) -> None:

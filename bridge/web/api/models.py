@@ -106,6 +106,7 @@ class Text(Sessionless):
     """A text that opens a conversation, or goes into the one that is open."""
 
     queue: Name | None = Field(default=None, description="the queue for texts that has the answer; null: the number's")
+    ticket: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="yours; agents see it on the card")
     agent: Name | None = Field(default=None, description="who should have the answer; null: whoever takes the queue's chats")
 
 

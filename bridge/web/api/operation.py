@@ -36,6 +36,7 @@ class Texting(Protocol):
         agent: str | None = None,
         due_at: float | None = None,
         expires_at: float | None = None,
+        ticket: str | None = None,
         once: str | None = None,
     ) -> Sent:
         """Text a customer; an answer reaches an agent."""

@@ -123,6 +123,7 @@ class Texts:
             media=await self._media(asked.media),
             queue=asked.queue,
             agent=asked.agent,
+            ticket=asked.ticket,
             due_at=due,
             expires_at=until,
             once=call.once,

@@ -514,7 +514,13 @@ def _conversation_opened(data: _Data) -> Shown:
 
 
 def _api_said(data: _Data) -> Shown:
-    return _shown("event", "settings", f"A program texted: “{_word(data, 'author').removeprefix('api:')}”")
+    about = _word(data, "ticket")
+    return _shown(
+        "event",
+        "settings",
+        f"A program texted: “{_word(data, 'author').removeprefix('api:')}”",
+        small=f"Ticket {about}" if about else "",
+    )
 
 
 def _sender_added(data: _Data) -> Shown:

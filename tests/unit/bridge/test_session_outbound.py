@@ -274,3 +274,10 @@ def test_exit_to_a_programs_text_bothers_nobody() -> None:
     story.text("exit")
     assert sent(story) == ["[bye en]"]
     assert (story.state.reason, story.closed()) == ("left", True)
+
+
+def test_a_programs_ticket_is_on_the_card(story: Story) -> None:
+    """So the agent who has the answer knows what it is about."""
+    story.tell(e.ApiSaid(e.MessageId("api-1"), "api:shop", "Your parcel is here", ticket="4711"))
+    assert story.state.card["ticket"] == "4711"
+    assert [line["ticket"] for line in story.lines("api.said")] == ["4711"]
