@@ -17,11 +17,10 @@ class Notices(Door):
 
         What comes after it is held up until it has been delivered or given up; other sessions, and notices of none, go on.
         """
-        before, its_notice = _delivery.alias(), _notice.alias()
+        before = _delivery.alias()
         first = ~(
             select(before.c.n)
-            .join(its_notice, its_notice.c.id == before.c.notice)
-            .where(its_notice.c.session == _notice.c.session, before.c.endpoint == endpoint, before.c.state == "pending")
+            .where(before.c.endpoint == endpoint, before.c.session == _delivery.c.session, before.c.state == "pending")
             .where(before.c.n < _delivery.c.n)
             .exists()
         )
@@ -84,7 +83,7 @@ class Notices(Door):
 
 
 def _with_notice() -> Select[tuple[object, ...]]:
-    columns = (_notice.c.id, _notice.c.type, _notice.c.session, _notice.c.at, _notice.c.body)
+    columns = (_notice.c.id, _notice.c.type, _notice.c.at, _notice.c.body)
     return select(_delivery, *columns).join(_notice, _notice.c.id == _delivery.c.notice)
 
 

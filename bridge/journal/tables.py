@@ -342,6 +342,7 @@ delivery = Table(
     metadata,
     Column("n", RowNumber, primary_key=True),
     Column("notice", ForeignKey("notice.id"), nullable=False),
+    Column("session", Text),  # the notice's: what comes first in a session is asked for all the time
     Column("endpoint", Text, nullable=False),
     Column("due_at", Double, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -352,6 +353,7 @@ delivery = Table(
     UniqueConstraint("notice", "endpoint"),
     Index(None, "state", "n"),
     Index(None, "endpoint", "state", "n"),
+    Index(None, "endpoint", "session", "state", "n"),
     Index(None, "endpoint", "state", "due_at"),
 )
 

@@ -150,7 +150,14 @@ class Batch:
             values = msgspec.structs.asdict(notice)
             for endpoint in values.pop("endpoints"):
                 self._inserts["delivery"].append(
-                    {"notice": notice.id, "endpoint": endpoint, "due_at": notice.at, "attempts": 0, "state": "pending"}
+                    {
+                        "notice": notice.id,
+                        "session": notice.session,
+                        "endpoint": endpoint,
+                        "due_at": notice.at,
+                        "attempts": 0,
+                        "state": "pending",
+                    }
                 )
             self._inserts["notice"].append(values)
         self._upserts["upload"] += (msgspec.structs.asdict(row) for row in unit.uploads)

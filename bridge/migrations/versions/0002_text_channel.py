@@ -135,6 +135,7 @@ def _notices() -> None:
         "delivery",
         sa.Column("n", ROW_NUMBER),
         sa.Column("notice", sa.Text, nullable=False),
+        sa.Column("session", sa.Text),
         sa.Column("endpoint", sa.Text, nullable=False),
         sa.Column("due_at", sa.Double, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
@@ -148,4 +149,5 @@ def _notices() -> None:
     )
     op.create_index("ix_delivery_state_n", "delivery", ["state", "n"])
     op.create_index("ix_delivery_endpoint_state_n", "delivery", ["endpoint", "state", "n"])
+    op.create_index("ix_delivery_endpoint_session_state_n", "delivery", ["endpoint", "session", "state", "n"])
     op.create_index("ix_delivery_endpoint_state_due_at", "delivery", ["endpoint", "state", "due_at"])
