@@ -104,16 +104,12 @@ class TextSide(Conversation):
             return
         if event.suspicious and state.suspected is None:
             self._suspect(event, facts, now)
-        begins = not state.introduced
         self._customer_wrote(was, event.body, len(event.media), facts, now)
-        if begins and state.introduced:
-            self._agreed_by_writing(event)
+        for told in [sent for sent in self._out if isinstance(sent, e.SendText) and sent.preset in INTRODUCING]:
+            self._agreed_by_writing(event, told)
 
-    def _agreed_by_writing(self, event: e.TextArrived) -> None:
-        """Who writes to us first agrees to be answered; kept with what they were told then."""
-        told = next((sent for sent in self._out if isinstance(sent, e.SendText) and sent.preset in INTRODUCING), None)
-        if told is None:
-            return
+    def _agreed_by_writing(self, event: e.TextArrived, told: e.SendText) -> None:
+        """Who writes to us agrees to be answered; kept with what they were told then."""
         evidence, version = f"message {event.message}", None if self._menu is None else self._menu.revision
         self._out.append(
             e.RecordConsent(
@@ -775,8 +771,9 @@ class TextSide(Conversation):
                 agent = state.chat_agent
                 assert agent is not None
                 silent = "customer silent" if state.answered else "agent silent"
-                # Who was waiting for us is not told that it was they who did not write.
-                self._say("timed_out" if state.answered else "expired")
+                # Who was waiting for us is not told that it was they who did not write, and who never wrote is told nothing.
+                if state.heard:
+                    self._say("timed_out" if state.answered else "expired")
                 self._release(agent, "sms", wrap_up=False, now=now)
                 self._record("chat.ended", by="timeout", name=None)
                 self._close_text(silent, now)
@@ -806,7 +803,7 @@ class TextSide(Conversation):
     def _warn(self) -> None:
         """The chat is about to be closed because the customer is silent."""
         state = self.state
-        if state.text is not TextLeg.CHATTING or not state.answered:
+        if state.text is not TextLeg.CHATTING or not (state.heard and state.answered):
             return
         minutes = max(1, round(self._limits.of(state.chat_queue).warn_before / 60))
         self._record("chat.warned", minutes=minutes)

@@ -6,7 +6,7 @@ import pytest
 from bridge import events as e
 from bridge.legs import TextLeg
 from bridge.session import ChatRules, UnexpectedEvent
-from tests.unit.bridge.story import ANN, BEN, LIMITS, RULES, START, Story, text_menu
+from tests.unit.bridge.story import ANN, BEN, LIMITS, RULES, START, Story, support, text_menu
 
 DESK = e.QueueId("support_sms")
 
@@ -294,6 +294,25 @@ def test_an_answer_given_while_the_note_is_written_does_not_change_how_it_ended(
     chat.wait(max(RULES.reopen, LIMITS.open_window))
     assert chat.closed()
     assert chat.state.reason == "ended by agent"
+
+
+def test_what_is_written_late_into_the_note_of_a_call_is_not_forgotten() -> None:
+    """The text leg's time is over while it waits for Ann: it goes to the desk; she may take it there, and writes one note."""
+    story = Story(flow=support(), offers={"deflect": False})
+    story.to_the_line()
+    story.agent_answers()
+    story.tell(e.AgentSaid(ANN, "The form: https://example.com/form"))
+    story.caller_hangs_up()
+    story.wait(LIMITS.open_window - 10.0)
+    story.text("it does not open")
+    story.wait(10.0)
+    assert story.texting() is TextLeg.QUEUED
+    story.agent_chats(ANN)
+    story.tell(e.AgentEndedChat(ANN))
+    assert story.state.wrapping == [ANN]
+    story.tell(e.WrapUpNoted(ANN, "", None))
+    story.wait(LIMITS.chat.reopen + 1.0)
+    assert story.closed()
 
 
 def test_an_agent_who_is_lost_gives_the_chat_back_with_a_word(chat: Story) -> None:

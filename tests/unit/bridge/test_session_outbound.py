@@ -62,10 +62,11 @@ def test_the_answer_reaches_the_agent_and_meets_no_menu() -> None:
     assert story.state.chat_agent == ANN
 
 
-def test_a_conversation_nobody_answers_ends_like_any_chat(story: Story) -> None:
-    """The agent is free again, without a note."""
+def test_a_conversation_nobody_answers_ends_without_a_word(story: Story) -> None:
+    """The agent is free again, without a note; who never wrote is neither warned nor told that they were silent."""
     story.tell(OPENED)
     story.wait(RULES.idle)
+    assert sent(story) == []
     assert story.new(e.ReleaseAgent) == [e.ReleaseAgent(ANN, "sms", wrap_up=False)]
     assert story.state.reason == "customer silent"
 
