@@ -7,8 +7,9 @@ from bridge.journal import MessageRow
 from bridge.media_links import MediaLinks
 from bridge.media_out import OutPlan, plan
 from bridge.media_store import Blobs, CommandScanner, DiskBlobs
+from bridge.notices import HookRule
 from bridge.outbox import Dress
-from bridge.settings import MediaSettings, Settings, TwilioSettings
+from bridge.settings import MediaSettings, Settings, SettingsError, TwilioSettings
 from bridge.telephony.provider import CallSink
 from bridge.telephony.sip import SipCallProvider, SipConfig
 from bridge.web.server import TwilioConfig
@@ -98,6 +99,21 @@ def pace_of(settings: Settings) -> Pace | None:
         )
         for number in settings.numbers
     )
+
+
+def hook_rules_of(settings: Settings) -> tuple[HookRule, ...]:
+    """What each endpoint wants to be told.
+
+    Raises:
+        SettingsError: An endpoint wants what there is not.
+    """
+    rules = []
+    for hook in settings.hooks:
+        try:
+            rules.append(HookRule(hook.name, hook.events))
+        except ValueError as error:
+            raise SettingsError(f"hooks: {hook.name}: {error}") from error
+    return tuple(rules)
 
 
 def blobs_of(media: MediaSettings, folder: Path) -> Blobs:

@@ -193,6 +193,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             clock=clock,
             pace=pace,
             dress=adapters.dress_of(settings, sms, links),
+            hook_rules=adapters.hook_rules_of(settings),
         )
         uploads = Uploads(
             journal, media, _take(runner), public_url=base, spool=settings.data / "spool", lifetime=settings.media.upload_valid
@@ -457,6 +458,11 @@ def examine(settings: Settings) -> list[tuple[str, str | None]]:
         checks.append((f"data folder {settings.data}", None))
     except OSError as error:
         checks.append((f"data folder {settings.data}", str(error)))
+    try:
+        adapters.hook_rules_of(settings)
+        checks.append(("hooks", None))
+    except SettingsError as error:
+        checks.append(("hooks", str(error)))
     ports = [("web", socket.SOCK_STREAM, settings.web.host, settings.web.port)]
     if settings.sip.enabled:
         ports.append(("SIP", socket.SOCK_DGRAM, settings.sip.host, settings.sip.port))

@@ -20,6 +20,7 @@ import structlog
 from bridge import events as e
 from bridge.acd import AgentStateChanged, AnyAcdOutput, OfferLapsed, QueueChanged, WorkAssigned, WorkOffered
 from bridge.cluster import Cluster, Lease
+from bridge.conversation import INTRODUCING
 from bridge.correlation import CODE_LENGTH, CODE_LETTERS, OpenSession
 from bridge.floor import Customer, Floor
 from bridge.hooks import Hooks
@@ -56,7 +57,7 @@ log = structlog.get_logger()
 
 _STATE_FROM_JSON = msgspec.json.Decoder(State)
 INTRODUCED_FOR = 180 * 86_400.0
-"""Seconds after our last text to a number during which we need not introduce ourselves again."""
+"""Seconds after a text of ours said who we are and how to stop us, during which we need not say so again."""
 RETRY_END_AFTER = 5.0
 """Seconds until a session that could not be told that its call is over is told again."""
 MOST_WAITING = 100
@@ -94,7 +95,6 @@ class LiveSession:
         """The state as the journal has it; None before the first commit."""
         self.ticks: dict[e.MessageId, TextState] = {}
         self.inbox: asyncio.Queue[tuple[e.AnyEvent | None, asyncio.Future[None] | None]] = asyncio.Queue()
-        self.touched_at = session.state.opened_at
         self.asked: set[e.OfferKind] = set()
         """Offers this customer has heard in this session."""
         self.unread = 0
@@ -119,7 +119,7 @@ class LiveSession:
             state.call,
             state.text,
             state.asked,
-            self.touched_at,
+            state.touched_at,
             state.code,
             tuple(state.aliases),
         )
@@ -136,6 +136,7 @@ class Runner:
         clock: Seconds since the epoch.
         pace: How fast each of our numbers may text; None: no limits.
         dress: How texts with pictures go out; None: they do not.
+        hook_rules: What the endpoints of `settings.hooks` want to be told.
     """
 
     def __init__(
@@ -154,6 +155,7 @@ class Runner:
         clock: Callable[[], float],
         pace: Pace | None = None,
         dress: Dress | None = None,
+        hook_rules: tuple[HookRule, ...] = (),
     ) -> None:
         self.settings = settings
         self.journal = journal
@@ -164,7 +166,7 @@ class Runner:
         self.clock = clock
         self._flows = flows
         self._menus = menus
-        self.hook_rules = tuple(HookRule(hook.name, hook.events) for hook in settings.hooks)
+        self.hook_rules = hook_rules
         self._call_providers = call_providers
         self._sms = sms_provider
         self._limits = Limits(
@@ -256,9 +258,11 @@ class Runner:
             state = live.state
             if state.text is TextLeg.CHATTING and state.chat_agent in self.floor.acd.agents and state.chat_queue:
                 self.follow(self.floor.acd.assign(state.chat_agent, state.id, "sms", state.chat_queue, now))
+        back = []
+        for live in lives:
+            back.append(self._put(live, e.ProcessRestarted()))  # before anything of its own that came due meanwhile
             self._start(live)
         # Nobody is offered anything before everybody stands in line again, or the first to come back would be served first.
-        back = [self.tell(live.state.id, e.ProcessRestarted()) for live in lives]
         for failure in await asyncio.gather(*back, return_exceptions=True):
             if failure is not None:
                 log.error("session.not_restored", why=repr(failure))
@@ -266,6 +270,9 @@ class Runner:
             agent = live.state.chat_agent
             if live.state.text is TextLeg.CHATTING and agent is not None and agent not in self.floor.acd.agents:
                 self.post(live.state.id, e.AgentLost(agent))
+        await self._restore_agents(now)
+
+    async def _restore_agents(self, now: float) -> None:
         for agent, row in (await self.journal.agent_states()).items():
             if agent in self.floor.acd.agents and row.state in {"ready", "wrap_up", "not_ready"}:
                 self.follow(
@@ -381,9 +388,13 @@ class Runner:
         live = self._live.get(session)
         if live is None:
             raise UnexpectedEvent("the session is over")
+        await self._put(live, event)
+
+    def _put(self, live: LiveSession, event: e.AnyEvent) -> asyncio.Future[None]:
+        """Put *event* into a session's inbox; done when it is saved and performed."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         live.inbox.put_nowait((event, done))
-        await done
+        return done
 
     async def settled(self, session: e.SessionId) -> None:
         """Wait until everything posted to a session so far has been dealt with."""
@@ -443,7 +454,7 @@ class Runner:
         customer.opted_out = opt_out is not None
         customer.suspected = None if opt_out is None else await self._suspicion(opt_out)
         since = self.clock() - INTRODUCED_FOR
-        customer.introduced = bool(await self.journal.known_refs(self._sms.name, known.e164, since))
+        customer.introduced = await self.journal.introduced(known.e164, INTRODUCING, since)
         granted = {row.purpose: row.granted for row in await self.journal.consents(known.e164)}
         customer.consent = frozenset(purpose for purpose, yes in granted.items() if yes)
         return customer
@@ -464,6 +475,7 @@ class Runner:
         state = State(
             id=e.SessionId(f"{'t' if leg is None else 'c'}{uuid.uuid4().hex[:12]}"),
             opened_at=self.clock(),
+            touched_at=self.clock(),
             customer=customer.number.e164,
             our_number=ours,
             desk=self._own_desk(ours),
@@ -644,7 +656,7 @@ class Runner:
             now=now,
         )
         committed = await self.commit(unit)
-        live.seq, live.saved, live.touched_at = committed.seq, unit.snapshot, now
+        live.seq, live.saved = committed.seq, unit.snapshot
         self._note_phones(live)
         await self._perform(live, commands)
         self._publish(live, unit, event, committed)

@@ -10,7 +10,7 @@ from bridge.journal.door import Door, as_struct
 from bridge.journal.rows import Reply, UploadRow
 from bridge.journal.units import FILL
 
-RESERVED_FOR = 120.0
+RESERVED_FOR = 20.0
 """Seconds after which a request that was reserved and never answered may be tried again: its process died."""
 MAILS_FOR = 7 * 86400.0
 """Seconds for which a mail is known."""

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from bridge import events as e
 from bridge.acd import AcdOutput
+from bridge.adapters import hook_rules_of
 from bridge.app import load_menus
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
@@ -132,6 +133,7 @@ class House:
                 floor=self.floor,
                 flows={"support": support()},
                 menus=load_menus(self.settings),
+                hook_rules=hook_rules_of(self.settings),
                 call_providers={"loopback": self.calls},
                 sms_provider=self.sms,
                 cluster=cluster,
