@@ -177,6 +177,8 @@ class Channel:
             )
         if agent is not None and self._chat_queue(agent) is None:
             raise ChannelRefusedError("unknown_agent", f"There is no agent {agent!r} who takes texts.")
+        if agent is not None and queue is None:
+            queue = self._queue_of(agent, sender)
         async with self._alone(number, sender):
             message, known = await self._named(author, once)
             if known is not None:
@@ -231,6 +233,7 @@ class Channel:
                 return known
             due = await self._when(number, sender, purpose, due_at, expires_at)
             introduced = (await self._runner.customer(number, sender)).introduced
+            missing = consent.compliance_parts(words, brand=self._settings.brand)
             row = MessageRow(
                 id=message,
                 session=None,
@@ -243,14 +246,14 @@ class Channel:
                 state="pending",
                 purpose=purpose,
                 author=author,
+                preset=None if missing else "outbound",  # it introduces us as well as that one would
                 created_at=self._runner.clock(),
             )
             line = OutboxRow(message=message, priority=API_PRIORITY, created_at=row.created_at, due_at=due, expires_at=expires_at)
             notices = notices_of(None, None, (), (), [row], endpoints=self._runner.hook_rules)
             await self._runner.commit(Unit(messages=[row], outbox=[line], notices=notices))
         self._runner.outbox.kick()
-        missing = () if introduced else consent.compliance_parts(words, brand=self._settings.brand)
-        return Sent(message=message, session=None, state="pending", due_at=due, missing=missing)
+        return Sent(message=message, session=None, state="pending", due_at=due, missing=() if introduced else missing)
 
     async def cancel(self, message: e.MessageId) -> bool:
         """Never send a text that waits for its time. False: it has been tried or is over, or there is no such text."""
@@ -573,6 +576,11 @@ class Channel:
             per_day=facts.per_day,
             left_today=self.left_today(number.number),
         )
+
+    def _queue_of(self, agent: str, sender: str) -> str | None:
+        """Where an agent is to have the answer: the number's desk if they work there, else a queue of theirs."""
+        desk = self._numbers[sender].desk
+        return desk if desk in self._agents[agent].queues else self._chat_queue(agent)
 
     def _chat_queue(self, agent: str) -> str | None:
         known: AgentSettings | None = self._agents.get(agent)

@@ -130,6 +130,8 @@ class State(msgspec.Struct, kw_only=True):
     offered: str | None = None
     """The prompt by which texting was offered last in the call."""
     timers: dict[str, float] = {}
+    touched_at: float = 0.0
+    """When anything last happened."""
     closed_at: float | None = None
     reason: str | None = None
     """How it ended, or would if it ended now."""

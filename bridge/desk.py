@@ -173,7 +173,7 @@ class Desk:
     async def work(self, agent: e.AgentId) -> tuple[Work, ...]:
         """What the agent has in hand, newest first."""
         mine = [live for live in self._runner.sessions.values() if _concerns(live.state, agent)]
-        return tuple([await self._row(agent, live) for live in sorted(mine, key=lambda live: -live.touched_at)])
+        return tuple([await self._row(agent, live) for live in sorted(mine, key=lambda live: -live.state.touched_at)])
 
     async def _row(self, agent: e.AgentId, live: LiveSession) -> Work:
         state = live.state
@@ -326,7 +326,7 @@ class Desk:
             for live in (() if state.customer is None else self._runner.sessions_of(state.customer))
             if live.state.our_number != state.our_number
         ]
-        newest = max(others, key=lambda live: live.touched_at, default=None)
+        newest = max(others, key=lambda live: live.state.touched_at, default=None)
         return None if newest is None else Related(newest.state.id, newest.state.customer, newest.state.our_number)
 
     async def _earlier(self, state: State) -> tuple[Earlier, ...]:

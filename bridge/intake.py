@@ -1,6 +1,7 @@
 """Where texts and their reports come in: kept first, then fetched, correlated and told to the session they belong to."""
 
 import asyncio
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -12,7 +13,7 @@ import structlog
 from bridge import events as e
 from bridge.correlation import Match, OpenSession, code_in, correlate_text
 from bridge.floor import Customer
-from bridge.journal import Committed, InboundRow, Journal, MessageRow, OutboxRow, Suppression, Unit
+from bridge.journal import Committed, InboundRow, Journal, MessageRow, NoticeRow, OutboxRow, Suppression, Unit
 from bridge.ledger import TextEvent, write_text
 from bridge.legs import TextLeg
 from bridge.media_store import MediaRefusedError, MediaStore
@@ -207,14 +208,21 @@ class Intake:
     async def _correlate(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> None:
         match = correlate_text(text.sender, text.recipient, self._candidates(text), text.body)
         live = self._runner.sessions.get(match.session) if match.session is not None else None
-        if live is not None and await self._give_text(live, text, message, media, match):
+        if (
+            live is not None
+            and not await self._is_blocked(text.sender)
+            and await self._give_text(live, text, message, media, match)
+        ):
             return
-        # Nothing is open, or it closed between the look and the event: the text opens a conversation of its own.
+        # Nothing is open to it, or it closed between the look and the event: the text opens a conversation of its own.
         if not await self._kept_without_session(text, message, media):
             if match.session is not None:
                 match = Match(None, "certain", "the conversation it belonged to ended in that moment")
             opened = await self._runner.open_text_session(text.sender, text.recipient)
             await self._give_text(opened, text, message, media, match)
+
+    async def _is_blocked(self, sender: str) -> bool:
+        return sender in self._runner.settings.sms.blocked or await self._journal.blocked(sender) is not None
 
     def _candidates(self, text: InboundText) -> list[OpenSession]:
         """The open sessions that a text may belong to."""
@@ -253,10 +261,19 @@ class Intake:
                 self._reply(unit, text, words, owed=True, now=now)
         elif answer and not customer.opted_out and not said.suspicious and not await self._answered_lately(text, now):
             self._reply(unit, text, answer, owed=False, now=now)
-        unit.notices.extend(notices_of(None, None, (), (), unit.messages, endpoints=self._runner.hook_rules))
+        unit.notices.extend(self._notices(unit))
         await self._runner.commit(unit)
         self._runner.outbox.kick()
+        if keyword in {"stop", "start"}:
+            await self._tell_open(text, opted_out=keyword == "stop")
         return True
+
+    async def _tell_open(self, text: InboundText, *, opted_out: bool) -> None:
+        """What a blocked number says about being texted holds in its open conversations."""
+        for live in self._runner.sessions_of(text.sender):
+            if live.state.our_number == text.recipient:
+                with contextlib.suppress(UnexpectedEvent):
+                    await self._runner.tell(live.state.id, e.OptOutChanged(opted_out))
 
     def _write_ledger(
         self, unit: Unit, text: InboundText, message: e.MessageId, keyword: e.Keyword | None, suspicious: bool, now: float
@@ -336,6 +353,20 @@ class Intake:
         assert row is not None, "only texts in the journal are sent"
         await self._tell_or_save(session, outcome, row)
 
+    def _notices(self, unit: Unit, about: MessageRow | None = None) -> list[NoticeRow]:
+        """What others are told of a unit outside any session's step."""
+        return notices_of(
+            None if about is None else about.session,
+            None,
+            (),
+            unit.message_updates,
+            unit.messages,
+            endpoints=self._runner.hook_rules,
+            known=() if about is None else (about,),
+            suppress=unit.suppress,
+            unsuppress=unit.unsuppress,
+        )
+
     async def _tell_or_save(self, session: e.SessionId | None, event: TextEvent, row: MessageRow) -> None:
         if session is not None and session in self._runner.sessions:
             try:
@@ -354,8 +385,7 @@ class Intake:
                 # The session that could have learnt it is over; the number is not to be texted again all the same.
                 evidence = f"provider code {event.code}"
                 unit.suppress.append(Suppression(number=row.recipient, sender=row.sender, evidence=evidence, at=now))
-            rules = self._runner.hook_rules
-            unit.notices.extend(notices_of(row.session, None, (), unit.message_updates, (), endpoints=rules, known=[row]))
+            unit.notices.extend(self._notices(unit, row))
             await self._runner.commit(unit)
 
 

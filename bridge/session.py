@@ -190,6 +190,8 @@ class Session(TextSide):
             case e.ProcessRestarted():  # pragma: no branch  # there is no other event
                 self._restarted(facts, now)
         self._settle(now)
+        if not isinstance(event, e.ProcessRestarted):
+            self.state.touched_at = now
         return self._out
 
     def wake(self, *, now: float, facts: Facts) -> list[e.AnyCommand]:
@@ -205,6 +207,8 @@ class Session(TextSide):
             del timers[name]
             self._timer_due(name, facts, now)
         self._settle(now)
+        if self._out:
+            self.state.touched_at = now
         return self._out
 
     def _timer_due(self, name: str, facts: Facts, now: float) -> None:

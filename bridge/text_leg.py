@@ -38,7 +38,8 @@ CONFIRM_WITHIN = 300.0
 LONGEST = 1_600
 """Characters of one text that providers take."""
 _KNOWN_HERE = "suppressed"
-"""The code of a text that our own outbox did not send, because the ledger knows of an opt-out already."""
+"""The code of a text that our own outbox did not send. The ledger has the opt-out, and whoever must know is told: of a definite
+one by `OptOutChanged`; one that no agent has judged belongs to the conversation in which it was written."""
 
 
 class TextSide(Conversation):
@@ -718,7 +719,7 @@ class TextSide(Conversation):
 
     def _text_rejected(self, event: e.TextRejected, facts: Facts, now: float) -> None:
         self._record("text.failed", message=event.message, code=event.code, explanation=event.explanation)
-        if event.error_class == "opted_out":
+        if event.error_class == "opted_out" and event.code != _KNOWN_HERE:
             self._learnt_opt_out(event, now)
         self._not_delivered(event.message, event.error_class, facts, now)
 
@@ -726,16 +727,14 @@ class TextSide(Conversation):
         """Whoever carries our texts knows of a STOP that we have not seen."""
         state = self.state
         number = state.elsewhere.get(event.message, state.customer)
-        ours = event.code == _KNOWN_HERE
-        if number is None or state.text is TextLeg.OPTED_OUT or (ours and state.suspected is not None):
+        if number is None or state.text is TextLeg.OPTED_OUT:
             return
-        if not ours:
-            self._out.append(e.OptOut(number, state.our_number, f"provider code {event.code}"))
+        self._out.append(e.OptOut(number, state.our_number, f"provider code {event.code}"))
         if number != self._recipient:
             return  # the conversation goes on with another phone
         self._leave_text(now)
         self._move_text(e.OptOut)
-        self._record("opted_out", word="(known already)" if ours else "(known to the provider)")
+        self._record("opted_out", word="(known to the provider)")
 
     def _text_reported(self, event: e.TextReported, facts: Facts, now: float) -> None:
         if event.state in _FAILED:

@@ -102,6 +102,17 @@ class Texts(Door):
         )
         return set(await self._read(query, lambda row: ProviderRef(row["provider_ref"])))
 
+    async def introduced(self, recipient: str, presets: Collection[str], since: float) -> bool:
+        """Whether a provider has taken a text to *recipient* since then that is one of *presets*, or of a flow."""
+        query = select(_message.c.id).where(
+            _message.c.recipient == recipient,
+            _message.c.created_at >= since,
+            _message.c.provider_ref.is_not(None),
+            _message.c.direction == "out",
+            or_(_message.c.preset.in_(presets), _message.c.author == "flow"),
+        )
+        return await self._first(query.limit(1), lambda _: True) is not None
+
     async def undecided(self, provider: str, since: float, limit: int) -> list[ProviderRef]:
         """The provider's ids of texts it took since then and of whose end we have not heard, newest first."""
         query = select(_message.c.provider_ref).where(

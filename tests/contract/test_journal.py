@@ -946,3 +946,23 @@ async def test_one_look_is_one_instant(postgres_server: Postgres) -> None:
         writing = await journal._readers.run(lambda connection: connection.exec_driver_sql("show transaction_read_only").scalar())
 
     assert (level, writing) == ("repeatable read", "on")
+
+
+async def test_who_has_been_told_who_we_are_is_known(journal: Journal) -> None:
+    """By a text of one of these keys, or of a flow, that a provider has taken since then; not by one that was not sent."""
+    texts = [
+        text("help", None, author="system", preset="help", recipient="+15550100301"),
+        text("hello", None, author="system", preset="hello", recipient="+15550100302"),
+        text("flow", None, author="flow", recipient="+15550100303"),
+        text("in", None, author="customer", direction="in", state="received", sender="+15550100304", recipient=US),
+        text("unsent", None, author="flow", recipient="+15550100305"),
+    ]
+    await journal.commit(Unit(messages=texts))
+    taken = [
+        MessageUpdate(id=MessageId(name), state="sent", provider_ref=ProviderRef(name), at=1.0)
+        for name in ("help", "hello", "flow")
+    ]
+    await journal.commit(Unit(message_updates=taken))
+    known = [await journal.introduced(f"+1555010030{n}", ["hello", "opt_in"], 100.0) for n in range(1, 6)]
+    assert known == [False, True, True, False, False]
+    assert not await journal.introduced("+15550100302", ["hello"], 100.5)

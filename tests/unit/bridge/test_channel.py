@@ -202,15 +202,38 @@ async def test_a_stop_stops_what_waits(house: House, channel: Channel) -> None:
     assert len(house.received) == 3
 
 
+async def test_an_answer_for_an_agent_waits_where_that_agent_works(tmp_path: Path) -> None:
+    """In the number's desk if they work there, else in a queue of theirs; a queue that is named counts in any case."""
+    queues = [
+        {"id": "support", "desk": "support_sms"},
+        {"id": "support_sms", "channel": "sms"},
+        {"id": "other_sms", "channel": "sms"},
+    ]
+    agents = [
+        {"id": "ben", "name": "Ben", "queues": ["other_sms", "support_sms"]},
+        {"id": "cid", "name": "Cid", "queues": ["other_sms"]},
+    ]
+    async with changed(tmp_path, queues=queues, agents=agents).open() as house:
+        channel = Channel(house.runner)
+        for agent, named, queue in (("ben", None, "support_sms"), ("cid", None, "other_sms"), ("ben", "other_sms", "other_sms")):
+            sent = await channel.send("api:shop", CALLER, OURS, "Hello", agent=agent, queue=named)
+            assert sent.session is not None
+            assert house.runner.sessions[sent.session].state.desk == queue
+
+
 async def test_a_sessionless_text_opens_nothing(house: House, channel: Channel) -> None:
-    """It goes as it is, and says what it lacks as the first one."""
+    """It goes as it is, and says what it lacks as long as no text has said all that has to be said first."""
     sent = await channel.send_sessionless("api:shop", CALLER, OURS, "Example: your code is 4711")
 
     await got(house, "4711")
     assert (sent.session, sent.missing) == (None, ("recurring", "rates", "stop"))
     assert not house.runner.sessions
     again = await channel.send_sessionless("api:shop", CALLER, OURS, "Your code is 4712")
-    assert again.missing == ()
+    assert again.missing == ("brand", "recurring", "rates", "stop")
+    words = "Example: recurring codes as you ask for them. Msg & data rates may apply. Reply STOP to opt out."
+    assert (await channel.send_sessionless("api:shop", CALLER, OURS, words)).missing == ()
+    await got(house, "4711", "4712", "recurring")
+    assert (await channel.send_sessionless("api:shop", CALLER, OURS, "Your code is 4713")).missing == ()
 
 
 # --- what is refused

@@ -73,6 +73,24 @@ async def test_a_blocked_number_is_not_answered_on_any_leg(house: House) -> None
     assert (kept.body, kept.session) == ("hello", None)
 
 
+async def test_who_is_blocked_in_the_middle_of_a_chat_is_not_heard_in_it(house: House) -> None:
+    """Further texts are kept and nobody reads them; STOP still ends the chat, for the agent as well."""
+    await house.ready(BEN)
+    await house.caller.text(OURS, "hello")
+    await house.accept(BEN)
+    session = house.session
+    await house.until(lambda: len(house.received) == 1)
+    block = BlockRow(number=CALLER, reason="insults", actor="agent:ben", at=house.now)
+    await house.journal.commit(Unit(block=[block]))
+    await house.caller.text(OURS, "and another insult")
+    await handled(house, 2)
+    assert len(await house.lines("text.received", session)) == 1
+    await house.caller.text(OURS, "STOP")
+    await house.line("opted_out")
+    assert house.runner.sessions[session].state.text is TextLeg.OPTED_OUT
+    assert len(house.received) == 1
+
+
 async def test_a_number_blocked_in_the_settings_may_still_say_stop(tmp_path: Path) -> None:
     """It is obeyed, and not answered."""
     async with changed(tmp_path, {"blocked": [CALLER]}).open() as house:
@@ -209,6 +227,38 @@ async def test_days_later_a_text_is_a_question_of_its_own(house: House) -> None:
 
 
 # --- sessions
+
+
+async def test_a_new_acquaintance_is_introduced_although_help_was_answered_before(house: House) -> None:
+    """The answer to HELP does not say all that has to be said first; a second conversation does not say it again."""
+    await house.caller.text(MENU, "HELP")
+    await house.until(lambda: len(house.received) == 1)
+    await house.later(3_600.0)
+    await house.until(lambda: not house.runner.sessions)
+    await house.caller.text(MENU, "hello")
+    await house.until(lambda: len(house.received) == 2)
+    assert "recurring messages" in house.received[1]
+    await house.caller.text(MENU, "exit")
+    await house.until(lambda: not house.runner.sessions)
+    await house.caller.text(MENU, "hello again")
+    await house.until(lambda: len(house.received) == 4)
+    assert "recurring messages" not in house.received[3]
+
+
+async def test_after_a_restart_a_text_still_goes_to_what_was_touched_last(tmp_path: Path) -> None:
+    """When a conversation was touched is kept with it."""
+    before = changed(tmp_path)
+    async with before.open() as house:
+        for number in (OURS, SHORT):
+            await house.caller.text(number, "hello")
+        await house.until(lambda: len(house.received) == 2)
+        first, second = house.runner.sessions
+        for session in (second, first):
+            house.now += 10.0
+            await house.runner.tell(session, e.OptOutChanged(opted_out=False))
+    async with before.open() as house:
+        touched = {session: live.as_open().touched_at for session, live in house.runner.sessions.items()}
+        assert touched[first] > touched[second]
 
 
 async def test_a_text_to_a_short_code_is_served_like_any_other(house: House) -> None:
