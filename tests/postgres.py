@@ -40,7 +40,7 @@ class Postgres:
     def cut_off(self, url: str) -> None:
         """End every connection to a database, as a restart of the server would."""
         name = url.partition("@/")[2].partition("?")[0]
-        self._run(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
+        self._run(f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'")
 
     def _run(self, statement: str) -> None:
         with psycopg.connect(host=str(self._folder), user="sidetone", dbname="postgres", autocommit=True) as connection:

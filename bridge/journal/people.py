@@ -1,5 +1,6 @@
 """What is known of people: what they agreed to, whether they may be texted, their contact; all of it on request, and erased."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -8,8 +9,8 @@ from sqlalchemy import select, union
 
 from bridge.events import AgentId
 from bridge.journal import tables
-from bridge.journal.database import upsert
-from bridge.journal.door import Door, as_struct
+from bridge.journal.database import Threads, upsert
+from bridge.journal.door import Door, Writer, as_struct
 from bridge.journal.erasure import erase, export
 from bridge.journal.rows import AgentStateRow, BlockRow, ConsentRow, ContactRow, Erased, LineTypeRow, Suppression
 
@@ -19,8 +20,17 @@ EVERY_SENDER = "*"
 _suppression, _blocked, _consent, _contact = tables.suppression, tables.blocked, tables.consent, tables.contact
 
 
+BLOCKS_FOR, MOST_BLOCKS = 5.0, 10_000
+"""Seconds for which a look at the block list holds (another node may have changed it), and how many of them are kept."""
+
+
 class People(Door):
     """Numbers and the people behind them."""
+
+    def __init__(self, readers: Threads, writer: Writer) -> None:
+        super().__init__(readers, writer)
+        self._blocks: dict[str, tuple[float, BlockRow | None]] = {}
+        """When somebody looked whether a number is blocked, and what was found."""
 
     async def suppressed(self, number: str, sender: str) -> bool:
         """Whether *number* opted out of texts from *sender*, or of all our texts; provisional words count."""
@@ -56,8 +66,23 @@ class People(Door):
         return await self._readers.run(lambda connection: set(connection.execute(union(opted_out, blocked)).scalars()))
 
     async def blocked(self, number: str) -> BlockRow | None:
-        """Why calls and texts of *number* are not taken; None: they are."""
-        return await self._first(select(_blocked).where(_blocked.c.number == number), lambda row: as_struct(BlockRow, row))
+        """Why calls and texts of *number* are not taken; None: they are.
+
+        Asked for every text, so the answer is kept a moment. What was blocked through this journal counts at once, what
+        another node blocked after BLOCKS_FOR.
+        """
+        now, blocks = asyncio.get_running_loop().time(), self._blocks
+        at, row = blocks.get(number, (-BLOCKS_FOR, None))
+        if now - at >= BLOCKS_FOR:
+            row = await self._first(select(_blocked).where(_blocked.c.number == number), lambda row: as_struct(BlockRow, row))
+            if len(blocks) >= MOST_BLOCKS:
+                blocks.clear()
+            blocks[number] = (now, row)  # thrown away with the others when somebody was blocked meanwhile
+        return row
+
+    def _look_again(self) -> None:
+        """Forget who is blocked and who is not."""
+        self._blocks = {}
 
     async def blocklist(self, limit: int, after: str | None = None) -> list[BlockRow]:
         """Blocked numbers in order; *after* is the last number of the page before this one."""
@@ -105,6 +130,7 @@ class People(Door):
             StillOpenError: a session of theirs is open, or a text is on its way out or in. Nothing has changed.
         """
         erased: Erased = await self._write(lambda connection: erase(connection, number, at, keep_opt_out=keep_opt_out))
+        self._look_again()
         return erased
 
     async def export(self, number: str) -> Mapping[str, Any]:

@@ -79,6 +79,8 @@ class Journal(Texts, People, Notices, Requests, Reports):
         """
         committed = await self._writer.submit(unit)
         assert isinstance(committed, Committed)
+        if unit.block or unit.unblock:
+            self._look_again()
         return committed
 
     @property

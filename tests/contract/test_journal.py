@@ -483,7 +483,9 @@ async def test_an_upload_link_works_once(journal: Journal) -> None:
 async def test_numbers_are_blocked_and_unblocked(journal: Journal) -> None:
     """The newest reason stays; the list is read page by page in order."""
     rows = [BlockRow(number=f"+1555010020{n}", reason="abuse", actor="agent:kim", at=1.0) for n in range(3)]
+    assert await journal.blocked(rows[1].number) is None
     await journal.commit(Unit(block=rows))
+    assert rows[1] == await journal.blocked(rows[1].number)
     worse = msgspec.structs.replace(rows[1], reason="threats", at=2.0)
     await journal.commit(Unit(block=[worse], unblock=[rows[0].number]))
 
