@@ -174,7 +174,9 @@ class SmsSettings(_Section):
         description="a text so soon after the end of a chat goes on in the same session, with the same agent if free",
     )
     prefer_for: Seconds = Field(default=60.0, description="how long a returning customer waits for the same agent alone")
-    transfer_ring: Seconds = Field(default=30.0, description="a transfer nobody has taken by then goes back")
+    transfer_ring: Seconds = Field(
+        default=30.0, description="a transfer to an agent who has not taken it by then goes back; 0: never"
+    )
     max_transfers: Annotated[int, Field(ge=0)] = Field(default=5, description="of one chat")
     unassigned: UnassignedSettings = UnassignedSettings()
     sessionless_reply: str = Field(
@@ -186,7 +188,9 @@ class SmsSettings(_Section):
     limiter: bool = Field(default=True, description="keep to the senders' rates (numbers[].sender)")
     reply_window: Seconds = Field(default=86_400.0, description="how long an invitation to text waits for the first reply")
     open_window: Seconds = Field(default=1_800.0, description="after a call, how long its text leg still takes texts")
-    chat_idle_timeout: Seconds = Field(default=86_400.0, description="a chat in which nobody writes for so long is closed")
+    chat_idle_timeout: Seconds = Field(
+        default=86_400.0, description="a chat in which nobody writes for so long is closed; 0: never"
+    )
     reconcile_after: Seconds = Field(
         default=15.0, description="a send of unknown outcome that the provider does not list by then was not sent"
     )
