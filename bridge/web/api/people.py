@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from bridge.events import MessageId
-from bridge.journal import EVERY_SENDER, BlockRow, ConsentRow, ContactRow, StillOpenError, Unit
+from bridge.journal import EVERY_SENDER, BlockRow, ConsentRow, ContactRow, MessageRow, StillOpenError, Unit
 from bridge.media_store import BlobsUnavailableError
 from bridge.web.api import models as m
 from bridge.web.api.operation import Behind, Call, Operation
@@ -241,10 +241,15 @@ class People:
     async def _lift(self, call: Call) -> m.OptOut:
         asked: m.Lifting = call.body
         number = self._behind.number(call.path["number"])
-        evidence = await self._start_of(number, asked) if asked.proof == "start" else asked.evidence
+        sender = self._ours(asked.sender)
+        if asked.proof == "start":
+            start = await self._start_of(number, asked.message)
+            sender = await self._said_to(start, sender)
+            evidence: str | None = f"message {start.id}"
+        else:
+            evidence = asked.evidence
         if evidence is None:
             raise ProblemError("proof", "With proof written, evidence has to describe it: what, from when, and where it is kept.")
-        sender = self._ours(asked.sender)
         await self._behind.channel.opt_in(number, sender, f"{call.key.author}: {evidence}")
         return m.OptOut(number=number, sender=sender or EVERY_SENDER, opted_out=False, at=self._behind.now())
 
@@ -257,14 +262,25 @@ class People:
             raise ProblemError("unknown_sender", f"{written} is none of our numbers.")
         return sender
 
-    async def _start_of(self, number: str, asked: m.Lifting) -> str:
-        """The customer's own START, as evidence."""
-        row = None if asked.message is None else await self._behind.journal.message(MessageId(asked.message))
+    async def _start_of(self, number: str, message: str | None) -> MessageRow:
+        """The customer's own START."""
+        row = None if message is None else await self._behind.journal.message(MessageId(message))
         if row is None or row.direction != "in" or row.sender != number:
             raise ProblemError("proof", "message has to be the id of a text that this number sent to us.")
         if keywords.classify(row.body).keyword != "start":
             raise ProblemError("proof", "That text does not say START or one of its like.")
-        return f"message {row.id}"
+        return row
+
+    async def _said_to(self, start: MessageRow, sender: str | None) -> str:
+        """The number of ours that a START opens: the one it was sent to, unless the customer has said STOP since."""
+        if sender not in {None, start.recipient}:
+            raise ProblemError("proof", f"That START was sent to {start.recipient} and opens no other number of ours.")
+        ledger = await self._behind.journal.suppressions(start.sender)
+        if any(
+            holds and entry.sender in {start.recipient, EVERY_SENDER} and entry.at > start.created_at for holds, entry in ledger
+        ):
+            raise ProblemError("proof", "That START is older than the opt-out.")
+        return start.recipient
 
     # --- the blocklist
 

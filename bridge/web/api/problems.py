@@ -27,6 +27,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "unauthorized": Kind(401, "No such token", "Send a token of the settings as: Authorization: Bearer TOKEN"),
         "scope": Kind(403, "Not allowed", "Give the key the scope that detail names (api.keys[].scopes)."),
         "sender_not_allowed": Kind(403, "Not your number", "Use a number of the key (api.keys[].numbers)."),
+        "not_yours": Kind(403, "Not your text", "Take back a text with the key that sent it, or with a token of web.api_tokens."),
         "not_found": Kind(404, "No such thing", "Check the id."),
         "method": Kind(405, "No such method", "The Allow header lists the methods there are."),
         "in_progress": Kind(409, "Still at it", "The first request with this Idempotency-Key is not answered yet; ask again."),

@@ -95,7 +95,7 @@ class Texts:
                 summary="Never send a text that waits for its time",
                 scope="sms.send",
                 handler=self._cancel,
-                problems=("not_found", "not_waiting"),
+                problems=("not_found", "not_yours", "not_waiting"),
             ),
             Operation(
                 method="POST",
@@ -219,6 +219,8 @@ class Texts:
 
     async def _cancel(self, call: Call) -> None:
         row = await self._row(call)
+        if call.key.scopes is not None and row.author != call.key.author:
+            raise ProblemError("not_yours", f"{call.key.name} did not ask for this text.")
         if not await self._behind.channel.cancel(row.id):
             raise ProblemError("not_waiting", f"The text is {row.state}; only one that waits for its time can be canceled.")
 

@@ -149,6 +149,31 @@ async def test_an_opt_out_is_lifted_by_the_customers_own_word(api: Programs) -> 
     assert api.channel.asked == [("opt_in", {"number": THEIRS, "sender": OURS, "evidence": "api:shop: message in-1"})]
 
 
+@pytest.mark.parametrize("opt_out", [OURS, "*"])
+async def test_an_old_start_lifts_nothing(api: Programs, opt_out: str) -> None:
+    """Who said START once and STOP afterwards is not texted again for the START."""
+    stop = Suppression(number=THEIRS, sender=opt_out, evidence="message in-2", at=NOW + 1)
+    await api.journal.commit(Unit(messages=[received("in-1", "START")], suppress=[stop]))
+
+    answer = await api.ask("DELETE", "/opt-outs/+15550100123", {"proof": "start", "message": "in-1"})
+
+    assert (await api.problem(answer))["kind"] == "proof"
+    assert api.channel.asked == []
+
+
+async def test_a_start_opens_the_number_it_was_sent_to(api: Programs) -> None:
+    """And no other, asked for by name or by asking for all."""
+    await api.journal.commit(Unit(messages=[received("in-1", "START")]))
+    body = {"proof": "start", "message": "in-1"}
+
+    other = await api.ask("DELETE", "/opt-outs/+15550100123", body | {"from": "+15550100201"})
+    every = await api.ask("DELETE", "/opt-outs/+15550100123", body)
+
+    assert (await api.problem(other))["kind"] == "proof"
+    assert (await every.json())["from"] == OURS
+    assert [wish["sender"] for _, wish in api.channel.asked] == [OURS]
+
+
 async def test_an_opt_out_is_lifted_by_written_proof(api: Programs) -> None:
     """Which has to be described."""
     without = await api.ask("DELETE", "/opt-outs/+15550100123", {"proof": "written"})

@@ -237,6 +237,17 @@ async def test_a_text_that_waits_can_be_taken_back(api: Programs) -> None:
     assert "canceled" in problem["detail"]
 
 
+@pytest.mark.parametrize("author", ["api:branch", "agent:ana", "owed"])
+async def test_a_text_of_others_is_not_taken_back(api: Programs, author: str) -> None:
+    """Neither another program's nor an agent's, and least of all what is owed to a STOP; a token that may do everything can."""
+    line = OutboxRow(message=MessageId("m-1"), priority=0, created_at=NOW, due_at=NOW)
+    await api.journal.commit(Unit(messages=[text("m-1", author=author)], outbox=[line]))
+
+    assert (await api.problem(await api.ask("DELETE", "/sms/m-1")))["kind"] == "not_yours"
+    assert (await (await api.ask("GET", "/sms/m-1")).json())["state"] == "pending"
+    assert (await api.ask("DELETE", "/sms/m-1", key="admin")).status == 204
+
+
 # --- before sending
 
 
