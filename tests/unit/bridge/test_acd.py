@@ -1,7 +1,6 @@
 """Who stands where, who is offered whom: the rules of the queues, one by one and in any order."""
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from bridge.acd import (
     Acd,
     AgentSpec,
     AgentStateChanged,
-    AnyAcdOutput,
     OfferLapsed,
     QueueChanged,
     QueueSpec,
@@ -27,56 +25,7 @@ from bridge.acd import (
 from bridge.events import AgentId, QueueId, SessionId
 from ewt.estimator import Estimator
 from ewt.estimator import QueueSpec as Line
-
-CALLS, TEXTS, SALES = QueueId("calls"), QueueId("texts"), QueueId("sales")
-ANN, BEN, CLO = AgentId("ann"), AgentId("ben"), AgentId("clo")
-S1, S2, S3, S4 = (SessionId(f"s{n}") for n in range(1, 5))
-
-QUEUES = (QueueSpec(CALLS, "voice"), QueueSpec(TEXTS, "sms", wrap_up=0.0), QueueSpec(SALES, "voice"))
-
-
-class Diary:
-    """An observer that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[Any, ...]] = []
-
-    def login(self, now: float, agent: str, queues: Iterable[str], slots: int) -> None:
-        self.lines.append(("login", now, agent, tuple(queues), slots))
-
-    def logout(self, now: float, agent: str) -> None:
-        self.lines.append(("logout", now, agent))
-
-    def capacity(self, now: float, agent: str, voice_free: int, chat_free: int) -> None:
-        self.lines.append(("capacity", now, agent, voice_free, chat_free))
-
-    def joined(self, now: float, contact: str, queue: str, priority: int, since: float | None = None) -> None:
-        self.lines.append(("joined", now, contact, queue, priority, since))
-
-    def started(self, now: float, contact: str, agent: str, queue: str | None = None) -> None:
-        self.lines.append(("started", now, contact, agent, queue))
-
-    def abandoned(self, now: float, contact: str, *, ghost: bool = True) -> None:
-        self.lines.append(("abandoned", now, contact, ghost))
-
-    def ended(self, now: float, contact: str, agent: str, *, served: bool = True) -> None:
-        self.lines.append(("ended" if served else "not served", now, contact, agent))
-
-
-def agent(name: AgentId, *queues: QueueId, **more: Any) -> AgentSpec:
-    return AgentSpec(name, name.title(), queues or (CALLS, TEXTS), **more)
-
-
-def acd(*agents: AgentSpec, observer: Diary | None = None) -> Acd:
-    """An Acd with everybody signed in at second 0."""
-    it = Acd(QUEUES, agents, observer)
-    for spec in agents:
-        it.set_state(spec.id, "ready", None, 0.0)
-    return it
-
-
-def of(kind: type[AnyAcdOutput], outputs: list[AnyAcdOutput]) -> list[Any]:
-    return [output for output in outputs if isinstance(output, kind)]
+from tests.unit.bridge.acd_floor import ANN, BEN, CALLS, CLO, QUEUES, S1, S2, S3, SALES, TEXTS, Diary, acd, agent, of
 
 
 def test_a_caller_who_joins_while_an_agent_is_ready_rings_at_once() -> None:
@@ -131,6 +80,16 @@ def test_declined_work_goes_on_to_another_and_comes_back_only_after_the_hold() -
     assert it.wake_at == 63.0
     assert of(WorkOffered, it.join(S2, CALLS, "voice", 4.0, 1, (), 4.0)) == [WorkOffered(ANN, S2, "voice", CALLS, 24.0)]
     it.leave(S2, "voice", "abandoned", 5.0)
+    assert of(WorkOffered, it.wake(63.0)) == [WorkOffered(ANN, S1, "voice", CALLS, 83.0)]
+
+
+def test_who_declined_is_not_asked_at_once_because_the_work_moves() -> None:
+    """A session that waited for one agent alone and is open to all now goes to the others first."""
+    it = acd(agent(ANN, skills=("agent:ann",)), agent(BEN))
+    it.join(S1, CALLS, "voice", 0.0, 1, ("agent:ann",), 0.0)
+    it.decline(ANN, S1, "voice", "declined", 3.0)
+    assert of(WorkOffered, it.join(S1, CALLS, "voice", 0.0, 1, (), 3.0)) == [WorkOffered(BEN, S1, "voice", CALLS, 23.0)]
+    it.decline(BEN, S1, "voice", "declined", 4.0)
     assert of(WorkOffered, it.wake(63.0)) == [WorkOffered(ANN, S1, "voice", CALLS, 83.0)]
 
 
@@ -623,7 +582,7 @@ class AcdMachine(RuleBasedStateMachine):
                     view = self.acd.agent_view(spec.id)
                     if queue not in spec.queues or view.state != "ready" or view.offer or session in rung:
                         continue
-                    if spec.id in waiter.held_from or not waiter.skills.issubset(spec.skills):
+                    if spec.id in waiter.held_from or not set(waiter.request.skills).issubset(spec.skills):
                         continue
                     if channel == "voice":
                         most = spec.max_chats_for_call
