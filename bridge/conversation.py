@@ -162,6 +162,8 @@ class State(msgspec.Struct, kw_only=True):
     """Where texts go when it is not to `customer`: another phone of theirs that wrote last."""
     aliases: list[str] = []
     """Other phones from which the customer gave this session's code."""
+    strangers: list[str] = []
+    """Those of them that have had no text yet that says who we are and how to stop us."""
     elsewhere: dict[e.MessageId, str] = {}
     """Texts that went to one of them, and to which."""
 
@@ -253,7 +255,13 @@ class Conversation(ABC):
             return
         sent = self._send(body, author="system", priority=priority, preset=key, required=required, purpose=purpose)
         if sent is not None and key in INTRODUCING:
-            self.state.introduced = True
+            self._introduced()
+
+    def _introduced(self) -> None:
+        """The phone that texts go to has been told who we are and how to stop us."""
+        state = self.state
+        state.introduced = True
+        state.strangers = [phone for phone in state.strangers if phone != self._recipient]
 
     def _send(
         self,

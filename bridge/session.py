@@ -568,7 +568,7 @@ class Session(TextSide):
             self._unsent.append(output.ref)
             return
         self.state.refs[message] = output.ref
-        self.state.introduced = True
+        self._introduced()
 
     def _invite(self, output: o.OpenText, now: float) -> None:
         state = self.state
@@ -585,7 +585,7 @@ class Session(TextSide):
             return
         self._move_text(o.OpenText)
         state.refs[message] = output.ref
-        state.introduced = True
+        self._introduced()
         state.timers["text"] = now + self._limits.reply_window
 
 

@@ -126,6 +126,7 @@ class TextSide(Conversation):
         state.texts_to = None if event.sender == state.customer else event.sender
         if state.texts_to is not None and event.sender not in state.aliases:
             state.aliases.append(event.sender)
+            state.strangers.append(event.sender)
             self._record("sender.added", number=event.sender, why=event.why)
 
     def _customer_wrote(self, was: TextLeg, body: str, media: int, facts: Facts, now: float) -> None:
@@ -295,7 +296,7 @@ class TextSide(Conversation):
         for said in says:
             sent = self._send(said.text, author="system", priority=AGENT_TEXT, preset=said.key)
             if sent is not None and said.key in INTRODUCING:
-                self.state.introduced = True
+                self._introduced()
 
     # --- the line
 
@@ -529,7 +530,8 @@ class TextSide(Conversation):
     def _is_introduced(self, at: float) -> bool:
         """Whether the customer will know by then who we are and how to stop us."""
         planned = self.state.introduction
-        return self.state.introduced or (planned is not None and planned.due_at <= at)
+        told = self.state.introduced or (planned is not None and planned.due_at <= at)
+        return told and self._recipient not in self.state.strangers
 
     def _introduce(self, now: float) -> None:
         """Nobody is written to before they have been told who writes and how to stop it."""
@@ -577,7 +579,7 @@ class TextSide(Conversation):
         self._out.append(e.AssignAgent(event.agent, "sms", event.queue))
         self._record("conversation.opened", name=event.name, queue=event.queue)
         self._chat_begins(event.agent, now, heard=False)
-        if not state.introduced:
+        if not self._is_introduced(now):
             self._say("outbound", priority=AGENT_TEXT, purpose="care", agent=event.name)
         author = f"agent:{event.agent}"
         self._send(event.body, author=author, priority=AGENT_TEXT, preset=event.preset, media=event.media, purpose="care")
@@ -630,7 +632,7 @@ class TextSide(Conversation):
             state.introduction = Introduction(event.message, due_at)
             return together
         self._send(words, author="system", priority=API_TEXT, preset="outbound", purpose=event.purpose, due_at=due_at)
-        state.introduced = True
+        self._introduced()
         return event.body
 
     def _upload_asked(self, event: e.UploadAsked, now: float) -> None:
@@ -814,5 +816,5 @@ class TextSide(Conversation):
         can_join = state.desk is not None and state.text is not TextLeg.QUEUED and e.JoinQueue in TEXT[state.text]
         if not state.unanswered or state.call in LIVE or not can_join:
             return False
-        self._join_desk(facts, now, greet=not state.introduced, back_to=state.prefer)
+        self._join_desk(facts, now, greet=not self._is_introduced(now), back_to=state.prefer)
         return True

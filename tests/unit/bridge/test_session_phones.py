@@ -25,9 +25,11 @@ def recipients(story: Story) -> list[str]:
 
 
 def test_texts_go_where_the_last_one_came_from(chat: Story) -> None:
-    """To the other phone, and back; every phone is noted once, and every text says which one it came from."""
+    """To the other phone, which reads first who writes, and back; every text says which phone it came from."""
     chat.text("BCDF it is me", sender=OTHER)
     chat.tell(e.AgentSaid(ANN, "Which one?"))
+    assert [(text.recipient, text.body) for text in chat.new(e.SendText)] == [(OTHER, "[hello en]"), (OTHER, "Which one?")]
+    chat.tell(e.AgentSaid(ANN, "The blue one?"))
     assert recipients(chat) == [OTHER]
     chat.text("the blue one", sender=OTHER)
     chat.text("or the red one")
