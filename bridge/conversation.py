@@ -131,7 +131,7 @@ class State(msgspec.Struct, kw_only=True):
     """The prompt by which texting was offered last in the call."""
     timers: dict[str, float] = {}
     touched_at: float = 0.0
-    """When anything last happened."""
+    """When anybody last did anything."""
     closed_at: float | None = None
     reason: str | None = None
     """How it ended, or would if it ended now."""

@@ -27,7 +27,7 @@ class OpenSession(msgspec.Struct, frozen=True):
     asked: bool
     """A question of ours (hold-time) waits for the next text."""
     touched_at: float
-    """When anything last happened in it."""
+    """When anybody last did anything in it."""
     code: str = ""
     """Its reply code; empty when it has none."""
     aliases: tuple[str, ...] = ()

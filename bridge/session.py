@@ -43,6 +43,8 @@ _CALL_EVENTS = (
 _TEXT_EVENTS = (e.TextArrived, e.AgentOpened, e.AgentTransferred, e.AgentDismissed, e.AgentEndedChat, e.AgentLost)
 _AFTERWARDS = (e.TextAccepted, e.TextRejected, e.TextReported, e.WrapUpNoted)
 """What may still come in when a session is closed."""
+_NOBODYS = (e.TextAccepted, e.TextRejected, e.TextReported, e.ProcessRestarted)
+"""What happens without anybody doing it: it does not bring a conversation to the front."""
 _AGENT_LEG_EVENTS = (e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected, e.AgentLegEnded)
 _BY_CHANNEL = (e.AgentOffered, e.OfferLapsed, e.AgentAccepted)
 _CHAT_EVENTS = (e.AgentEndedChat, e.AgentLost, e.AgentTransferred, e.AgentDismissed)
@@ -190,7 +192,7 @@ class Session(TextSide):
             case e.ProcessRestarted():  # pragma: no branch  # there is no other event
                 self._restarted(facts, now)
         self._settle(now)
-        if not isinstance(event, e.ProcessRestarted):
+        if not isinstance(event, _NOBODYS):
             self.state.touched_at = now
         return self._out
 
