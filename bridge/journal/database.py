@@ -113,6 +113,7 @@ def _set_up_sqlite(connection: Any, *, writer: bool) -> None:
     cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000)}")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")  # in WAL mode NORMAL may lose the last commits with the power
+    cursor.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: a checkpoint holds up a commit, so not several in a second
     cursor.execute("PRAGMA foreign_keys = ON")
     if not writer:
         cursor.execute("PRAGMA query_only = ON")
