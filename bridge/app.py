@@ -43,6 +43,7 @@ from bridge.web.ports import Preset
 from bridge.web.server import WebConfig, make_app, serving
 from ivr_flows.loader import FlowErrors, load_flow
 from ivr_flows.model import LARGEST, Flow, fragments
+from sms.mail.sending import forget
 from sms.menu import Menu
 from sms.menu_loader import MENUS, MenuErrors, load_menu
 from sms.message import DeliveryReport, InboundText
@@ -51,6 +52,8 @@ from sms.providers.loopback import LoopbackNetwork
 log = structlog.get_logger()
 
 PACKAGED = Path(ivr_flows.__file__).parent
+MAILS = "mail"
+"""Where mails of ours wait, in the data folder."""
 LOOK_AFTER_MEDIA = 60.0
 """Seconds between two looks at files that could not be checked, and at those that are old."""
 LAST_WORDS = 3.0
@@ -357,7 +360,7 @@ def _mail(mail: MailSettings, runner: Runner, desk: Desk, channel: Channel, key:
         settings.agents,
         brand=settings.brand,
         key=key,
-        folder=settings.data / "mail",
+        folder=settings.data / MAILS,
         journal=runner.journal,
         chats=_MailedChats(runner, desk),
         texts=channel,
@@ -407,6 +410,7 @@ def _api(runner: Runner, records: Records, channel: Channel) -> Api:
             channel=channel,
             media=runner.media,
             redeliver=runner.hooks.redeliver,
+            forget_mails=lambda sessions: asyncio.to_thread(forget, runner.settings.data / MAILS, sessions),
             now=runner.clock,
         )
     )

@@ -15,7 +15,7 @@ from bridge import events as e
 from bridge.acd import AgentView
 from bridge.channel import Channel, ChannelRefusedError
 from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
-from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
+from bridge.journal import ERASED, ContactRow, StoredSession, TimelineLine, Unit
 from bridge.legs import CallState, TextLeg
 from bridge.media_store import BlobsUnavailableError, MediaRefusedError, MediaStore
 from bridge.runner import LiveSession, Runner
@@ -799,7 +799,21 @@ def _set_aside_why(state: State) -> str:
 
 
 def _state_of(stored: StoredSession) -> State:
-    return _STATE.decode(stored.snapshot)
+    """As last saved. Of a session whose customer asked to be forgotten only what stands in its row is left."""
+    if stored.snapshot != ERASED:
+        return _STATE.decode(stored.snapshot)
+    row = stored.row
+    return State(
+        id=stored.id,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+        touched_at=row.opened_at,
+        customer=row.customer,
+        our_number=row.our_number,
+        desk=None,
+        language=row.language,
+        introduced=False,
+    )
 
 
 _NO_SUMMARY = ("Text", "Call")

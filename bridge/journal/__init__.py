@@ -4,6 +4,7 @@
 """
 
 from bridge.journal.database import upgrade
+from bridge.journal.erasure import ERASED
 from bridge.journal.people import EVERY_SENDER
 from bridge.journal.rows import (
     AgentStateRow,
@@ -47,6 +48,7 @@ from bridge.journal.rows import (
 from bridge.journal.store import Journal
 
 __all__ = [
+    "ERASED",
     "EVERY_SENDER",
     "AgentStateRow",
     "BlockRow",

@@ -17,7 +17,7 @@ _PER_SESSION = (
     ("uploads", tables.upload, tables.upload.c.created_at),
 )
 _PER_NUMBER = (("contact", tables.contact), ("blocked", tables.blocked), ("line_type", tables.line_type))
-NOTHING = b"null"
+ERASED = b"null"
 """The snapshot of a session that was erased."""
 
 
@@ -27,7 +27,8 @@ def export(connection: Connection, number: str) -> Mapping[str, Any]:
     def rows(query: Select[Any], *without: str) -> list[dict[str, Any]]:
         return [_plain(row, without) for row in connection.execute(query).mappings()]
 
-    sessions = rows(select(_session).where(_session.c.customer == number).order_by(_session.c.opened_at), "snapshot")
+    theirs = _sessions_of(connection, number)
+    sessions = rows(select(_session).where(_session.c.id.in_(theirs)).order_by(_session.c.opened_at), "snapshot")
     for session in sessions:
         for name, table, order in _PER_SESSION:
             session[name] = rows(select(table).where(table.c.session == session["id"]).order_by(order), "session", "token_hash")
@@ -52,14 +53,27 @@ def _plain(row: RowMapping, without: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def _sessions_of(connection: Connection, number: str) -> list[str]:
+    """Sessions of *number*, and those of a withheld caller who wrote from it."""
+    withheld = select(_message.c.session).join(_session, _session.c.id == _message.c.session)
+    withheld = withheld.where(_wrote(number), _session.c.customer.is_(None))
+    mine = or_(_session.c.customer == number, _session.c.id.in_(withheld))
+    return list(connection.execute(select(_session.c.id).where(mine)).scalars())
+
+
+def _visited(connection: Connection, number: str, own: list[str]) -> list[str]:
+    """Sessions of somebody else in which *number* is another phone of theirs."""
+    there = select(_message.c.session).where(or_(_message.c.recipient == number, _wrote(number)), _message.c.session.is_not(None))
+    return sorted(set(connection.execute(there.distinct()).scalars()) - set(own))
+
+
+def _wrote(number: str) -> ColumnElement[bool]:
+    return (_message.c.direction == "in") & (_message.c.sender == number)
+
+
 def _theirs(connection: Connection, number: str) -> ColumnElement[bool]:
     """Texts from and to *number*, and what was said in its sessions from another phone."""
-    ids = connection.execute(select(_session.c.id).where(_session.c.customer == number)).scalars().all()
-    return or_(
-        _message.c.recipient == number,
-        (_message.c.direction == "in") & (_message.c.sender == number),
-        _message.c.session.in_(ids),
-    )
+    return or_(_message.c.recipient == number, _wrote(number), _message.c.session.in_(_sessions_of(connection, number)))
 
 
 def _about(number: str, sessions: list[str]) -> ColumnElement[bool]:
@@ -69,28 +83,33 @@ def _about(number: str, sessions: list[str]) -> ColumnElement[bool]:
 def erase(connection: Connection, number: str, at: float, *, keep_opt_out: bool) -> Erased | JournalError:
     """Remove what is kept of *number*; an error, and nothing changed, while something of it is going on.
 
+    Of a conversation that belongs to another number, in which this one was a second phone, only what names this one goes.
     Pictures that a text of somebody else shows as well are not among the digests.
     """
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")  # else what is deleted stays readable in the file
-    found = connection.execute(select(_session.c.id, _session.c.closed_at).where(_session.c.customer == number)).all()
     messages = connection.execute(select(_message.c.id, _message.c.media).where(_theirs(connection, number))).all()
-    sessions, texts = [row.id for row in found], [row.id for row in messages]
-    if (why := _going_on(connection, number, texts)) or any(row.closed_at is None for row in found):
+    sessions, texts = _sessions_of(connection, number), [row.id for row in messages]
+    visited = _visited(connection, number, sessions)
+    open_now = select(_session.c.id).where(_session.c.id.in_([*sessions, *visited]), _session.c.closed_at.is_(None)).limit(1)
+    if (why := _going_on(connection, number, texts)) or connection.execute(open_now).first() is not None:
         return StillOpenError(why or "a session is open")
     pictures = {item.digest for row in messages for item in msgspec.convert(row.media, list[Media])}
     uploads = connection.execute(select(tables.upload.c.files).where(tables.upload.c.session.in_(sessions))).scalars()
     pictures |= {item.digest for files in uploads for item in msgspec.convert(files, list[Media])}
     counts = {
         "session": _blank_sessions(connection, sessions),
-        "event": connection.execute(delete(tables.event).where(tables.event.c.session.in_(sessions))).rowcount,
-        **_blank_lines(connection, sessions),
+        "event": connection.execute(delete(tables.event).where(tables.event.c.session.in_([*sessions, *visited]))).rowcount,
+        **_blank_lines(connection, sessions, _lines_about(connection, number, visited, texts)),
         "upload": connection.execute(delete(tables.upload).where(tables.upload.c.session.in_(sessions))).rowcount,
-        **_delete_notices(connection, number, sessions),
+        **_delete_notices(connection, number, sessions, visited),
         **_blank_texts(connection, texts, at),
         **_forget_person(connection, number, keep_opt_out=keep_opt_out),
+        "replay": _blank_replies(connection, number),
     }
-    return Erased(counts=counts, digests=tuple(sorted(pictures - _still_wanted(connection, pictures))))
+    connection.execute(update(_session).where(_session.c.id.in_(visited)).values(snapshot=ERASED))
+    digests = tuple(sorted(pictures - _still_wanted(connection, pictures)))
+    return Erased(counts=counts, digests=digests, sessions=(*sessions, *visited))
 
 
 def _going_on(connection: Connection, number: str, texts: list[str]) -> str | None:
@@ -104,25 +123,38 @@ def _going_on(connection: Connection, number: str, texts: list[str]) -> str | No
 
 
 def _blank_sessions(connection: Connection, sessions: list[str]) -> int:
-    return connection.execute(
-        update(_session).where(_session.c.id.in_(sessions)).values(customer=None, snapshot=NOTHING)
-    ).rowcount
+    return connection.execute(update(_session).where(_session.c.id.in_(sessions)).values(customer=None, snapshot=ERASED)).rowcount
 
 
-def _blank_lines(connection: Connection, sessions: list[str]) -> dict[str, int]:
+def _lines_about(connection: Connection, number: str, visited: list[str], texts: list[str]) -> list[tuple[str, int]]:
+    """Lines of somebody else's sessions that name *number* or one of its texts."""
+    timeline, known = tables.timeline, set(texts)
+    lines = connection.execute(select(timeline).where(timeline.c.session.in_(visited))).all()
+    return [
+        (line.session, line.n)
+        for line in lines
+        if line.data.get("message") in known or number.encode() in msgspec.json.encode(line.data)
+    ]
+
+
+def _blank_lines(connection: Connection, sessions: list[str], others: list[tuple[str, int]]) -> dict[str, int]:
     timeline, decision = tables.timeline, tables.decision
+    for session, n in others:
+        connection.execute(update(timeline).where(timeline.c.session == session, timeline.c.n == n).values(data={}))
     lines = connection.execute(update(timeline).where(timeline.c.session.in_(sessions)).values(data={}))
     decisions = connection.execute(update(decision).where(decision.c.session.in_(sessions)).values(inputs={}))
-    return {"timeline": lines.rowcount, "decision": decisions.rowcount}
+    return {"timeline": lines.rowcount + len(others), "decision": decisions.rowcount}
 
 
-def _delete_notices(connection: Connection, number: str, sessions: list[str]) -> dict[str, int]:
+def _delete_notices(connection: Connection, number: str, sessions: list[str], visited: list[str]) -> dict[str, int]:
     """Also those that wait: what they say is gone."""
-    ids = select(tables.notice.c.id).where(_about(number, sessions))
-    deliveries = connection.execute(delete(tables.delivery).where(tables.delivery.c.notice.in_(ids)))
+    notice, delivery = tables.notice, tables.delivery
+    ids = set(connection.execute(select(notice.c.id).where(_about(number, sessions))).scalars())
+    others = connection.execute(select(notice.c.id, notice.c.body).where(notice.c.session.in_(visited))).all()
+    ids |= {row.id for row in others if number.encode() in row.body}
     return {
-        "delivery": deliveries.rowcount,
-        "notice": connection.execute(delete(tables.notice).where(_about(number, sessions))).rowcount,
+        "delivery": connection.execute(delete(delivery).where(delivery.c.notice.in_(ids))).rowcount,
+        "notice": connection.execute(delete(notice).where(notice.c.id.in_(ids))).rowcount,
     }
 
 
@@ -157,11 +189,20 @@ def _forget_person(connection: Connection, number: str, *, keep_opt_out: bool) -
         counts["consent"] = connection.execute(agreed.where(consent.c.granted)).rowcount
         connection.execute(update(consent).where(consent.c.number == number).values(words="", evidence=""))
         connection.execute(update(suppression).where(suppression.c.number == number).values(reason=None, evidence=""))
+        connection.execute(update(blocked).where(blocked.c.number == number).values(reason=""))
         return counts
     counts["consent"] = connection.execute(agreed).rowcount
     for table in (suppression, blocked):
         counts[table.name] = connection.execute(delete(table).where(table.c.number == number)).rowcount
     return counts
+
+
+def _blank_replies(connection: Connection, number: str) -> int:
+    """What a program was answered may name the person. The request stays known, or its repetition would bring them back."""
+    replay = tables.replay
+    answered = connection.execute(select(replay.c.key, replay.c.body).where(replay.c.body.is_not(None))).all()
+    about = [row.key for row in answered if number.encode() in row.body]
+    return connection.execute(update(replay).where(replay.c.key.in_(about)).values(body=b"{}")).rowcount
 
 
 def _still_wanted(connection: Connection, digests: set[str]) -> set[str]:

@@ -313,6 +313,8 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True):
     """Rows removed or blanked, by table."""
     digests: tuple[str, ...]
     """Pictures and videos that nothing refers to any more; whoever keeps them has to delete them."""
+    sessions: tuple[str, ...] = ()
+    """The conversations; whoever keeps words of theirs elsewhere has to delete them."""
 
 
 class TextCount(msgspec.Struct, frozen=True, kw_only=True):

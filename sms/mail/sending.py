@@ -8,7 +8,7 @@ the end of the file hands the mail over twice, with the same Message-ID.
 import asyncio
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -162,6 +162,8 @@ class Spool:
         try:
             _, body = await asyncio.to_thread(self._load, self._place(mail.id))
             await self._settle(mail, body, await self._carrier.hand_over(body, mail_from=mail.mail_from, to=mail.to))
+        except FileNotFoundError:
+            del self._waiting[mail.id]  # see `forget`
         except (OSError, ValueError) as error:
             # The file cannot be read, written or taken away. What else is there goes on; this one has to wait.
             log.error("mail.file_broken", mail=mail.id, error=str(error))  # noqa: TRY400  it is all in the line
@@ -180,6 +182,8 @@ class Spool:
         else:
             pause = min(FIRST_PAUSE * 2.0**mail.attempts, LONGEST_PAUSE)
             log.warning("mail.waits", mail=mail.id, kind=mail.kind, seconds=pause, why=outcome.why)
+            if not await asyncio.to_thread(self._place(mail.id).exists):
+                raise FileNotFoundError(mail.id)  # it was forgotten while the smarthost had a look at it
             later = msgspec.structs.replace(mail, due_at=now + pause, attempts=mail.attempts + 1)
             self._waiting[mail.id] = later
             await asyncio.to_thread(self._write, later, body)
@@ -231,3 +235,18 @@ class Spool:
         failed = self._folder / "failed"
         failed.mkdir(exist_ok=True, mode=0o700)
         self._place(mail).replace(failed / f"{mail}.mail")
+
+
+def forget(folder: Path, names: Collection[str]) -> int:
+    """Take away the mails of a spool that name one of *names* (in a header); how many there were.
+
+    A spool that is open notices when it gets to them. Those it could not deliver are taken away as well.
+    """
+    found = 0
+    for path in (*folder.glob("*.mail"), *folder.glob("failed/*.mail")):
+        with suppress(FileNotFoundError):  # it has just been delivered
+            content = path.read_bytes()
+            if any(name.encode() in content for name in names):
+                path.unlink()
+                found += 1
+    return found

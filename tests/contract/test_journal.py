@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from bridge.events import AgentId, Media, MessageId, ProviderRef, QueueId, SessionId, TextState
 from bridge.journal import (
@@ -833,7 +833,10 @@ async def test_a_person_is_erased_and_the_opt_out_stays(journal: Journal) -> Non
     assert erased.digests == (PHOTO.digest,)
     assert (erased.counts["session"], erased.counts["message"], erased.counts["outbox"]) == (1, 3, 1)
     assert await journal.suppressed(CUSTOMER, US)
-    assert await journal.blocked(CUSTOMER) is not None
+    blocked = await journal.blocked(CUSTOMER)
+    assert blocked is not None
+    assert blocked.reason == ""
+    assert "secret" not in await everything_kept(journal)
     assert [consent.granted for consent in await journal.consents(CUSTOMER)] == [False]
     left = await journal.export(CUSTOMER)
     assert (left["sessions"], left["messages"], left["notices"], left["contact"]) == ([], [], [], None)
@@ -860,6 +863,96 @@ async def test_forgetting_may_go_as_far_as_the_opt_out(journal: Journal) -> None
     assert not await journal.suppressed(CUSTOMER, US)
     everything = await journal.export(CUSTOMER)
     assert [name for name, found in everything.items() if found] == ["number"]
+
+
+SECOND = "+15550100177"
+"""Another phone."""
+
+
+async def keep_another_phone(journal: Journal, customer: str | None, **changes: Any) -> None:
+    """A session of *customer* in which SECOND wrote as well, and what a program was answered about SECOND."""
+    names_it = {"sender": SECOND, "message": "m2", "body": "secret"}
+    await journal.commit(
+        Unit(
+            session=ANA,
+            events=[(1.0, b'{"sender":"+15550100177"}')],
+            snapshot=b'{"aliases":["+15550100177"]}',
+            row=row(**({"customer": customer, "state": "closed", "closed_at": 9.0} | changes)),
+            timeline=[
+                TimelineLine(1.0, "text.received", {"sender": None, "message": "m1", "body": "first"}),
+                TimelineLine(1.0, "text.received", names_it),
+                TimelineLine(2.0, "text.sent", {"message": "m3", "body": "dear secret"}),
+                TimelineLine(3.0, "sender.added", {"number": SECOND}),
+            ],
+            messages=[
+                text("m1", direction="in", sender=CUSTOMER, recipient=US, body="first", state="received"),
+                text("m2", direction="in", sender=SECOND, recipient=US, body="secret", state="received"),
+                text("m3", recipient=SECOND, body="dear secret"),
+            ],
+            notices=[
+                notice("n1", "a", session=ANA, body=b'{"from":"+15550100177"}'),
+                notice("n2", "a", session=ANA, body=b'{"from":"+15550100100"}'),
+            ],
+        )
+    )
+    await journal.reserve("api:shop:one", "f", 99.0, 1.0)
+    await journal.fill("api:shop:one", Reply(status=201, headers={}, body=b'{"number":"+15550100177","words":"secret"}'))
+
+
+async def everything_kept(journal: Journal) -> str:
+    """All rows of all tables, as text."""
+
+    def read(connection: Connection) -> str:
+        return "".join(str(row) for table in tables.metadata.sorted_tables for row in connection.execute(select(table)))
+
+    return await journal._readers.run(read)
+
+
+async def test_a_withheld_caller_is_erased_by_the_phone_that_wrote(journal: Journal) -> None:
+    """The conversation has no number of its own, so it is theirs; the number stands nowhere any more."""
+    await keep_another_phone(journal, None)
+    assert [session["id"] for session in (await journal.export(SECOND))["sessions"]] == [ANA]
+
+    await journal.erase(SECOND, at=10.0)
+
+    kept = await everything_kept(journal)
+    assert SECOND not in kept
+    assert "secret" not in kept
+
+
+async def test_a_second_phone_is_erased_out_of_a_conversation_of_others(journal: Journal) -> None:
+    """What it wrote, what it was sent and where it is named go; the conversation stays its owner's."""
+    await keep_another_phone(journal, CUSTOMER)
+    assert (await journal.export(SECOND))["sessions"] == []
+
+    await journal.erase(SECOND, at=10.0)
+
+    kept = await everything_kept(journal)
+    assert SECOND not in kept
+    assert "secret" not in kept
+    (session,) = (await journal.export(CUSTOMER))["sessions"]
+    assert [line["data"].get("body") for line in session["timeline"]] == ["first", None, None, None]
+    assert [message.body for message in await journal.messages(ANA)] == ["first", "", ""]
+    assert await due(journal, "a", 99.0) == "n2"
+
+
+async def test_a_second_phone_is_not_erased_while_the_conversation_goes_on(journal: Journal) -> None:
+    """Or what is in the memory of the server would be written down again."""
+    await keep_another_phone(journal, CUSTOMER, state="open", closed_at=None)
+
+    with pytest.raises(StillOpenError):
+        await journal.erase(SECOND, at=10.0)
+
+    assert "secret" in await everything_kept(journal)
+
+
+async def test_an_answered_request_stays_answered_when_its_customer_is_erased(journal: Journal) -> None:
+    """Done again, it would write the person down again."""
+    await keep_another_phone(journal, CUSTOMER)
+
+    await journal.erase(SECOND, at=10.0)
+
+    assert await journal.reserve("api:shop:one", "f", 99.0, 11.0) == Reply(status=201, headers={}, body=b"{}")
 
 
 async def test_nobody_is_erased_in_the_middle_of_something(journal: Journal) -> None:

@@ -377,6 +377,7 @@ class Erased(Answer):
     rows: Mapping[str, int] = Field(description="removed or blanked, by kind")
     files: int = Field(description="pictures, videos and documents removed")
     left: tuple[str, ...] = Field(description="digests of files that the storage did not remove just now; remove them by hand")
+    mails: int = Field(description="mails about their conversations removed that had not gone out")
 
 
 # --- the house

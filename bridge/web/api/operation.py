@@ -97,6 +97,8 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     media: Files
     redeliver: Callable[[int, float], Awaitable[bool]]
     """Try a dead letter again."""
+    forget_mails: Callable[[tuple[str, ...]], Awaitable[int]]
+    """Delete mails about sessions that have not gone out; says how many there were."""
     now: Callable[[], float]
 
     def number(self, written: str) -> str:

@@ -329,4 +329,5 @@ class People:
             except (BlobsUnavailableError, OSError):
                 log.exception("media.not_erased", digest=digest)
                 left.append(digest)
-        return m.Erased(number=number, rows=erased.counts, files=len(erased.digests) - len(left), left=tuple(left))
+        mails = await self._behind.forget_mails(erased.sessions)
+        return m.Erased(number=number, rows=erased.counts, files=len(erased.digests) - len(left), left=tuple(left), mails=mails)

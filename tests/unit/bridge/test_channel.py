@@ -516,6 +516,11 @@ async def test_others_are_told_of_texts_and_opt_outs_outside_sessions(tmp_path: 
 # --- through the API
 
 
+async def no_mails(_sessions: tuple[str, ...]) -> int:
+    """Nobody mails here."""
+    return 0
+
+
 async def test_a_program_texts_through_the_whole_house(tmp_path: Path) -> None:
     """POST /sms, the customer's phone rings, the answer reaches an agent; everything can be read back by HTTP."""
     keys = [{"name": "shop", "token": "shop-token-0123456789", "scopes": ["sms.send", "sms.read", "sessions.read", "erase"]}]
@@ -527,6 +532,7 @@ async def test_a_program_texts_through_the_whole_house(tmp_path: Path) -> None:
             channel=Channel(house.runner),
             media=house.runner.media,
             redeliver=house.runner.hooks.redeliver,
+            forget_mails=no_mails,
             now=house.clock,
         )
         app = web.Application()

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from sms.mail.reading import open_mail
-from sms.mail.sending import FIRST_PAUSE, GIVE_UP_AFTER, LONGEST_PAUSE, Smarthost, Spool, Spooled, Undelivered
+from sms.mail.sending import FIRST_PAUSE, GIVE_UP_AFTER, LONGEST_PAUSE, Smarthost, Spool, Spooled, Undelivered, forget
 from sms.mail.words import WRITE_ABOVE
 from sms.mail.writing import Sheet, bounce_address, written
 
@@ -151,6 +151,43 @@ async def test_a_stop_waits_for_the_mail_that_is_being_taken(tmp_path: Path) -> 
         await task
     assert len(carrier.taken) == 1
     assert spool.waiting() == ()
+
+
+def files(folder: Path) -> list[Path]:
+    """Mails that are on disk."""
+    return list(folder.rglob("*.mail"))
+
+
+async def test_what_is_to_be_forgotten_is_not_sent_any_more(tmp_path: Path) -> None:
+    """Neither what waits nor what could not be delivered is left, and the spool goes on with the others."""
+    carrier = Carrier(Undelivered(forever=True, why="550 no"))
+    spool = Spool(tmp_path, carrier, clock=Clock())
+    for name in ("01", "02", "03"):
+        await spool.put(
+            mail(name), written(sheet(id=name, thread="t03" if name == "03" else "t12"), sender="a@b.c", name="x", domain="d")
+        )
+        await spool.pass_on() if name == "01" else None
+
+    assert forget(tmp_path, ["t12", "t99"]) == 2
+    assert await spool.pass_on() is None
+
+    assert [mail_from for mail_from, _, _ in carrier.taken] == ["b+03@sms.example"]
+    assert files(tmp_path) == []
+
+
+async def test_a_mail_that_is_forgotten_while_it_is_put_off_does_not_come_back(tmp_path: Path) -> None:
+    """The smarthost says "later" about what is not ours to keep any more."""
+
+    class Forgetting(Carrier):
+        async def hand_over(self, body: bytes, *, mail_from: str, to: str) -> Undelivered | None:
+            forget(tmp_path, ["t12"])
+            return await super().hand_over(body, mail_from=mail_from, to=to)
+
+    spool = Spool(tmp_path, Forgetting(BUSY), clock=Clock())
+    await spool.put(mail(), written(sheet(thread="t12"), sender="a@b.c", name="x", domain="d"))
+
+    assert await spool.pass_on() is None
+    assert (spool.waiting(), files(tmp_path)) == ((), [])
 
 
 async def test_a_smarthost_that_is_not_there_is_no_reason_to_give_up() -> None:

@@ -131,6 +131,7 @@ class Programs:
         self.api = api
         self.clock = NOW
         self.redelivered: list[int] = []
+        self.forgotten: list[str] = []
 
     async def ask(self, method: str, path: str, body: Any = None, *, key: str | None = "shop", **headers: str) -> ClientResponse:
         """One request; underscores of *headers* stand for hyphens."""
@@ -160,6 +161,10 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
             here[0].redelivered.append(n)
             return n == 7
 
+        async def forget_mails(sessions: tuple[str, ...]) -> int:
+            here[0].forgotten += sessions
+            return len(sessions)
+
         clock: Callable[[], float] = lambda: here[0].clock  # noqa: E731  # the clock is the test's
         api = Api(
             Behind(
@@ -169,6 +174,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
                 channel=channel,
                 media=media,
                 redeliver=redeliver,
+                forget_mails=forget_mails,
                 now=clock,
             )
         )

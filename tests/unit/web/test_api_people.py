@@ -226,7 +226,8 @@ async def test_a_person_is_erased_with_their_pictures(api: Programs, tmp_path: P
     await api.journal.commit(Unit(messages=[received("in-1", "My secret", session=SessionId("s-1"), media=(media,))]))
     answer = await (await api.ask("POST", "/customers/+15550100123/erase")).json()
 
-    assert (answer["number"], answer["files"]) == (THEIRS, 1)
+    assert (answer["number"], answer["files"], answer["mails"]) == (THEIRS, 1, 1)
+    assert api.forgotten == ["s-1"]
     assert answer["rows"]["message"] == 1
     assert not [path for path in (tmp_path / "media").rglob("*") if file["digest"] in path.name]
     left = await (await api.ask("GET", "/customers/+15550100123/export")).text()
