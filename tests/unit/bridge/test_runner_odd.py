@@ -56,7 +56,7 @@ async def test_a_phone_that_is_busy_does_not_let_the_second_in_line_overtake(hou
     house.now += 1.0
     await house.to_the_line()
     second = house.session
-    assert house.floor.acd.waiting(e.QueueId("support")) == (first, second)
+    await house.until(lambda: house.floor.acd.waiting(e.QueueId("support")) == (first, second))
     await house.accept(ANN)
     await house.until(lambda: house.runner.sessions[first].state.agent_legs == 1)
     await house.until(lambda: bool(house.desk.offers(ANN)))
