@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +27,9 @@ MOST_ATTEMPTS = 40
 """Submissions begun with one link; a bad connection begins many."""
 MOST_AT_ONCE = 16
 """Submissions under way in this process."""
+MOST_OF_ONE_LINK = 4
+"""Submissions under way with one link: a telephone that lost its connection begins anew before the old one is known to be gone,
+and one customer must not keep all the others waiting."""
 _REMEMBERED = 10_000
 """Links whose attempts are counted; of more, those that were tried longest ago are forgotten."""
 _LONGEST_NAME = 80
@@ -123,7 +126,7 @@ class Uploads:
         self._spool = spool
         self._lifetime = lifetime
         self._attempts: OrderedDict[str, int] = OrderedDict()
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
         self._finishing: set[str] = set()
 
     @property
@@ -166,14 +169,14 @@ class Uploads:
             self._attempts.popitem(last=False)
         if attempts > MOST_ATTEMPTS:
             raise LinkRefusedError("too_often")
-        if self._under_way >= MOST_AT_ONCE:
+        if self._under_way.total() >= MOST_AT_ONCE or self._under_way[link.token] >= MOST_OF_ONE_LINK:
             raise LinkRefusedError("busy")
-        self._under_way += 1
+        self._under_way[link.token] += 1
         submission = Submission(self._spool, self.max_bytes, lambda files, refused: self._finish(link, files, refused))
         try:
             yield submission
         finally:
-            self._under_way -= 1
+            self._under_way -= Counter([link.token])  # what nobody uses is not kept
             submission.close()
 
     async def _finish(self, link: OpenLink, files: _Files, refused: list[NotTaken]) -> Outcome:

@@ -24,6 +24,8 @@ PATIENCE = 900.0
 """Seconds for a whole submission."""
 MOST_TOGETHER = 5
 """Times the size of the largest file that one submission may have in all."""
+MOST_PARTS = 50
+"""Of a form. Ten files are taken, more are read and named as too many; nobody's telephone sends hundreds."""
 _CHUNK = 64 * 1024
 _STATUS: dict[Problem, int] = {
     "unknown": HTTPStatus.NOT_FOUND,
@@ -98,7 +100,7 @@ class UploadPages:
         """
         left = self._uploads.max_bytes * MOST_TOGETHER
         parts = await request.multipart()
-        while True:
+        for _ in range(MOST_PARTS):
             async with asyncio.timeout(IDLE):
                 part = await parts.next()
             if part is None:
@@ -106,6 +108,7 @@ class UploadPages:
             if not isinstance(part, BodyPartReader):
                 raise ValueError("a form within a form")  # noqa: TRY004  # the form is wrong, not the program
             left = await self._read_part(part, submission, left)
+        raise ValueError("too many parts")
 
     async def _read_part(self, part: BodyPartReader, submission: Submission, left: int) -> int:
         async def chunks() -> AsyncIterator[bytes]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,21 @@ async def test_only_so_many_submissions_at_once(place: Place, monkeypatch: pytes
                 pass
         assert refused.value.problem == "busy"
     async with place.uploads.submission(second):
+        pass
+
+
+async def test_one_customer_does_not_keep_the_others_waiting(place: Place) -> None:
+    """Who opens one connection after the other with one link leaves room for other links."""
+    first, second = [await place.uploads.look(place.link(), now=START) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        for _ in range(module.MOST_OF_ONE_LINK):
+            await stack.enter_async_context(place.uploads.submission(first))
+        with pytest.raises(LinkRefusedError) as refused:
+            await stack.enter_async_context(place.uploads.submission(first))
+        await stack.enter_async_context(place.uploads.submission(second))
+
+    assert refused.value.problem == "busy"
+    async with place.uploads.submission(first):
         pass
 
 
