@@ -1,18 +1,30 @@
 """The floor: lines and agents, how long waiting takes, and what a flow may know of both."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from bridge.acd import Acd, AgentSpec, QueueSpec, contact_id
+from bridge.acd import (
+    Acd,
+    AgentSpec,
+    AnyAcdOutput,
+    CascadeStep,
+    PlaceInLine,
+    QueueSpec,
+    Redirect,
+    Seen,
+    Target,
+    contact_id,
+    inherited,
+)
 from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId
 from bridge.hours import hours_at, reopens_in_words
-from bridge.legs import LIVE, TextLeg
+from bridge.legs import LIVE, CallState, TextLeg
 from bridge.offers import Circumstances, OfferPolicy, QueueRules
 from bridge.session import Facts, State, Suspicion
-from bridge.settings import QueueSettings, Settings
+from bridge.settings import AgentSettings, QueueSettings, Settings, TargetSettings
 from bridge.text_leg import ONLY
 from ewt.estimator import Estimator
 from ewt.estimator import QueueSpec as EwtQueue
@@ -53,23 +65,16 @@ class Floor:
         self.queues: Mapping[str, QueueSettings] = {queue.id: queue for queue in settings.queues}
         self.estimator = Estimator(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht) for queue in settings.queues)
         self.acd = Acd(
-            [
-                QueueSpec(QueueId(queue.id), queue.channel, ring_timeout=queue.ring_timeout, wrap_up=queue.wrap_up)
-                for queue in settings.queues
-            ],
-            [
-                AgentSpec(
-                    AgentId(agent.id),
-                    agent.name,
-                    tuple(QueueId(queue) for queue in agent.queues),
-                    max_chats=agent.max_chats,
-                    address=agent.phone,
-                    skills=(*agent.skills, f"{ONLY}{agent.id}"),
-                )
-                for agent in settings.agents
-            ],
+            map(_queue_spec, settings.queues),
+            map(_agent_spec, settings.agents),
             self.estimator,
             now=now,
+            ageing=settings.routing.ageing,
+        )
+        self.targets: Mapping[str, Target] = inherited(
+            {queue.id: _target(queue.target) for queue in settings.queues},
+            {queue.id: queue.parent for queue in settings.queues if queue.parent is not None},
+            _target(settings.target),
         )
         self.policy = OfferPolicy(
             {
@@ -193,9 +198,72 @@ class Floor:
             over_capacity=0 < capacity <= view.waiting,
         )
 
+    def reconcile(self, states: Iterable[State], now: float) -> list[AnyAcdOutput]:
+        """Compare the lines and desks with what the live sessions say, and heal what has differed for long (`Acd.reconcile`)."""
+        return self.acd.reconcile([seen for state in states for seen in (_call_seen(state), _text_seen(state))], now)
+
     def _desk(self, name: str, now: float) -> Desk:
         view = self.acd.queue_view(QueueId(name), now)
         return Desk(view.staffed, view.unstaffed_since, view.waiting, view.open_slots)
+
+
+def _queue_spec(queue: QueueSettings) -> QueueSpec:
+    redirect = queue.redirect
+    return QueueSpec(
+        QueueId(queue.id),
+        queue.channel,
+        ring_timeout=queue.ring_timeout,
+        wrap_up=queue.wrap_up,
+        strategy=queue.strategy,
+        decline_hold=queue.decline_hold,
+        missed_after=queue.missed_after,
+        skills=queue.skills,
+        best_first=queue.best_first,
+        auto_answer=queue.auto_answer,
+        cascade=tuple(
+            CascadeStep(step.after, step.teams, step.level) for step in sorted(queue.cascade, key=lambda step: step.after)
+        ),
+        redirect=None if redirect is None else Redirect(QueueId(redirect.to), redirect.rings, redirect.after),
+    )
+
+
+def _agent_spec(agent: AgentSettings) -> AgentSpec:
+    return AgentSpec(
+        AgentId(agent.id),
+        agent.name,
+        tuple(QueueId(queue) for queue in agent.queues),
+        max_chats=agent.max_chats,
+        address=agent.phone,
+        skills=(*agent.skills, f"{ONLY}{agent.id}"),
+        auto_accept=agent.auto_answer,
+        chats_during_call=agent.chats_during_call,
+        max_chats_for_call=agent.max_chats_for_call,
+        teams=agent.teams,
+    )
+
+
+def _target(target: TargetSettings) -> Target:
+    return Target(target.answer_within, target.share, target.short_abandon, target.concurrency)
+
+
+def _call_seen(state: State) -> Seen:
+    """What a session says of its call."""
+    if state.call is CallState.QUEUED and state.queue is not None and state.since is not None:
+        return Seen(state.id, "voice", place=PlaceInLine(state.queue, state.since, state.priority, state.skills))
+    if state.agent is not None and state.call not in {CallState.NONE, CallState.ENDED}:
+        return Seen(state.id, "voice", agent=state.agent, queue=state.queue)
+    return Seen(state.id, "voice")
+
+
+def _text_seen(state: State) -> Seen:
+    """What a session says of its chat."""
+    if state.text is TextLeg.QUEUED and state.chat_queue is not None and state.since is not None:
+        only = state.prefer if state.transfer is not None else state.prefer or state.direct
+        skills = () if only is None else (f"{ONLY}{only}",)
+        return Seen(state.id, "sms", place=PlaceInLine(state.chat_queue, state.since, skills=skills))
+    if state.text is TextLeg.CHATTING:
+        return Seen(state.id, "sms", agent=state.chat_agent, queue=state.chat_queue)
+    return Seen(state.id, "sms")
 
 
 def _ewt(forecast: Forecast) -> Ewt:

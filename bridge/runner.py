@@ -18,7 +18,16 @@ import msgspec
 import structlog
 
 from bridge import events as e
-from bridge.acd import AgentStateChanged, AnyAcdOutput, OfferLapsed, QueueChanged, WorkAssigned, WorkOffered
+from bridge.acd import (
+    AgentStateChanged,
+    AnyAcdOutput,
+    GhostHealed,
+    OfferLapsed,
+    QueueChanged,
+    WorkAssigned,
+    WorkOffered,
+    WorkRedirected,
+)
 from bridge.cluster import Cluster, Lease
 from bridge.conversation import INTRODUCING
 from bridge.correlation import CODE_LENGTH, CODE_LETTERS, OpenSession
@@ -62,6 +71,8 @@ RETRY_END_AFTER = 5.0
 """Seconds until a session that could not be told that its call is over is told again."""
 MOST_WAITING = 100
 """Events in an inbox above which further keys are not listened to: no finger is that fast."""
+RECONCILE_EVERY = 60.0
+"""Seconds between two looks whether lines and desks are what the sessions say."""
 LEASE = 10.0
 """Seconds for which a node owns a session without saying so again."""
 JOURNAL_PATIENCE = 30.0
@@ -210,6 +221,7 @@ class Runner:
             tasks.create_task(self.hooks.run(hooking))
             await hooking.wait()
             tasks.create_task(self._run_acd())
+            tasks.create_task(self._heal_floor())
             tasks.create_task(self._read_mailbox())
             tasks.create_task(self._keep_leases())
             tasks.create_task(self._save_estimates())
@@ -812,6 +824,12 @@ class Runner:
                 case AgentStateChanged():
                     self._save_agent(output)
                     self._desk_changed(output.agent)
+                case GhostHealed():
+                    log.warning(
+                        "floor.ghost", ghost=output.ghost, session=output.session, channel=output.channel, agent=output.agent
+                    )
+                case WorkRedirected():
+                    log.info("work.redirected", session=output.session, queue=output.queue, to=output.to, why=output.reason)
                 case QueueChanged():
                     pass
         self._acd_moved.set()
@@ -836,6 +854,18 @@ class Runner:
     def _desk_changed(self, agent: e.AgentId) -> None:
         for listener in self._listeners:
             listener.desk_changed(agent)
+
+    def heal_floor(self) -> None:
+        """Compare lines and desks with the sessions; what has differed at two looks is put right, as the sessions have it."""
+        self.follow(self.floor.reconcile([live.state for live in self._live.values()], self.clock()))
+
+    async def _heal_floor(self) -> None:
+        while True:
+            await asyncio.sleep(RECONCILE_EVERY)
+            try:
+                self.heal_floor()
+            except Exception:  # calls in progress need not end with it
+                log.exception("floor.failed")
 
     async def _run_acd(self) -> None:
         """Wake the floor when its clock says so: ring timeouts, wrap-up."""

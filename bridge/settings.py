@@ -56,6 +56,12 @@ def _network(text: str) -> str:
     return text
 
 
+def _own_skill(skill: str) -> str:
+    if skill.startswith("agent:"):
+        raise ValueError("agent:NAME is every agent's own, by which one alone can be asked for")
+    return skill
+
+
 def _encrypted(url: str) -> str:
     parts = urlsplit(url)
     if not parts.netloc or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))):
@@ -72,6 +78,7 @@ Token: TypeAlias = Annotated[Secret, AfterValidator(_unguessable)]
 Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 Span: TypeAlias = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
 E164: TypeAlias = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
+Skill: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_own_skill)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Seconds: TypeAlias = Annotated[float, Field(ge=0)]
 
@@ -315,6 +322,39 @@ class ChatSettings(_Section):
     max_transfers: Annotated[int, Field(ge=0)] | None = Field(default=None, description="as sms.max_transfers")
 
 
+class CascadeSettings(_Section):
+    """A step: from some time on more agents are asked."""
+
+    after: Annotated[float, Field(gt=0)] = Field(description="seconds of waiting")
+    teams: tuple[Name, ...] = Field(default=(), description="agents of these teams are asked from now on, and not before")
+    level: Annotated[int, Field(ge=1, le=9)] | None = Field(default=None, description="this level is enough of any skill")
+
+
+class RedirectSettings(_Section):
+    """Who is not answered moves to another queue, at the same place; never while it rings or to where nobody works."""
+
+    to: Name = Field(description="a queue of the same channel")
+    rings: Annotated[int, Field(ge=0)] = Field(default=0, description="after so many offers rang out or were declined; 0: never")
+    after: Annotated[float, Field(gt=0)] | None = Field(default=None, description="after so many seconds; not given: never")
+
+
+class TargetSettings(_Section):
+    """What reports measure against. What is not given is taken from the queue's parent, in the end from the general target."""
+
+    answer_within: Seconds | None = Field(default=None, description="waiting that counts as in time")
+    share: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="part of customers answered in time")
+    short_abandon: Seconds | None = Field(default=None, description="who hangs up sooner is not counted as lost")
+    concurrency: Annotated[float, Field(gt=0)] | None = Field(default=None, description="chats at once per agent, on average")
+
+
+class RoutingSettings(_Section):
+    """What holds for all queues."""
+
+    ageing: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="seconds of waiting that outweigh one step of priority; not given: the urgent always go first"
+    )
+
+
 class QueueSettings(_Section):
     """One line of waiting customers."""
 
@@ -331,6 +371,21 @@ class QueueSettings(_Section):
     desk: Name | None = Field(default=None, description="voice: the SMS queue that takes its deflected callers")
     ring_timeout: Seconds = Field(default=20.0, description="how long work rings at one desk")
     wrap_up: Seconds = Field(default=30.0, description="time for the note after each piece of work; 0: none")
+    teams: tuple[Name, ...] = Field(default=(), description="teams that work on it, beside the agents who name it")
+    strategy: Literal["longest_idle", "fewest_active", "in_order", "ring_all"] = Field(
+        default="longest_idle", description="who of several is asked; ring_all: everybody, the first to accept has it"
+    )
+    skills: tuple[str, ...] = Field(default=(), description="asked of every agent: `billing`, or `billing>=4`")
+    best_first: bool = Field(default=False, description="who is best at the skills asked for comes first")
+    cascade: tuple[CascadeSettings, ...] = ()
+    redirect: RedirectSettings | None = None
+    decline_hold: Seconds = Field(default=60.0, description="before work is offered again to who declined it or let it ring")
+    missed_after: Annotated[int, Field(ge=0)] = Field(
+        default=1, description="so many offers in a row that ring out make an agent not ready; 0: never"
+    )
+    auto_answer: bool = Field(default=False, description="work is assigned without ringing")
+    parent: Name | None = Field(default=None, description="queue whose target holds where this one's says nothing")
+    target: TargetSettings = TargetSettings()
     aht: Seconds | None = Field(default=None, description="first guess of the average handling time; guess low")
     offers: OfferSettings = OfferSettings()
 
@@ -370,9 +425,19 @@ class AgentSettings(_Section):
     id: Name = Field(description="what the agent signs in with")
     name: str = Field(description="what customers and colleagues read")
     password_hash: Secret | None = Field(default=None, description="argon2id, made by `sidetone password`")
-    queues: tuple[Name, ...] = Field(description="whose work is offered")
-    skills: tuple[str, ...] = Field(default=(), description="what flows may ask for: `lang:fr`, `billing`, ...")
+    queues: tuple[Name, ...] = Field(default=(), description="whose work is offered, beside that of the agent's teams")
+    teams: tuple[Name, ...] = Field(default=(), description="what queues and cascades name")
+    skills: tuple[Skill, ...] = Field(
+        default=(), description="what flows may ask for: `lang:fr`, `billing`, `billing=7` with a level from 1 to 9 (without: 5)"
+    )
     max_chats: Annotated[int, Field(ge=0, le=50)] = Field(default=3, description="chats at once")
+    chats_during_call: Annotated[int, Field(ge=0, le=50)] = Field(
+        default=0, description="during a call a chat is offered only while fewer are open"
+    )
+    max_chats_for_call: Annotated[int, Field(ge=0, le=50)] | None = Field(
+        default=None, description="a call is offered only with at most so many chats open; not given: with any number"
+    )
+    auto_answer: bool = Field(default=False, description="work is assigned without ringing")
     phone: str | None = Field(default=None, description="sip: URI, registered user, or loopback:NAME")
     mail: str | None = Field(default=None, description="address for notices of texts, which can be answered from there")
     mail_when: Literal["away", "always", "never"] = Field(default="away", description="away: while no desk is open")
@@ -426,6 +491,8 @@ class Settings(BaseSettings):
     numbers: tuple[NumberSettings, ...] = ()
     queues: tuple[QueueSettings, ...] = ()
     agents: tuple[AgentSettings, ...] = ()
+    routing: RoutingSettings = RoutingSettings()
+    target: TargetSettings = TargetSettings(answer_within=20.0, share=0.8, short_abandon=5.0)
     hours: Mapping[Name, HoursSettings] = Field(default_factory=dict)
 
     @classmethod
@@ -439,6 +506,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file (which comes in as arguments)."""
         return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _teams_work_on_queues(self) -> "Settings":
+        """An agent's queues are their own and those of their teams, for everybody who asks."""
+        agents = []
+        for agent in self.agents:
+            by_team = [queue.id for queue in self.queues if not set(queue.teams).isdisjoint(agent.teams)]
+            agents.append(agent.model_copy(update={"queues": tuple(dict.fromkeys((*agent.queues, *by_team)))}))
+        object.__setattr__(self, "agents", tuple(agents))  # before anybody has seen it
+        return self
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Settings":
@@ -458,6 +535,7 @@ class Settings(BaseSettings):
                 problems.append(f"{owner}: desk {desk!r} is not a queue of channel sms")
         for agent in self.agents:
             problems += [f"agent {agent.id}: there is no queue {queue!r}" for queue in agent.queues if queue not in queues]
+        problems += self._routing_names_resolve(queues)
         problems += self._text_names_resolve(queues)
         if self.sms.provider == "twilio":
             if self.twilio is None:
@@ -469,6 +547,24 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _routing_names_resolve(self, queues: Mapping[str, QueueSettings]) -> list[str]:
+        problems = []
+        teams = {team for agent in self.agents for team in agent.teams}
+        for queue in self.queues:
+            named = {*queue.teams, *(team for step in queue.cascade for team in step.teams)}
+            problems += [f"queue {queue.id}: no agent is in team {team!r}" for team in sorted(named - teams)]
+            to = queue.redirect.to if queue.redirect is not None else None
+            if to is not None and (to == queue.id or to not in queues or queues[to].channel != queue.channel):
+                problems.append(f"queue {queue.id}: redirect.to {to!r} is no other queue of channel {queue.channel}")
+            above: list[str | None] = [queue.parent]
+            while above[-1] is not None and above[-1] in queues and above[-1] not in above[:-1]:
+                above.append(queues[above[-1]].parent)
+            if queue.id in above:
+                problems.append(f"queue {queue.id}: it is its own parent")
+            if queue.parent is not None and queue.parent not in queues:
+                problems.append(f"queue {queue.id}: there is no queue {queue.parent!r} to be its parent")
+        return problems
 
     def _text_names_resolve(self, queues: Mapping[str, QueueSettings]) -> list[str]:
         problems = []
