@@ -175,6 +175,10 @@ class Channel:
             raise ChannelRefusedError(
                 "unknown_queue", f"There is no queue {queue!r} for texts; there are: {_list(self._queues)}."
             )
+        if queue is None and agent is None and not self._runner.is_assigned(sender):
+            raise ChannelRefusedError(
+                "unknown_queue", f"Nobody takes answers to {sender}: name a queue or an agent, or send it sessionless."
+            )
         if agent is not None and self._chat_queue(agent) is None:
             raise ChannelRefusedError("unknown_agent", f"There is no agent {agent!r} who takes texts.")
         if agent is not None and queue is None:

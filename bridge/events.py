@@ -149,6 +149,11 @@ class TextAccepted(Event, frozen=True):
     segments: int
 
 
+SUPPRESSED = "suppressed"
+"""The code of a text that our own outbox did not send. The ledger has the opt-out, and whoever must know is told: of a definite
+one by `OptOutChanged`; one that no agent has judged belongs to the conversation in which it was written."""
+
+
 class TextRejected(Event, frozen=True):
     """The text was not and will not be sent."""
 

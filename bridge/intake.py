@@ -19,7 +19,7 @@ from bridge.legs import TextLeg
 from bridge.media_store import MediaRefusedError, MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule, notices_of
-from bridge.outbox import OWED, SUPPRESSED
+from bridge.outbox import OWED
 from bridge.session import State, UnexpectedEvent, Words
 from bridge.settings import Settings
 from sms import keywords
@@ -381,7 +381,7 @@ class Intake:
             assert current.state != "received"
             unit, now = Unit(), self._runner.clock()
             write_text(unit, event, current.state, now)
-            if isinstance(event, e.TextRejected) and event.error_class == "opted_out" and event.code != SUPPRESSED:
+            if isinstance(event, e.TextRejected) and event.error_class == "opted_out" and event.code != e.SUPPRESSED:
                 # The session that could have learnt it is over; the number is not to be texted again all the same.
                 evidence = f"provider code {event.code}"
                 unit.suppress.append(Suppression(number=row.recipient, sender=row.sender, evidence=evidence, at=now))

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import msgspec
 import structlog
 
-from bridge.events import MessageId, ProviderRef, SessionId, TextAccepted, TextRejected, TextState
+from bridge.events import SUPPRESSED, MessageId, ProviderRef, SessionId, TextAccepted, TextRejected, TextState
 from bridge.journal import Journal, LineTypeRow, MessageRow, OutboxNow, OutboxText, Unit
 from bridge.media_out import DoesNotFitError, OutPlan
 from sms.consent import QUIET_FROM, QUIET_UNTIL, NumberState, Reason, may_text
@@ -65,8 +65,6 @@ KEEP_DAYS_EVERY = 5.0
 """Seconds; what a crash loses of the counting."""
 OWED = "owed"
 """Author of the one answer to STOP, START or HELP: the only text that goes to a number that has opted out."""
-SUPPRESSED = "suppressed"
-"""Our own code for a text to a number that the ledger says has opted out; there is nothing to learn from it."""
 LANDLINE = "landline"
 """The kind of line that cannot take texts, as the journal remembers it."""
 

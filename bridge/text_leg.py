@@ -37,9 +37,6 @@ CONFIRM_WITHIN = 300.0
 """Seconds after a wish for no more texts in which one text may confirm it (47 CFR 64.1200(a)(12))."""
 LONGEST = 1_600
 """Characters of one text that providers take."""
-_KNOWN_HERE = "suppressed"
-"""The code of a text that our own outbox did not send. The ledger has the opt-out, and whoever must know is told: of a definite
-one by `OptOutChanged`; one that no agent has judged belongs to the conversation in which it was written."""
 
 
 class TextSide(Conversation):
@@ -721,7 +718,7 @@ class TextSide(Conversation):
 
     def _text_rejected(self, event: e.TextRejected, facts: Facts, now: float) -> None:
         self._record("text.failed", message=event.message, code=event.code, explanation=event.explanation)
-        if event.error_class == "opted_out" and event.code != _KNOWN_HERE:
+        if event.error_class == "opted_out" and event.code != e.SUPPRESSED:
             self._learnt_opt_out(event, now)
         self._not_delivered(event.message, event.error_class, facts, now)
 
