@@ -52,11 +52,14 @@ _UNMISTAKABLE = frozenset(
     }
 )  # fmt: skip
 _PLEAS = (
-    "opt out", "opt me out", "leave me alone", "stop texting", "stop messaging", "do not text", "don t text", "dont text",
+    "opt out", "opt me out", "leave me alone", "stop texting", "stop messaging", "stop sending", "stop writing",
+    "stop contacting", "stop bothering", "stop spamming", "unsubscribe me", "do not text", "don t text", "dont text",
     "do not contact", "don t contact", "dont contact", "no more texts", "no more messages", "remove me", "remove my number",
     "take me off", "ne m ecrivez plus", "ne me contactez plus", "n envoyez plus", "ne m envoyez plus", "ne plus recevoir",
-    "plus de sms", "plus de messages", "laissez moi tranquille", "no me escriban", "no me escriba", "no me envien",
-    "no me manden", "no mas mensajes", "dejen de", "dejenme en paz", "dejeme en paz", "darme de baja", "denme de baja",
+    "plus de sms", "plus de messages", "arretez de m", "arrete de m", "ne m envoyer plus", "desinscrivez moi", "desabonnez moi",
+    "laissez moi tranquille", "no me escriban", "no me escriba", "no me envien", "no me manden", "no mas mensajes", "dejen de",
+    "deje de mandarme", "deje de enviarme", "deja de mandarme", "deja de enviarme", "dejar de recibir", "no quiero recibir",
+    "dejenme en paz", "dejeme en paz", "darme de baja", "denme de baja",
 )  # fmt: skip
 
 

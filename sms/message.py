@@ -46,11 +46,13 @@ def advance(current: TextState, reported: TextState) -> TextState:
 def readable(text: str) -> str:
     """*text* without what no phone shows.
 
-    That is control characters (NUL, which databases refuse; commands to terminals) and halves of characters, which cannot
-    be written down. Line ends and tabs stay.
+    That is control characters (NUL, which databases refuse; commands to terminals, the eight-bit ones too) and halves of
+    characters, which cannot be written down. Line ends and tabs stay.
     """
     return "".join(
-        char for char in text if (char >= " " and char != "\x7f" and not "\ud800" <= char <= "\udfff") or char in "\n\t"
+        char
+        for char in text
+        if (char >= " " and not "\x7f" <= char <= "\x9f" and not "\ud800" <= char <= "\udfff") or char in "\n\t"
     )
 
 

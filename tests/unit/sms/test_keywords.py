@@ -72,6 +72,10 @@ def test_other_start_words_stay_commands_in_an_answer() -> None:
         "please stop",
         "Stop texting me now!!",
         "I don't want this. Don't text me again, I mean it, I really have had enough of all this",
+        "Could you please stop sending me these, I have asked twice already",
+        "I have told you on the telephone to unsubscribe me from whatever this is",
+        "arrêtez de m'envoyer ces messages, je vous l'ai déjà dit deux fois",
+        "por favor deje de mandarme mensajes, ya se lo he dicho dos veces",
         "Ne m'écrivez plus s'il vous plaît",
         "merci de me désinscrire",
         "laissez-moi tranquille",
@@ -94,6 +98,7 @@ def test_free_wording_is_flagged(body: str) -> None:
         "the delivery van will stop at the corner and ring twice",
         "la fin du mois",
         "hola, tengo una pregunta",
+        "could you stop the delivery to my old address and send it to the new one",
         "my number is 12",
     ],
 )
