@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from bridge.acd import Target
 from bridge.events import AgentId, QueueId, SessionId
@@ -153,3 +154,23 @@ def test_a_circle_of_parents_is_refused() -> None:
 def test_nobody_can_be_given_the_skill_of_being_somebody_else() -> None:
     with pytest.raises(ValidationError, match="agent:NAME is every agent's own"):
         settings(agents=[{"id": "ann", "name": "Ann", "queues": ["calls"], "skills": ["agent:ben"]}])
+
+
+def test_the_example_of_the_page_works_as_the_page_says() -> None:
+    """`docs/routing.md`: Ana first, Ben after the second step, although he is not as good."""
+    page = (Path(__file__).parents[3] / "docs" / "routing.md").read_text(encoding="utf-8")
+    example = YAML(typ="safe").load(page.split("```yaml\n")[1].split("```")[0])
+    it = Floor(Settings(data=Path("unused"), **example), now=0.0)
+    ana, ben, billing = AgentId("ana"), AgentId("ben"), QueueId("billing")
+    for agent in it.acd.agents:
+        it.acd.set_state(agent, "ready", None, 0.0)
+    it.acd.join(S1, billing, "voice", 0.0, 1, (), 0.0)
+    assert it.acd.ringing(S1) == ana
+    it.acd.accept(ana, S1, "voice", 1.0)
+    later = SessionId("s2")
+    it.acd.join(later, billing, "voice", 2.0, 1, (), 2.0)
+    it.acd.wake(60.0)
+    assert it.acd.ringing(later) is None
+    it.acd.wake(122.0)
+    assert it.acd.ringing(later) == ben
+    assert it.targets["billing"].answer_within == 30.0
