@@ -374,6 +374,7 @@ async def world(
                 "reply_window": 3.0,
                 "chat_idle_timeout": 30.0,
                 "reopen_window": 0.0,
+                "limiter": False,
                 **(sms or {}),
             },
             "twilio": TwilioSettings(

@@ -59,7 +59,7 @@ def settings(folder: Path, api: str, agents: Iterable[Mapping[str, Any]], **more
         "public_url": f"http://127.0.0.1:{port}",
         "web": {"port": port, "api_tokens": [API_TOKEN], "phone_page": False},
         "sip": {"port": free_port(socket.SOCK_DGRAM)},
-        "sms": {"provider": "twilio", "reconcile_after": 3.0, "reopen_window": 0},
+        "sms": {"provider": "twilio", "reconcile_after": 3.0, "reopen_window": 0, "limiter": False},
         "twilio": {"account_sid": ACCOUNT_SID, "auth_tokens": [AUTH_TOKEN], "api_base_url": api, "timeout": 2.0},
         "hours": {"support_hours": {}},
         "numbers": [
