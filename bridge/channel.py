@@ -360,7 +360,8 @@ class Channel:
     async def may_text(self, number: str, sender: str, purpose: e.Purpose) -> Verdict:
         """Whether *number* may be texted from *sender* at this moment, and the first reason why not.
 
-        Who asks vouches that the customer wants to hear from us; only `marketing` needs a consent that we have on record.
+        Who asks vouches that the customer wants to hear from us, unless our ledger says that they do not; only `marketing`
+        needs a consent that we have on record.
         """
         return await self._verdict(number, sender, purpose, self._runner.clock())
 
@@ -535,7 +536,7 @@ class Channel:
             blocked=customer.blocked is not None,
             informed=customer.introduced,
             consents=frozenset(one for one in _PURPOSES if one in customer.consent),
-            vouched=True,
+            vouched="care" not in customer.refused,
         )
         return consent.may_text(state, purpose, local_hours=local_hours(time_zones(number), at))
 

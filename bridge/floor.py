@@ -44,6 +44,8 @@ class Customer(msgspec.Struct):
     introduced: bool = False
     """Has had a text from us that says who we are and how to stop us."""
     consent: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+    """Purposes to which the customer last said no."""
     suspected: Suspicion | None = None
     """The opt-out is words of an earlier conversation that no agent has judged; None: it is certain, or there is none."""
     blocked: str | None = None

@@ -90,6 +90,7 @@ class Outbox:
         pace: How fast each sender may text. None: as fast as it goes, and nobody is stopped.
         dress: How a text with pictures goes out, as MMS or with links; asked when it goes. None: such texts are refused.
         ask_every: Seconds between two rounds of asking about texts of whose end nobody has heard.
+        blocked: Numbers that get no texts, beside those on the journal's list.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Outbox:
         pace: Pace | None = None,
         dress: Dress | None = None,
         ask_every: float = ASK_EVERY,
+        blocked: Collection[str] = (),
     ) -> None:
         self._journal = journal
         self._providers = providers
@@ -112,6 +114,7 @@ class Outbox:
         self._pace = pace
         self._dress = dress
         self._ask_every = ask_every
+        self._blocked = blocked
         self._wake = asyncio.Event()
         self._stale = True
         """The journal may know of texts that memory does not."""
@@ -387,7 +390,7 @@ class Outbox:
         if message.author == OWED:
             return NumberState()
         opted_out = number in noted and await self._journal.suppressed(number, message.sender)
-        blocked = number in noted and await self._journal.blocked(number) is not None
+        blocked = number in self._blocked or (number in noted and await self._journal.blocked(number) is not None)
         if purpose == "session":  # whoever is in a call or chat with us can be reached
             return NumberState(opted_out=opted_out, blocked=blocked)
         line, ledger = await asyncio.gather(self._journal.line_type(number), self._journal.consents(number))

@@ -207,6 +207,7 @@ class Runner:
             reconcile_after=settings.sms.reconcile_after,
             pace=pace,
             dress=dress,
+            blocked=frozenset(settings.sms.blocked),
         )
 
     # --- life
@@ -467,8 +468,9 @@ class Runner:
         customer.suspected = None if opt_out is None else await self._suspicion(opt_out)
         since = self.clock() - INTRODUCED_FOR
         customer.introduced = await self.journal.introduced(known.e164, INTRODUCING, since)
-        granted = {row.purpose: row.granted for row in await self.journal.consents(known.e164)}
+        granted = {row.purpose: row.granted for row in await self.journal.consents(known.e164) if row.sender in {None, ours}}
         customer.consent = frozenset(purpose for purpose, yes in granted.items() if yes)
+        customer.refused = frozenset(purpose for purpose, yes in granted.items() if not yes)
         return customer
 
     async def _suspicion(self, opt_out: Suppression) -> Suspicion | None:

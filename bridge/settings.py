@@ -212,7 +212,7 @@ Scope: TypeAlias = Literal[
 class ApiKeySettings(_Section):
     """One program that may use `/api/v1`."""
 
-    name: Name = Field(description="what stands with everything it does")
+    name: Name = Field(description="what stands with everything it does; `admin` is the name of web.api_tokens")
     token: Token = Field(description="its bearer token, 16 characters and more")
     scopes: tuple[Scope, ...] = Field(description="what it may do")
     per_second: Annotated[float, Field(gt=0)] = Field(
@@ -525,7 +525,7 @@ class Settings(BaseSettings):
             ("number", [n.number for n in self.numbers]),
             ("queue", [q.id for q in self.queues]),
             ("agent", [a.id for a in self.agents]),
-            ("API key", [k.name for k in self.api.keys]),
+            ("API key", [*(["admin"] if self.web.api_tokens else []), *(k.name for k in self.api.keys)]),
             ("hook", [h.name for h in self.hooks]),
         ):
             problems += [f"{kind} {name} stands twice" for name in sorted({n for n in names if names.count(n) > 1})]
