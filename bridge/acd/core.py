@@ -561,6 +561,11 @@ class Acd:
             if self._observer is not None:
                 self._observer.capacity(now, who.spec.id, *capacity)
 
+    def _first_rings(self, waiter: Waiter, now: float) -> None:
+        """The desk at which it rings first may be another one now: that one's place is taken from now on."""
+        if waiter.ringing:
+            self._refresh(self._agents[next(iter(waiter.ringing))], now)
+
     def _rings_first(self, who: Agent) -> bool:
         assert who.offer is not None
         return next(iter(self._waiters[Work(who.offer.session, who.offer.channel)].ringing)) == who.spec.id
@@ -667,9 +672,7 @@ class Acd:
         out.items.append(OfferLapsed(who.spec.id, offer.session, offer.channel, reason))
         if reason == "withdrawn":
             return
-        if waiter.ringing:
-            # Another desk is the first now.
-            self._refresh(self._agents[next(iter(waiter.ringing))], now)
+        self._first_rings(waiter, now)
         if reason == "signed_out":
             return
         who.misses = who.misses + 1 if reason == "ring_timeout" else 0
@@ -741,7 +744,9 @@ class Acd:
         """The agent has the work, offered or not. The caller refreshes the agent."""
         if who.offer is not None:
             # There may be no room for it any more.
+            other = self._waiters[Work(who.offer.session, who.offer.channel)]
             self._lapse(who, "withdrawn", now, out)
+            self._first_rings(other, now)
         waiter = self._waiters.get(work)
         if waiter is None:
             self._give(who, work, queue, now, now, out)

@@ -236,8 +236,9 @@ class Queue:
     def whom(self, need: Need) -> frozenset[AgentId]:
         """Whom to ask for this need, whether they have room or not. Nobody is waited for who is not there."""
         last = len(self.spec.cascade)
-        if need.prefer is not None and need.prefer in self.staff and need.prefer in self.fits(need.wanted, last):
-            return frozenset((need.prefer,))
+        first = need.prefer
+        if first is not None and first in self.staff and first not in need.refused and first in self.fits(need.wanted, last):
+            return frozenset((first,))
         for step in range(need.step, last + 1):
             fit = self.fits(need.wanted, step)
             if need.refused:

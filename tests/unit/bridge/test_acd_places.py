@@ -152,6 +152,15 @@ def test_joining_again_with_the_same_wish_changes_nothing() -> None:
     assert it.ringing(S1) == BEN
 
 
+def test_who_has_just_declined_is_not_asked_alone_again() -> None:
+    """The session joins again with the same wish in other words."""
+    it = acd(agent(ANN), agent(BEN))
+    returning(it)
+    it.decline(BEN, S1, "voice", "declined", 11.0)
+    it.join(S1, CALLS, "voice", 5.0, 1, (), 12.0, prefer=BEN, prefer_for=60.0)
+    assert it.ringing(S1) == ANN
+
+
 # --- a queue that helps out
 
 HELP = QueueId("help")

@@ -104,6 +104,14 @@ def test_ringing_at_all_desks_takes_one_place_of_all_for_whoever_counts_them() -
     ]
 
 
+def test_when_the_first_desk_gets_other_work_another_one_stands_for_the_ringing() -> None:
+    it = acd(agent(ANN), agent(BEN), queues=queues(strategy="ring_all"))
+    it.join(S1, CALLS, "voice", 1.0, 1, (), 1.0)
+    assert it.queue_view(CALLS, 1.0).open_slots == 1
+    it.assign(ANN, S2, "voice", CALLS, 2.0)
+    assert (it.ringing(S1), it.queue_view(CALLS, 2.0).open_slots) == (BEN, 0)
+
+
 def test_the_next_caller_is_not_told_to_wait_because_all_desks_ring() -> None:
     estimator = Estimator([Line(CALLS), Line(TEXTS, "sms")])
     it = Acd(queues(strategy="ring_all"), [agent(ANN), agent(BEN)], estimator)
