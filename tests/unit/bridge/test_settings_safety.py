@@ -27,7 +27,7 @@ def load(folder: Path, text: str) -> Settings:
         "web: {api_tokens: [{file: EMPTY}]}",
         "web: {api_tokens: ['']}",
         "web: {api_tokens: [short]}",
-        "{web: {api_tokens: [sixteen-characters]}, api: {keys: [{name: admin, token: more-than-sixteen-chars, scopes: [hooks]}]}}",
+        "{web: {api_tokens: [sixteen-characters]}, api: {keys: [{name: admin, token: sixteen-and-more, scopes: [hooks]}]}}",
         "sip: {users: {ana: {file: EMPTY}}}",
         "twilio: {account_sid: AC0, auth_tokens: [{file: EMPTY}]}",
         "twilio: {account_sid: AC0, auth_tokens: [t], api_base_url: 'http://api.example.com'}",
