@@ -369,7 +369,7 @@ class QueueSettings(_Section):
     channel: Literal["voice", "sms"] = "voice"
     title: str = Field(default="", description="what agents read")
     desk: Name | None = Field(default=None, description="voice: the SMS queue that takes its deflected callers")
-    ring_timeout: Seconds = Field(default=20.0, description="how long work rings at one desk")
+    ring_timeout: Annotated[float, Field(ge=1)] = Field(default=20.0, description="how long work rings at one desk")
     wrap_up: Seconds = Field(default=30.0, description="time for the note after each piece of work; 0: none")
     teams: tuple[Name, ...] = Field(default=(), description="teams that work on it, beside the agents who name it")
     strategy: Literal["longest_idle", "fewest_active", "in_order", "ring_all"] = Field(
@@ -557,6 +557,10 @@ class Settings(BaseSettings):
             to = queue.redirect.to if queue.redirect is not None else None
             if to is not None and (to == queue.id or to not in queues or queues[to].channel != queue.channel):
                 problems.append(f"queue {queue.id}: redirect.to {to!r} is no other queue of channel {queue.channel}")
+            if queue.redirect is not None and queue.redirect.rings == 0 and queue.redirect.after is None:
+                problems.append(f"queue {queue.id}: redirect says neither after how many rings nor after what time")
+            if any(not step.teams and step.level is None for step in queue.cascade):
+                problems.append(f"queue {queue.id}: a step of cascade names neither teams nor a level")
             above: list[str | None] = [queue.parent]
             while above[-1] is not None and above[-1] in queues and above[-1] not in above[:-1]:
                 above.append(queues[above[-1]].parent)
