@@ -30,7 +30,7 @@ from bridge.media.wav import parse_wav
 from bridge.settings import AgentSettings, Settings
 from bridge.telephony.loopback import LoopbackCallProvider, UnknownCallError
 from bridge.telephony.softphone import PhoneCall, PhoneConfig, Softphone
-from bridge.web.ports import DeskRefusedError, LineAdded
+from bridge.web.ports import DeskRefusedError, LineAdded, SessionView
 
 log = structlog.get_logger()
 
@@ -41,13 +41,43 @@ THINKING = 2.0
 PATIENCE = 75.0
 """Seconds for which a person waits in line in the interactive demonstration until the lines become free by themselves."""
 
-ANSWERS: Mapping[str, str] = MappingProxyType(
+SPOKEN: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "en": "Thank you, I have that. Anything else?",
-        "fr": "Merci, c'est note. Autre chose ?",
-        "es": "Gracias, anotado. Algo mas?",
+        "en": {
+            "hello": "Hello, what can I do for you?",
+            "taken over": "Hello, I have read what you wrote to my colleague. I will go on from there.",
+            "noted": "Thank you, I have that. Anything else?",
+            "again": "I have added that. Is there anything else?",
+        },
+        "fr": {
+            "hello": "Bonjour, que puis-je faire pour vous ?",
+            "taken over": "Bonjour, j'ai lu votre conversation avec ma collègue, je prends la suite.",
+            "noted": "Merci, c'est noté. Autre chose ?",
+            "again": "Je l'ai ajouté. Autre chose encore ?",
+        },
+        "es": {
+            "hello": "Buenas, ¿qué puedo hacer por usted?",
+            "taken over": "Buenas, he leído lo que escribió antes. Sigo yo con usted.",
+            "noted": "Gracias, anotado. ¿Alguna otra cosa?",
+            "again": "Lo he añadido. ¿Alguna otra cosa?",
+        },
     }
 )
+"""What a simulated agent texts, by language."""
+
+
+def answer_to(view: SessionView, agent: AgentId) -> str:
+    """What a simulated agent has to say now in a chat."""
+    own = [line for line in view.timeline if line.kind == "text.sent" and line.data.get("author") == f"agent:{agent}"]
+    chosen = sum(line.kind == "menu.answered" for line in view.timeline)
+    written = sum(line.kind == "text.received" and line.data.get("keyword") is None for line in view.timeline)
+    if own:
+        answer = "again"
+    elif view.note_by or any(line.kind == "transfer.completed" for line in view.timeline):
+        answer = "taken over"
+    else:  # the first words were for the menu, and so was every choice
+        answer = "noted" if written > chosen + bool(chosen) else "hello"
+    return SPOKEN.get(view.language, SPOKEN["en"])[answer]
 
 
 def packaged_settings() -> Path:
@@ -112,7 +142,7 @@ class SimulatedAgent:
     async def _answer(self, session: SessionId) -> None:
         view = await self._desk.session(self.agent, session)
         if view.composer_open:
-            await self._desk.say(self.agent, session, ANSWERS.get(view.language, ANSWERS["en"]))
+            await self._desk.say(self.agent, session, answer_to(view, self.agent))
 
     async def _send_preset(self, session: SessionId) -> None:
         view = await self._desk.session(self.agent, session)
@@ -243,17 +273,26 @@ async def interactive(settings: Settings, out: Console) -> int:
 
 
 def _welcome(server: Running) -> Panel:
+    address = f"{server.web_url}/phone"
+    desk = f"{server.web_url}/".ljust(len(address))
     lines = [
         "[bold]Sidetone is up.[/] Everything runs here; nothing leaves this machine.",
         "",
-        f"Phone    {server.web_url}/phone  dial, press keys, read the texts",
-        f"Desk     {server.web_url}/       sign in: [bold]agent[/], password [bold]demo[/]",
-        "                                (or ana, ben: the simulated agents)",
-        f"SIP      sip:{OUR_NUMBER}@{server.sip_address}",
+        f"Phone    {address}   dial, press keys, text",
+        f"Desk     {desk}   [bold]agent[/], password [bold]demo[/]",
+    ]
+    if server.sip_address is not None:
+        lines.append(f"SIP      sip:{OUR_NUMBER}@{server.sip_address}")
+    menu = next((number.number for number in server.settings.numbers if number.menu is not None), None)
+    lines += [
         "",
-        "The lines are busy at first: a call is offered a text. Press 1 to go on",
-        "by text, 2 to wait. Who waits is asked again, and is reached in a minute.",
-        "Or be the agent: sign in at the desk, get ready, dial, and accept.",
+        "Call: the lines are busy at first, so you are offered a text. Press 1 to",
+        "go on by text, 2 to wait. Who waits is asked again, and reached in a minute.",
+    ]
+    if menu is not None:
+        lines.append(f"Text {menu}: a menu, then Ben (simulated). STOP, START, HELP work.")
+    lines += [
+        "Be the agent: sign in at the desk, go ready; calls and chats ring there first.",
         "",
         "Keys: [bold]b[/] lines busy, [bold]f[/] lines free (then Enter). Ctrl-C ends.",
     ]

@@ -32,7 +32,7 @@ from tests.e2e.browser import chromium, clean_page, overflows
 from tests.unit.web.fakes import FakeDesk, FakeIntake, FakeRecords
 
 pytestmark = pytest.mark.e2e
-ME, THEM = "+15550100123", "+15550100200"
+ME, THEM, MENU = "+15550100123", "+15550100200", "+15550100201"
 
 
 class FarEnd:
@@ -99,7 +99,7 @@ async def base(far_end: FarEnd, tmp_path: Path) -> AsyncIterator[str]:
         agent_phones={"loopback:Ana": AgentPhone(answer_after=0.1)},
     )
     far_end.texts = LoopbackSms(network, on_text=far_end.keep, on_report=far_end.note)
-    line = PhoneLine(calls=far_end.calls, texts=network, sms_provider="loopback", my_number=ME, our_numbers=(THEM,))
+    line = PhoneLine(calls=far_end.calls, texts=network, sms_provider="loopback", my_number=ME, our_numbers=(THEM, MENU))
     config = WebConfig(prompts=tmp_path)
     app = make_app(FakeDesk(0.0), FakeIntake(), FakeRecords(), line, config, registry=CollectorRegistry())
     async with far_end.calls, far_end.texts, serving(app, "127.0.0.1", 0, shutdown_timeout=1.0) as port:
@@ -205,6 +205,34 @@ async def test_a_withheld_number_and_another_handset(browser: Browser, base: str
         await expect(page.locator("#heard")).to_contain_text("Welcome")
 
         assert [event.caller for event in far_end.events if isinstance(event, CallArrived)] == [None]
+
+
+async def test_the_other_number_is_texted(browser: Browser, base: str, far_end: FarEnd) -> None:
+    """A press on one of our numbers chooses it, for texts and for calls."""
+    async with clean_page(browser) as page:
+        await page.goto(f"{base}/phone")
+        await expect(page.locator(f"[data-number='{THEM}']")).to_have_attribute("aria-pressed", "true")
+        await page.click(f"[data-number='{MENU}']")
+        await expect(page.locator("#texts-with")).to_have_text(MENU)
+        await expect(page.locator(f"[data-number='{THEM}']")).to_have_attribute("aria-pressed", "false")
+        await page.keyboard.type("Hello")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#thread .out")).to_contain_text(f"to {MENU}")
+
+        assert [(text.recipient, text.body) for text in far_end.received] == [(MENU, "Hello")]
+
+
+async def test_an_address_in_a_text_can_be_opened(browser: Browser, base: str, far_end: FarEnd) -> None:
+    """It is a link to another page, without the full stop behind it; other words stay words, whatever is in them."""
+    async with clean_page(browser) as page:
+        await page.goto(f"{base}/phone")
+        await far_end.text(f"Photos here, once: {base}/phone?a=1. <b>Thanks</b>")
+        link = page.locator("#thread .in p a")
+        await expect(link).to_have_text(f"{base}/phone?a=1")
+        await expect(page.locator("#thread .in p")).to_contain_text(". <b>Thanks</b>")
+        async with page.expect_popup() as opened:
+            await link.click()
+        await expect((await opened.value).locator("#thread")).to_be_attached()
 
 
 async def test_an_ordinary_keyboard_dials(browser: Browser, base: str, far_end: FarEnd) -> None:

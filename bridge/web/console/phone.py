@@ -10,6 +10,7 @@ import contextlib
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -35,6 +36,10 @@ _SIGNATURES = (
     (b"GIF8", "image/gif"),
     (b"RIFF", "image/webp"),
 )
+
+
+_SHOWN = (".jpg", ".jpeg", ".png", ".gif", ".webp")
+"""Endings of what a browser shows as a picture."""
 
 
 class PhoneLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,16 +272,27 @@ def _audible(hears: Hears) -> dict[str, Any]:
 
 
 def _bubble(text: HandsetText) -> dict[str, Any]:
-    """A text as the page shows it. Pictures of other networks cannot be shown here; they are counted."""
-    pictures = [f"/phone/media/{each.url.removeprefix('loopback:')}" for each in text.media if each.url.startswith("loopback:")]
+    """A text as the page shows it: pictures as pictures, every other file as an address to open."""
+    addresses = [_reachable(each.url) for each in text.media]
+    pictures = [
+        each for each in addresses if each.startswith("/phone/") or (each.startswith("/media/") and each.endswith(_SHOWN))
+    ]
     return {
         "direction": text.direction,
         "other": text.sender if text.direction == "received" else text.recipient,
         "body": text.body,
         "at": text.at,
         "pictures": pictures,
-        "elsewhere": len(text.media) - len(pictures),
+        "files": [each for each in addresses if each not in pictures],
     }
+
+
+def _reachable(url: str) -> str:
+    """The address of a file for this page: what this server keeps is here whatever name the server has for itself."""
+    if url.startswith("loopback:"):
+        return "/phone/media/" + url.removeprefix("loopback:")
+    path = urlsplit(url).path
+    return path if path.startswith("/media/") else url
 
 
 def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -147,18 +147,26 @@ async def test_texts_and_photos_are_sent(client: Client) -> None:
     assert (await client.get("/phone/media/nothing")).status == 404
 
 
-async def test_a_picture_from_elsewhere_is_counted(client: Client, sms: LoopbackSms) -> None:
-    """The page loads nothing from another host."""
-    text = OutboundText(
-        message="m", recipient=ME, sender=THEM, body="Map", created_at=NOW, media_urls=("https://maps.example/1.png",)
-    )
+@pytest.mark.parametrize(
+    ("url", "pictures", "files"),
+    [
+        ("https://maps.example/1.png", [], ["https://maps.example/1.png"]),
+        ("https://desk.example/media/abc.jpg", ["/media/abc.jpg"], []),
+        ("https://desk.example/media/abc.pdf", [], ["/media/abc.pdf"]),
+    ],
+)
+async def test_files_in_texts_can_be_looked_at(
+    client: Client, sms: LoopbackSms, url: str, pictures: list[str], files: list[str]
+) -> None:
+    """The server's own pictures are shown, by a path that is true whatever its name; the page loads nothing from another host."""
+    text = OutboundText(message="m", recipient=ME, sender=THEM, body="Map", created_at=NOW, media_urls=(url,))
     await sms.send(text)
     async with phone(client) as opened:
         await opened.send_json({"do": "thread", "number": ME})
 
         bubble = await told(opened, kind="text")
 
-    assert (bubble["pictures"], bubble["elsewhere"]) == ([], 1)
+    assert (bubble["pictures"], bubble["files"]) == (pictures, files)
 
 
 @pytest.mark.parametrize(

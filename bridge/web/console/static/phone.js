@@ -232,6 +232,9 @@
 
   function showThread() {
     one("#texts-with").textContent = dialled() || "nobody";
+    for (const other of document.querySelectorAll("[data-number]")) {
+      other.setAttribute("aria-pressed", String(other.dataset.number === dialled()));
+    }
     if (shown === mine.value || document.body.dataset.sms === "no" || socket?.readyState !== WebSocket.OPEN) return;
     shown = mine.value;
     one("#thread").replaceChildren();
@@ -245,18 +248,18 @@
     const item = document.createElement("li");
     item.className = message.direction === "written" ? "out" : "in";
     for (const address of message.pictures) {
-      const link = document.createElement("a");
-      link.href = address;
-      link.target = "_blank";
-      link.rel = "noopener";
       const image = document.createElement("img");
       image.src = address;
       image.alt = "Picture";
-      link.append(image);
-      item.append(link);
+      item.append(link(address, image));
     }
+    message.files.forEach((address, n) => {
+      const file = document.createElement("p");
+      file.append(link(address, message.files.length > 1 ? `File ${n + 1}` : "File"));
+      item.append(file);
+    });
     const words = document.createElement("p");
-    words.textContent = message.body + (message.elsewhere ? ` (${message.elsewhere} picture)` : "");
+    words.append(...withLinks(message.body));
     if (words.textContent) item.append(words);
     const meta = document.createElement("small");
     meta.textContent = message.direction === "written"
@@ -269,6 +272,21 @@
       if (navigator.userActivation?.hasBeenActive) sound([880, 1320], 0.09, 0.03);
       if (bench.dataset.shows === "call") count(unread + 1);
     }
+  }
+
+  const ADDRESS = /(https?:\/\/[^\s<>"]*[^\s<>".,:;!?)\]])/; // the full stop behind an address is the sentence's
+
+  function withLinks(words) {
+    return words.split(ADDRESS).map((part, n) => (n % 2 ? link(part, part) : part));
+  }
+
+  function link(address, ...content) {
+    const anchor = document.createElement("a");
+    anchor.href = address;
+    anchor.target = "_blank";
+    anchor.rel = "noopener";
+    anchor.append(...content);
+    return anchor;
   }
 
   function count(n) {
@@ -315,6 +333,13 @@
       one("#write").requestSubmit();
     }
   });
+  for (const other of document.querySelectorAll("[data-number]")) {
+    other.addEventListener("click", () => {
+      if (!call) called.value = other.dataset.number;
+      showThread();
+      one("#words").focus();
+    });
+  }
   mine.addEventListener("change", showThread);
   called.addEventListener("input", showThread);
   one("#numbers").addEventListener("submit", (event) => event.preventDefault());
