@@ -197,6 +197,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             pace=pace,
             dress=adapters.dress_of(settings, sms, links),
             hook_rules=adapters.hook_rules_of(settings),
+            new_link=None if settings.sms.provider == "loopback" else lambda language, now: uploads.link(language, now=now),
         )
         uploads = Uploads(
             journal, media, _take(runner), public_url=base, spool=settings.data / "spool", lifetime=settings.media.upload_valid

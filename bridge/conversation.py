@@ -29,11 +29,22 @@ class Words(Protocol):
         """The text as *queue* says it (None: the number), with *values* filled in; empty when nothing is to be sent."""
 
 
+class FreshLink(msgspec.Struct, frozen=True):
+    """A link for pictures that nobody has been sent yet; it opens once it has been kept."""
+
+    url: str
+    token: str
+    """Hash of its secret: its key in the journal."""
+    expires_at: float
+
+
 class Facts(flow_facts.Facts, frozen=True):
     """Everything a flow may read, and what a text menu may."""
 
     queues: Mapping[str, QueueNow] = msgspec.field(default_factory=dict)
     """How it stands with the queues for texts."""
+    link: FreshLink | None = None
+    """For a question that wants a picture; None where pictures come by text."""
 
     @property
     def menu(self) -> MenuFacts:

@@ -29,7 +29,7 @@ from bridge.acd import (
     WorkRedirected,
 )
 from bridge.cluster import Cluster, Lease
-from bridge.conversation import INTRODUCING
+from bridge.conversation import INTRODUCING, FreshLink
 from bridge.correlation import CODE_LENGTH, CODE_LETTERS, OpenSession
 from bridge.floor import Customer, Floor
 from bridge.hooks import Hooks
@@ -48,11 +48,12 @@ from bridge.journal import (
 )
 from bridge.ledger import TextEvent, step_unit
 from bridge.legs import LIVE, CallState, TextLeg
+from bridge.media_out import MMS_COUNTRIES
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule
 from bridge.outbox import Dress, Outbox
-from bridge.session import ChatRules, Limits, Session, State, Suspicion, UnexpectedEvent, Words
+from bridge.session import ChatRules, Facts, Limits, Session, State, Suspicion, UnexpectedEvent, Words
 from bridge.settings import ChatSettings, Settings
 from bridge.telephony.provider import CallProvider
 from ivr_flows.model import Flow
@@ -148,6 +149,7 @@ class Runner:
         pace: How fast each of our numbers may text; None: no limits.
         dress: How texts with pictures go out; None: they do not.
         hook_rules: What the endpoints of `settings.hooks` want to be told.
+        new_link: Makes a link for pictures, with a page in a language; None: pictures come by text from everywhere.
     """
 
     def __init__(
@@ -167,6 +169,7 @@ class Runner:
         pace: Pace | None = None,
         dress: Dress | None = None,
         hook_rules: tuple[HookRule, ...] = (),
+        new_link: Callable[[str, float], FreshLink] | None = None,
     ) -> None:
         self.settings = settings
         self.journal = journal
@@ -178,6 +181,7 @@ class Runner:
         self._flows = flows
         self._menus = menus
         self.hook_rules = hook_rules
+        self._new_link = new_link
         self._call_providers = call_providers
         self._sms = sms_provider
         self._limits = Limits(
@@ -653,7 +657,7 @@ class Runner:
             if advance(known, event.state) == known:
                 return  # late or twice: it says nothing new
         now = self.clock()
-        facts = self.floor.facts(live.state, live.customer, now)
+        facts = self._facts(live, now)
         session = live.session
         commands = session.wake(now=now, facts=facts) if event is None else session.handle(event, now=now, facts=facts)
         if event is None and not commands:
@@ -674,6 +678,13 @@ class Runner:
         self._note_phones(live)
         await self._perform(live, commands)
         self._publish(live, unit, event, committed)
+
+    def _facts(self, live: LiveSession, now: float) -> Facts:
+        facts = self.floor.facts(live.state, live.customer, now)
+        by_text = self._sms.capabilities.media and live.customer.number.country in MMS_COUNTRIES
+        if self._new_link is None or by_text or live.state.call not in LIVE:
+            return facts
+        return msgspec.structs.replace(facts, link=self._new_link(live.state.language, now))
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit, trying again while the database does not work: an event that happened is not to be forgotten."""

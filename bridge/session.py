@@ -424,11 +424,11 @@ class Session(TextSide):
 
     def _perform(self, outputs: Iterable[o.Output], facts: Facts, now: float) -> None:
         for output in outputs:
-            self._perform_one(output, now)
+            self._perform_one(output, facts, now)
         while self._unsent:
             self._resume(o.TextFailed(self._unsent.pop(0), "cannot_text"), facts, now)
 
-    def _perform_one(self, output: o.Output, now: float) -> None:  # noqa: C901, PLR0912, PLR0915  # flat
+    def _perform_one(self, output: o.Output, facts: Facts, now: float) -> None:  # noqa: C901, PLR0912, PLR0915  # flat
         state = self.state
         match output:
             case o.Answer() if state.call is CallState.RINGING:
@@ -464,7 +464,7 @@ class Session(TextSide):
             case o.ConsentGiven():
                 self._consent(output)
             case o.SendText():
-                self._flow_text(output, now)
+                self._flow_text(output, facts, now)
             case o.OpenText():
                 self._invite(output, now)
             case o.WithdrawText() if state.text is TextLeg.INVITED:
@@ -561,16 +561,18 @@ class Session(TextSide):
         )
         self._record("consent.given", purpose=purpose, granted=output.granted, words=output.words)
 
-    def _flow_text(self, output: o.SendText, now: float) -> None:
+    def _flow_text(self, output: o.SendText, facts: Facts, now: float) -> None:
         priority = {"deflect": DEFLECT_TEXT, "hold": HOLD_TEXT, "flow": HOLD_TEXT}[output.kind]
-        message = self._send(
-            output.body, author="flow", priority=priority, preset=output.key, expires_at=_at(now, output.expires_in)
-        )
+        link = facts.link if output.media else None
+        body = output.body if link is None else f"{output.body}\n{self._link_words(link.url, link.expires_at, now)}"
+        message = self._send(body, author="flow", priority=priority, preset=output.key, expires_at=_at(now, output.expires_in))
         if message is None:
             self._unsent.append(output.ref)
             return
         self.state.refs[message] = output.ref
         self._introduced()
+        if link is not None:
+            self._link_sent(link.token, message, link.expires_at, None)
 
     def _invite(self, output: o.OpenText, now: float) -> None:
         state = self.state

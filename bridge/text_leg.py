@@ -636,13 +636,20 @@ class TextSide(Conversation):
         if self._said_before(event.once):
             return
         self._introduce(now)
-        minutes = max(1, round((event.expires_at - now) / 60))
-        body = self._words("upload", self.state.language, self.state.chat_queue, {"url": event.url, "minutes": minutes})
+        body = self._link_words(event.url, event.expires_at, now)
         author = f"agent:{event.agent}"
         message = self._send(body, author=author, priority=AGENT_TEXT, preset="upload", expires_at=event.expires_at)
-        self._out.append(e.KeepUpload(event.token, message, event.expires_at))
-        self._record("upload.asked", name=self._name(event.agent), token=event.token, expires_at=event.expires_at)
+        self._link_sent(event.token, message, event.expires_at, self._name(event.agent))
         self._agent_wrote(event.agent, now)
+
+    def _link_words(self, url: str, expires_at: float, now: float) -> str:
+        minutes = max(1, round((expires_at - now) / 60))
+        return self._words("upload", self.state.language, self.state.chat_queue, {"url": url, "minutes": minutes})
+
+    def _link_sent(self, token: str, message: e.MessageId | None, expires_at: float, name: str | None) -> None:
+        """From now on the link works. *name*: of the agent who asked; None: the flow did."""
+        self._out.append(e.KeepUpload(token, message, expires_at))
+        self._record("upload.asked", name=name, token=token, expires_at=expires_at)
 
     # --- STOP, START, HELP
 

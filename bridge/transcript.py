@@ -313,7 +313,7 @@ _TELLERS: Mapping[str, _Teller] = MappingProxyType(
         "chat.ended": _chat_ended,
         "text.lapsed": _always("No text came any more"),
         "text.withdrawn": _always("The invitation to text no longer holds"),
-        "upload.asked": lambda data, names: f"{names.agent(data.get('name'))} asked for pictures, by a link",
+        "upload.asked": lambda data, _: f"{data.get('name') or 'The flow'} asked for pictures, by a link",
         "media.uploaded": _uploaded,
         "opted_out": _opted_out,
         "opted_in": _opted_in,

@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal, Protocol, TypeAlias
 import msgspec
 import structlog
 
+from bridge.conversation import FreshLink
 from bridge.events import Media, SessionId
 from bridge.journal import UploadRow
 from bridge.media_store import MediaRefusedError, MediaStore
@@ -66,16 +67,6 @@ class UploadJournal(Protocol):
 
     async def use_upload(self, token_hash: str, now: float) -> bool:
         """Use a link up; False when it was used before."""
-
-
-class UploadLink(msgspec.Struct, frozen=True):
-    """A new link; it works as soon as the journal has an `UploadRow` with its token."""
-
-    url: str
-    """For the text. It is the only place that has the secret."""
-    token: str
-    """Hash of the secret: the key in the journal."""
-    expires_at: float
 
 
 class OpenLink(msgspec.Struct, frozen=True):
@@ -134,11 +125,11 @@ class Uploads:
         """Of one file."""
         return self._media.max_bytes
 
-    def link(self, language: str, *, now: float) -> UploadLink:
+    def link(self, language: str, *, now: float) -> FreshLink:
         """A new link with a page in *language* (ISO 639-1). Save it with the text that carries it, in one transaction."""
         secret = secrets.token_urlsafe(16)
         name = secret + (language[:2] if _NAME.fullmatch(secret + language[:2]) else "en")
-        return UploadLink(self._base + name, _hash(secret), now + self._lifetime)
+        return FreshLink(self._base + name, _hash(secret), now + self._lifetime)
 
     async def look(self, name: str, *, now: float) -> OpenLink:
         """What the last part of a link's address opens. Looking uses nothing up: programs look at links in texts.

@@ -315,7 +315,8 @@ def _accept(sprint: Sprint, line: Line, offer: HoldOffer, digit: str) -> None:
             _music(sprint)
         return
     memory.asking = Asking(memory.state, memory.index, [])
-    _send(sprint, offer, f"{sprint.written(offer.hello)}\n{sprint.written(offer.ask[0].text)}", offer.hello)
+    first = offer.ask[0]
+    _send(sprint, offer, f"{sprint.written(offer.hello)}\n{sprint.written(first.text)}", offer.hello, media=first.media)
     if offer.accepted:
         sprint.emit(out.Promised("text_on_its_way"))
         _say(sprint, sprint.spoken(offer.accepted))
@@ -326,12 +327,12 @@ def _accept(sprint: Sprint, line: Line, offer: HoldOffer, digit: str) -> None:
 # --- questions by text ------------------------------------------------------------------------------------------
 
 
-def _send(sprint: Sprint, offer: HoldOffer, body: str, key: str) -> None:
+def _send(sprint: Sprint, offer: HoldOffer, body: str, key: str, *, media: bool = False) -> None:
     asking = sprint.memory.asking
     assert asking is not None
     ref = sprint.ref()
     asking.refs.append(ref)
-    sprint.emit(out.SendText(ref, key, body, sprint.memory.language, offer.purpose, "hold", offer.expires))
+    sprint.emit(out.SendText(ref, key, body, sprint.memory.language, offer.purpose, "hold", offer.expires, media))
 
 
 def accepts_text(sprint: Sprint, body: str, media: int) -> bool:
@@ -367,7 +368,8 @@ def text_received(sprint: Sprint, body: str, media: int) -> None:
         return
     if following < len(questions):
         asking.pending = following
-        _send(sprint, offer, sprint.written(questions[following].text), questions[following].text)
+        question = questions[following]
+        _send(sprint, offer, sprint.written(question.text), question.text, media=question.media)
     elif offer.thanks:
         _send(sprint, offer, sprint.written(offer.thanks), offer.thanks)
 

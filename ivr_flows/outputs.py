@@ -119,6 +119,8 @@ class SendText(Output, frozen=True):
     kind: Literal["deflect", "hold", "flow"]
     expires_in: float | None
     """Seconds after which it is better not sent at all; None: never too late."""
+    media: bool = False
+    """It asks for a picture, so whoever sends it says how one can be sent."""
 
 
 class OpenText(Output, frozen=True):

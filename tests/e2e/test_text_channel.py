@@ -246,3 +246,27 @@ async def test_another_phone_joins_by_the_code(tmp_path: Path, house: House) -> 
         await mobile.handset.wait(1)
         assert not caller.received
         await town.settle()
+
+
+async def test_a_waiting_caller_from_abroad_sends_the_photo_by_a_link(tmp_path: Path, house: House) -> None:
+    """Where there is no MMS the question for a photo brings a page that takes it, and the agent has it before the call."""
+    async with town_with_menu(tmp_path, house) as town, aiohttp.ClientSession() as http:
+        caller = await town.caller("+46701740605")
+        await caller.in_line()
+        await caller.line("offer.made")
+        await caller.press("1")
+        await caller.handset.wait(1)
+        await caller.text("My router blinks")
+        question = (await caller.handset.wait(2))[1].body
+        found = re.search(r"http://\S+/u/\S+", question)
+        assert found is not None
+        form = aiohttp.FormData()
+        form.add_field("file", PHOTO, filename="router.png", content_type="image/png")
+        async with http.post(found[0], data=form) as answer:
+            assert answer.status == 200
+        await caller.line("answer.stored", 2)
+        await town.ready(ANA)
+        session = await town.accept(ANA)
+        view = await town.server.desk.session(ANA, session)
+        assert view.answers == {"reason": "My router blinks", "photo": "1 photo"}
+        await town.settle()

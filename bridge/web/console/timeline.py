@@ -498,7 +498,7 @@ def _stop_judged(data: _Data) -> Shown:
 
 
 def _upload_asked(data: _Data) -> Shown:
-    return _shown("event", "photo", f"{_word(data, 'name') or 'An agent'} sent a link for photos")
+    return _shown("event", "photo", f"{_word(data, 'name') or 'The flow'} sent a link for photos")
 
 
 def _media_uploaded(data: _Data) -> Shown:

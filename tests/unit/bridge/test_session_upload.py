@@ -2,12 +2,14 @@
 
 from typing import Literal
 
+import msgspec
 import pytest
 
 from bridge import events as e
+from bridge.conversation import FreshLink
 from bridge.legs import TextLeg
 from bridge.session import UnexpectedEvent
-from tests.unit.bridge.story import ANN, BEN, RULES, Story, support, text_menu
+from tests.unit.bridge.story import ANN, BEN, FACTS, RULES, Story, support, text_menu
 
 PHOTO = e.Media("0" * 64, "image/jpeg", 1_000)
 URL = "https://example.com/u/1"
@@ -126,3 +128,20 @@ def test_a_link_into_a_session_that_is_over_is_refused(chat: Story) -> None:
     chat.tell(e.WrapUpNoted(ANN, "", None))
     with pytest.raises(UnexpectedEvent, match="the session is closed"):
         chat.tell(used(PHOTO))
+
+
+def test_a_question_for_a_photo_brings_a_link_where_photos_do_not_come_by_text() -> None:
+    """What comes by the link answers it, and no agent is needed for it."""
+    link = FreshLink(URL, "token", 1_000_600.0)
+    story = Story(flow=support(), offers={"deflect": False, "hold": True}, facts=msgspec.structs.replace(FACTS, link=link))
+    story.to_the_line()
+    story.wait(20.0)
+    story.prompt_over()
+    story.wait(20.0)
+    story.press("1")
+    assert URL not in story.texts[-1]
+    story.text("the router blinks")
+    assert story.texts[-1].endswith(f"[upload en {URL} {round((link.expires_at - story.now) / 60)}]")
+    assert [kept.token for kept in story.all(e.KeepUpload)] == ["token"]
+    story.tell(used(PHOTO))
+    assert story.state.answers == {"reason": "the router blinks", "photo": "1 photo"}
