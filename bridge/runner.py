@@ -33,7 +33,6 @@ from bridge.conversation import INTRODUCING, FreshLink
 from bridge.correlation import CODE_LENGTH, CODE_LETTERS, OpenSession
 from bridge.floor import Customer, Floor
 from bridge.hooks import Hooks
-from bridge.hours import hours_at
 from bridge.intake import Intake
 from bridge.journal import (
     AgentStateRow,
@@ -52,9 +51,10 @@ from bridge.media_out import MMS_COUNTRIES
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule
+from bridge.our_numbers import OurNumbers, limits_of
 from bridge.outbox import Dress, Outbox
-from bridge.session import ChatRules, Facts, Limits, Session, State, Suspicion, UnexpectedEvent, Words
-from bridge.settings import ChatSettings, Settings
+from bridge.session import Facts, Session, State, Suspicion, UnexpectedEvent, Words
+from bridge.settings import Settings
 from bridge.telephony.provider import CallProvider
 from ivr_flows.model import Flow
 from sms.menu import Menu
@@ -179,25 +179,17 @@ class Runner:
         self.metrics = metrics
         self.clock = clock
         self._flows = flows
-        self._menus = menus
         self.hook_rules = hook_rules
         self._new_link = new_link
         self._call_providers = call_providers
         self._sms = sms_provider
-        self._limits = Limits(
-            reply_window=settings.sms.reply_window,
-            open_window=settings.sms.open_window,
-            menu=settings.sms.menu_timeout,
-            agent_ring=settings.sip.ring_timeout,
-            chat=_chat_rules(settings, None),
-            chats={queue.id: _chat_rules(settings, queue.chat) for queue in settings.queues if queue.channel == "sms"},
-        )
+        self._limits = limits_of(settings)
         self._live: dict[e.SessionId, LiveSession] = {}
         self._by_leg: dict[e.LegId, e.SessionId] = {}
         self._by_customer: dict[str, set[e.SessionId]] = {}
         """By every phone of the customer's that is known."""
         self._by_code: dict[str, e.SessionId] = {}
-        self._numbers = {number.number: number for number in settings.numbers}
+        self._numbers = OurNumbers(settings, flows, menus, clock=clock)
         self._listeners: list[Listener] = []
         self.hooks = Hooks(journal, settings.hooks, clock=clock, chance=random.random, metrics=metrics)
         self._acd_moved = asyncio.Event()
@@ -303,9 +295,9 @@ class Runner:
             # The flow was edited while nobody was running it; the call it belonged to is gone, its texts are not.
             state.run = None
         if state.chat_queue is not None and state.chat_queue not in self.floor.queues:
-            state.chat_queue = self._desk_of(state.our_number)
+            state.chat_queue = self._numbers.desk_instead(state.our_number)
         if state.desk is not None and state.desk not in self.floor.queues:
-            state.desk = self._desk_of(state.our_number)
+            state.desk = self._numbers.desk_instead(state.our_number)
         if state.transfer is not None and state.transfer.of not in self.floor.queues:
             state.transfer = None
         live = LiveSession(
@@ -322,13 +314,6 @@ class Runner:
     def _flow_of(self, state: State) -> Flow | None:
         """The flow a session began with; None when it had none, or when it has been edited since."""
         return next((flow for flow in self._flows.values() if flow.revision == state.flow_revision), None)
-
-    def _desk_of(self, ours: str) -> e.QueueId | None:
-        """Who takes a number's chats when the desk they had is no longer in the settings."""
-        number = self._numbers.get(ours)
-        desks = [queue.id for queue in self.floor.queues.values() if queue.channel == "sms"]
-        desk = number.desk if number is not None and number.desk is not None else next(iter(desks), None)
-        return None if desk is None else e.QueueId(desk)
 
     # --- what comes in
 
@@ -348,8 +333,7 @@ class Runner:
         self.post(session, event)
 
     async def _open_call(self, event: e.CallArrived) -> None:
-        number = self._numbers.get(event.called)
-        flow = self._flows.get(number.flow) if number is not None and number.flow is not None else None
+        flow = self._numbers.flow(event.called)
         try:
             customer = await self.customer(event.caller, event.called)
         except JournalError:
@@ -428,10 +412,6 @@ class Runner:
         """The open sessions of a number."""
         return [self._live[session] for session in self._by_customer.get(customer, ())]
 
-    def is_ours(self, number: str) -> bool:
-        """Whether *number* is one of ours."""
-        return number in self._numbers
-
     def session_of_code(self, code: str) -> LiveSession | None:
         """The open session with this reply code."""
         session = self._by_code.get(code)
@@ -486,9 +466,8 @@ class Runner:
         return Suspicion(number=opt_out.number, evidence=opt_out.evidence, words=words, at=opt_out.at)
 
     def _open(self, ours: str, customer: Customer, *, flow: Flow | None, leg: e.LegId | None, service: e.Service) -> LiveSession:
-        number = self._numbers.get(ours)
-        direct = None if number is None or service == "call" else number.agent
-        menu = self._menu_of(ours)
+        direct = None if service == "call" else self._numbers.agent(ours)
+        menu = self._numbers.menu(ours)
         spoken = flow.default_language if flow is not None else "en" if menu is None else menu.default_language
         state = State(
             id=e.SessionId(f"{'t' if leg is None else 'c'}{uuid.uuid4().hex[:12]}"),
@@ -496,12 +475,12 @@ class Runner:
             touched_at=self.clock(),
             customer=customer.number.e164,
             our_number=ours,
-            desk=self._own_desk(ours),
-            language=customer.language or (number.language if number is not None else None) or spoken,
+            desk=self._numbers.desk(ours),
+            language=customer.language or self._numbers.language(ours) or spoken,
             introduced=customer.introduced,
             service="direct" if direct is not None and service == "inbound" else service,
             code=self._new_code(),
-            direct=None if direct is None else e.AgentId(direct),
+            direct=direct,
             text=TextLeg.OPTED_OUT if customer.opted_out and customer.suspected is None else TextLeg.NONE,
             suspected=customer.suspected,
         )
@@ -519,55 +498,17 @@ class Runner:
             if code not in self._by_code:
                 return code
 
-    def _own_desk(self, ours: str) -> e.QueueId | None:
-        """Who takes the chats of one of our numbers; None: nobody has been put in charge."""
-        number = self._numbers.get(ours)
-        unassigned = self.settings.sms.unassigned
-        if number is not None and number.desk is not None:
-            return e.QueueId(number.desk)
-        if number is not None and number.agent is not None:
-            agent = next(agent for agent in self.settings.agents if agent.id == number.agent)
-            return e.QueueId(self.settings.chat_queue_of(agent) or "")
-        menu = self._menu_of(ours)
-        if menu is not None:
-            return e.QueueId(menu.default)
-        return e.QueueId(unassigned.queue) if unassigned.action == "queue" and unassigned.queue is not None else None
-
     def is_assigned(self, ours: str) -> bool:
         """Whether somebody takes texts to this number."""
-        return self._own_desk(ours) is not None
-
-    def _menu_of(self, ours: str) -> Menu | None:
-        number = self._numbers.get(ours)
-        return self._menus.get(number.menu) if number is not None and number.menu is not None else None
+        return self._numbers.desk(ours) is not None
 
     def _session(self, state: State, flow: Flow | None) -> Session:
-        menu = self._menu_of(state.our_number)
-        return Session(state, flow=flow, words=self.words_of(state.our_number), menu=menu, limits=self._limits)
+        ours = state.our_number
+        return Session(state, flow=flow, words=self._numbers.words(ours), menu=self._numbers.menu(ours), limits=self._limits)
 
     def words_of(self, ours: str) -> Words:
-        """The own texts of one of our numbers: its menu's, else its flow's, else the packaged ones."""
-        menu, default = self._menu_of(ours), self._menus["default"]
-        number = self._numbers.get(ours)
-        flow = self._flows.get(number.flow or "") if number is not None else None
-        if flow is None or flow.texts is None:
-            flow = next(flow for flow in self._flows.values() if flow.texts is not None)
-        texts, known = flow.texts, {"brand": self.settings.brand, "called": ours}
-        hours = self.settings.hours.get(flow.hours or "")
-
-        def words(key: str, language: str, queue: str | None = None, values: Mapping[str, Any] | None = None) -> str:
-            filled = {**known, **(values or {})}
-            said = None if menu is None else menu.words(key, queue, language, **filled)
-            if said is not None:
-                return said
-            # Nobody is told that an agent will answer here while everybody has gone home.
-            if key == "hello" and hours is not None and hours_at(hours, self.clock()).state != "open":
-                key = "closed"
-            if hasattr(texts, key):
-                return flow.text(getattr(texts, key), language, known)
-            return default.words(key, None, language, **filled) or ""
-
-        return words
+        """The own texts of one of our numbers."""
+        return self._numbers.words(ours)
 
     def _start(self, live: LiveSession) -> None:
         state = live.state
@@ -899,22 +840,3 @@ class Runner:
 def _phones(state: State) -> set[str]:
     """Every phone of the customer's that is known in this session."""
     return {phone for phone in (state.customer, *state.aliases) if phone is not None}
-
-
-def _chat_rules(settings: Settings, own: ChatSettings | None) -> ChatRules:
-    """The rules of a queue's chats: its own, else those of all."""
-
-    def rule(name: str) -> Any:
-        value = None if own is None else getattr(own, name)
-        return getattr(settings.sms, name) if value is None else value
-
-    return ChatRules(
-        expire=rule("expire"),
-        idle=rule("chat_idle_timeout"),
-        warn_before=rule("warn_before"),
-        dismiss_after=rule("dismiss_after"),
-        reopen=rule("reopen_window"),
-        prefer_for=rule("prefer_for"),
-        transfer_ring=rule("transfer_ring"),
-        max_transfers=rule("max_transfers"),
-    )
