@@ -292,7 +292,7 @@ def _welcome(server: Running) -> Panel:
     if menu is not None:
         lines.append(f"Text {menu}: a menu, then Ben (simulated). STOP, START, HELP work.")
     lines += [
-        "Be the agent: sign in at the desk, go ready; calls and chats ring there first.",
+        "Be the agent: sign in at the desk, go ready; all work rings there first.",
         "",
         "Keys: [bold]b[/] lines busy, [bold]f[/] lines free (then Enter). Ctrl-C ends.",
     ]

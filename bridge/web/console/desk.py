@@ -187,7 +187,7 @@ class DeskPages:
         }
 
     def _shown(self, view: SessionView) -> list[Shown]:
-        return [shown for line in view.timeline if (shown := show(line, self._name_of)) is not None]
+        return [shown for line in view.timeline if (shown := show(line, self._name_of, self._desk.queue_title)) is not None]
 
     def _name_of(self, agent: str) -> str | None:
         known = self._desk.agent(AgentId(agent))
@@ -517,7 +517,7 @@ class DeskPages:
 
     def line_html(self, request: web.Request, update: LineAdded) -> str:
         """One line, to be put at the end; empty for a line that agents are not shown."""
-        shown = show(update.line, self._name_of)
+        shown = show(update.line, self._name_of, self._desk.queue_title)
         if shown is None:
             return ""
         return render("lines.html", request, lines=[shown], view=None, session=update.session, oob="beforeend:#lines")

@@ -73,12 +73,13 @@ _HIDDEN = frozenset({"flow.trace"})
 """Kept for `explain`; on the desk they would bury the conversation."""
 
 
-def show(line: Line, name_of: Callable[[str], str | None]) -> Shown | None:
+def show(line: Line, name_of: Callable[[str], str | None], title_of: Callable[[str], str] | None = None) -> Shown | None:
     """The line as an agent reads it, None for one that is not for agents. Kinds nobody knows are shown plainly.
 
     Args:
         line: The line as it was kept.
         name_of: An agent's name by its id, None when there is no such agent.
+        title_of: What agents call a queue, by its id; not given: the id in words.
     """
     if line.kind in _HIDDEN:
         return None
@@ -92,6 +93,8 @@ def show(line: Line, name_of: Callable[[str], str | None]) -> Shown | None:
         data = {**data, "name": name_of(agent)}
     if line.kind.startswith("transfer."):
         data = {**data, **{who: name_of(str(data[who])) or data[who] for who in ("by", "to") if data.get(who)}}
+    if title_of is not None and data.get("queue"):
+        data = {**data, "queue": title_of(str(data["queue"]))}
     told = teller(data)
     return msgspec.structs.replace(told, n=line.n, at=line.at)
 

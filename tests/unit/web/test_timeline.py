@@ -54,6 +54,15 @@ def test_traces_are_for_explain_only() -> None:
     assert show(Line(1, 0.0, "flow.trace", {}), lambda _: None) is None
 
 
+def test_a_queue_is_called_what_agents_call_it() -> None:
+    """Its id is for settings."""
+    line = Line(1, 0.0, "queue.joined", {"queue": "support_sms", "channel": "sms"})
+    shown = show(line, lambda _: None, {"support_sms": "Support by text"}.__getitem__)
+
+    assert shown is not None
+    assert shown.title == "Waits in “Support by text”"
+
+
 @pytest.mark.parametrize(
     ("kind", "data", "title", "words", "small"),
     [
