@@ -138,7 +138,8 @@ class MediaStore:
                 continue
             verdict: Verdict = "clean" if self._scan is None else await self._scan(data)
             verdicts[digest] = verdict
-            if verdict == "unknown":
+            held = {other.key for other in await self._blobs.find(f"held/{_folder(digest)}")}
+            if verdict == "unknown" or blob.key not in held:  # the latter: deleted while it was being checked
                 continue
             if verdict == "clean":
                 await self._blobs.put(key, data)

@@ -160,3 +160,22 @@ async def test_a_folder_that_cannot_be_written_is_no_verdict(tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(b"")
 
     assert await CommandScanner(["true"], folder=tmp_path / "file" / "spool")(PDF) == "unknown"
+
+
+async def test_what_is_deleted_while_it_is_checked_does_not_come_back(tmp_path: Path) -> None:
+    """Somebody asked to be forgotten in that very moment."""
+
+    class Forgetting(Answers):
+        async def __call__(self, data: bytes) -> Verdict:
+            if self.verdict == "clean":
+                await store.delete(media.digest)
+            return await super().__call__(data)
+
+    scan = Forgetting("unknown")
+    store = MediaStore(tmp_path / "media", scan=scan)
+    media = await store.put(PDF)
+    scan.verdict = "clean"
+
+    await store.recheck()
+
+    assert await store.find(media.digest) == "gone"
