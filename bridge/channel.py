@@ -187,6 +187,7 @@ class Channel:
             message, known = await self._named(author, once)
             if known is not None:
                 return known
+            purpose = self._purpose(purpose, due_at)
             due = await self._when(number, sender, purpose, due_at, expires_at)
             event = e.ApiSaid(
                 message,
@@ -235,6 +236,7 @@ class Channel:
             message, known = await self._named(author, once)
             if known is not None:
                 return known
+            purpose = self._purpose(purpose, due_at)
             due = await self._when(number, sender, purpose, due_at, expires_at)
             introduced = (await self._runner.customer(number, sender)).introduced
             missing = consent.compliance_parts(words, brand=self._settings.brand)
@@ -503,6 +505,11 @@ class Channel:
             raise ChannelRefusedError(
                 "unregistered_sender", f"{sender} is not registered with the carriers in the US, which would refuse its texts."
             )
+
+    def _purpose(self, purpose: e.Purpose, due_at: float | None) -> e.Purpose:
+        """What a text is for. One that is planned for later is no part of a contact that the customer is in now."""
+        planned = due_at is not None and due_at > self._runner.clock()
+        return "care" if purpose == "session" and planned else purpose
 
     async def _when(self, number: str, sender: str, purpose: e.Purpose, due_at: float | None, expires_at: float | None) -> float:
         """When a text goes out: now, when it was asked for, or when the quiet hours end.

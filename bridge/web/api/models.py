@@ -94,7 +94,7 @@ class Sessionless(Request):
     purpose: Purpose = Field(
         default="care",
         description="care: the customer expects it, which the program vouches for; marketing: needs a recorded consent; "
-        "session: part of a contact that the customer is in right now, so it knows no quiet hours",
+        "session: part of a contact that the customer is in right now, so it knows no quiet hours; planned for later it is care",
     )
     send_at: Moment | None = Field(default=None, description="not before; null: now. 30 days ahead at most")
     valid_for: Annotated[float, Field(gt=0, le=LONGEST_VALIDITY)] | None = Field(

@@ -513,6 +513,19 @@ async def test_others_are_told_of_texts_and_opt_outs_outside_sessions(tmp_path: 
     assert [notice["type"] for notice in told] == ["sms.sent", "sms.canceled", "opt_out.changed", "opt_out.changed"]
 
 
+async def test_what_is_planned_for_the_night_is_no_part_of_a_contact(house: House, channel: Channel) -> None:
+    """Whatever a program calls it, nobody is woken by a text that was written the evening before."""
+    night = clock_in("America/Chicago", 23)
+    sent = [
+        await channel.send("api:shop", BERLIN, OURS, "Hello", purpose="session", due_at=night + 86_400),
+        await channel.send_sessionless("api:shop", BERLIN, OURS, "Hello", purpose="session", due_at=night + 86_400),
+    ]
+
+    assert {each.due_at for each in sent} == {clock_in("Europe/Berlin", 8) + 2 * 86_400}
+    rows = [await house.journal.message(each.message) for each in sent]
+    assert [row.purpose for row in rows if row is not None] == ["care", "care"]
+
+
 # --- through the API
 
 
