@@ -84,7 +84,7 @@ async def test_a_crowd_of_passwords_does_not_wait_for_ever(slow: tuple[Client, S
         asyncio.create_task(client.post("/sign-in", data={"login": f"a{n}", "password": "x", "token": token})) for n in range(35)
     ]
     async with asyncio.timeout(10.0):
-        while sum(each.done() for each in tries) < 35 - MOST_WAITING:  # those who are not even let in to wait
+        while sum(each.done() for each in tries) < 35 - MOST_WAITING:  # noqa: ASYNC110  # those not even let in to wait
             await asyncio.sleep(0.01)
     desk.go_on.set()
     statuses = [answer.status for answer in await asyncio.gather(*tries)]
