@@ -79,7 +79,7 @@ async def _serve(settings: Settings) -> int:
 
 @main.command()
 def demo(
-    by_machine: Annotated[bool, typer.Option("--headless", help="Play the three stories by machine and check them.")] = False,
+    by_machine: Annotated[bool, typer.Option("--headless", help="Play the four stories by machine and check them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --headless: end with a JSON summary.")] = False,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings; default: the packaged demo.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep what happens in the data folder, and begin with it.")] = False,

@@ -1,6 +1,6 @@
 """The demonstration: a whole contact centre on one machine, to be lived through by a person or by a machine.
 
-`interactive` brings it up and keeps it running; `headless` plays the three stories on real SIP, RTP and HTTP against a
+`interactive` brings it up and keeps it running; `headless` plays the four stories on real SIP, RTP and HTTP against a
 server shaped like Twilio's, and says what it saw. Simulated people use what real ones use: a SIP phone and a desk.
 """
 

@@ -1,4 +1,4 @@
-"""The three stories, played by machine on real SIP, RTP and HTTP, and judged by what came out at the far ends.
+"""The four stories, played by machine on real SIP, RTP and HTTP, and judged by what came out at the far ends.
 
 A caller is a SIP phone and a handset at a server shaped like Twilio's; an agent is a SIP phone and a desk. Everything said
 here was seen there: what a handset received, what a phone heard, what the desk shows.
@@ -6,6 +6,7 @@ here was seen there: what a handset received, what a phone heard, what the desk 
 
 import asyncio
 import base64
+import re
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 from argon2 import PasswordHasher
 from pydantic import SecretStr
@@ -24,10 +26,10 @@ from bridge.events import AgentId, SessionId
 from bridge.settings import Settings, TwilioSettings
 from bridge.telephony.softphone import PhoneCall, PhoneConfig, Softphone, tone, tone_share
 from bridge.web.ports import SessionView
-from sms.testing.twilio_server import ACCOUNT_SID, AUTH_TOKEN, TwilioServer
+from sms.testing.twilio_server import ACCOUNT_SID, AUTH_TOKEN, Handset, TwilioServer
 
 Say = Callable[[str], None]
-ANA, BEN = AgentId("ana"), AgentId("ben")
+ANA, BEN, YOU = AgentId("ana"), AgentId("ben"), AgentId("agent")
 PHOTO = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAFElEQVR4nGM8oaHBgBsw4ZEbwdIAXuEBLLDzAuQAAAAASUVORK5CYII="
 )
@@ -59,9 +61,10 @@ async def play(settings: Settings, say: Say) -> dict[str, Any]:
                     await stage.tell("deflection", stage.deflection),
                     await stage.tell("hold_time", stage.hold_time),
                     await stage.tell("in_call", stage.in_call),
+                    await stage.tell("texting", stage.texting),
                 ]
     held = all(story["held"] for story in stories)
-    say("All three stories held." if held else "Not every story held.")
+    say("All four stories held." if held else "Not every story held.")
     return {"held": held, "stories": stories, "provider_complaints": twilio.problems}
 
 
@@ -197,7 +200,67 @@ class Stage:
             await self.line(session, "call.ended")
             return await self.report(session, view)
 
+    async def texting(self) -> dict[str, Any]:
+        """Without a call: a menu, a keyword, an agent, a colleague who takes over, files by a link, STOP."""
+        ours = next((number.number for number in self.server.settings.numbers if number.menu is not None), None)
+        if ours is None:
+            raise StoryFailedError("no number of the settings has a menu")
+        handset = self.twilio.handset("+15550100141")
+        self._say("   customer texts: Hello")
+        await handset.text(ours, "Hello")
+        menu = await self.read(handset, "1 ")
+        self._say(f"   handset: {menu[:64].splitlines()[0]}... and {len(re.findall(r'(?m)^[0-9] ', menu))} choices")
+        session: SessionId = await self.until("a session for the text", lambda: self.session_of(handset.number))
+        await handset.text(ours, "FIX")
+        await self.line(session, "agent.joined")
+        self._say("   customer texts the keyword FIX and has an agent")
+        await self.hand_over(session)
+        self._say("   the agent hands over with a note, a colleague takes it")
+        await self.server.desk.ask_for_photos(YOU, session)
+        words = await self.read(handset, "/u/")
+        async with aiohttp.ClientSession() as http:
+            form = aiohttp.FormData()
+            form.add_field("file", PHOTO, filename="modem.png", content_type="image/png")
+            async with http.post(re.findall(r"http\S+/u/\S+", words)[0], data=form) as answer:
+                if answer.status != 200:
+                    raise StoryFailedError(f"the upload page answered {answer.status}")
+        await self.line(session, "media.uploaded")
+        self._say("   customer opens the link and leaves a photo")
+        await handset.text(ours, "STOP")
+        await self.line(session, "opted_out")
+        confirmed = await self.read(handset, "START")
+        self._say(f"   customer texts STOP: {confirmed}")
+        view = await self.server.desk.session(YOU, session)
+        if view.composer_open:
+            raise StoryFailedError("after STOP nobody may write")
+        await self.server.desk.set_state(YOU, "offline")
+        return await self.report(session, view)
+
     # --- what happens in them
+
+    async def hand_over(self, session: SessionId) -> None:
+        """Ben hands the chat to the agent at the free desk, who reads the note and takes it."""
+        desk = self.server.desk
+        await desk.set_state(YOU, "ready")
+        await desk.transfer(BEN, session, to=YOU, queue=None, note="The light on the modem is red")
+        offer = await self.until("the chat to ring at the colleague's desk", lambda: next(iter(desk.offers(YOU)), None))
+        await desk.accept(YOU, offer.session, "sms")
+        await self.line(session, "transfer.completed")
+        view = await desk.session(YOU, session)
+        if view.note != "The light on the modem is red":
+            raise StoryFailedError("the colleague does not see the note")
+
+    def session_of(self, number: str) -> SessionId | None:
+        """The open session of a customer."""
+        return next((live.state.id for live in self.server.runner.sessions.values() if live.state.customer == number), None)
+
+    async def read(self, handset: Handset, words: str) -> str:
+        """The newest text on a handset that has *words* in it."""
+        found: str = await self.until(
+            f"a text with {words!r} on the handset",
+            lambda: next((text.body for text in reversed(handset.received) if words in text.body), None),
+        )
+        return found
 
     @asynccontextmanager
     async def busy_lines(self) -> AsyncIterator[None]:
@@ -224,10 +287,7 @@ class Stage:
 
     async def through_the_menu(self, number: str, call: PhoneCall) -> SessionId:
         """English, technical question; returns the session."""
-        session: SessionId = await self.until(
-            "a session for the call",
-            lambda: next((live.state.id for live in self.server.runner.sessions.values() if live.state.customer == number), None),
-        )
+        session: SessionId = await self.until("a session for the call", lambda: self.session_of(number))
         await self.line(session, "call.answered")
         await asyncio.sleep(1.5)
         await call.press("1")

@@ -1,4 +1,4 @@
-"""`sidetone demo --headless --json` as a newcomer runs it: the three stories on real SIP, RTP and HTTP."""
+"""`sidetone demo --headless --json` as a newcomer runs it: the four stories on real SIP, RTP and HTTP."""
 
 import json
 import subprocess
@@ -49,18 +49,19 @@ def test_standard_output_is_json_and_nothing_else(played: tuple[int, str, str]) 
     assert json.loads(output)["held"] is True
     assert output.startswith("{")
     assert output.endswith("}\n")
-    for step in ("== deflection", "== hold-time", "== in-call", "is answered", "All three stories held."):
+    for step in ("== deflection", "== hold-time", "== in-call", "== texting", "is answered", "All four stories held."):
         assert step in steps
 
 
-def test_all_three_stories_hold(summary: dict[str, Any]) -> None:
+def test_all_four_stories_hold(summary: dict[str, Any]) -> None:
     """Each with a session of its own, and the Twilio-shaped server has nothing to complain about."""
     assert [(each["story"], each["held"]) for each in summary["stories"]] == [
         ("deflection", True),
         ("hold_time", True),
         ("in_call", True),
+        ("texting", True),
     ]
-    assert len({each["session"] for each in summary["stories"]}) == 3
+    assert len({each["session"] for each in summary["stories"]}) == 4
     assert summary["provider_complaints"] == []
 
 
@@ -106,3 +107,15 @@ def test_texts_stand_beside_the_call(summary: dict[str, Any]) -> None:
     assert lines.index("audio.connected") < lines.index("text.received") < lines.index("opted_out")
     assert "call.ended" not in lines
     assert 0 < told["durations"]["accept_to_two_way_audio"] < 10
+
+
+def test_a_customer_texts_without_a_call(summary: dict[str, Any]) -> None:
+    """Menu, keyword, agent, colleague, link for files, STOP: one session, and nothing is sent after STOP is confirmed."""
+    told = story(summary, "texting")
+
+    assert told["legs"] == {"call": "none", "text": "opted_out"}
+    happened = ["menu.answered", "agent.joined", "transfer.started", "transfer.completed", "media.uploaded", "opted_out"]
+    assert [kind for kind in dict.fromkeys(told["desk"]) if kind in happened] == happened
+    *_, last = [text["body"] for text in told["texts"] if text["direction"] == "out"]
+    assert "START" in last
+    assert "FIX" in [text["body"] for text in told["texts"]]
