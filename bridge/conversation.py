@@ -124,6 +124,8 @@ class State(msgspec.Struct, kw_only=True):
     texts: int = 0
     said: list[str] = []
     """The desks' and programs' names of the latest texts."""
+    owed_at: dict[e.Keyword, float] = {}
+    """When START and HELP were answered last."""
     refs: dict[e.MessageId, int] = {}
     """Texts of the flow: our id to the flow's ref."""
     playing: dict[int, list[o.Spoken]] = {}

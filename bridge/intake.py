@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from bridge.notices import HookRule, notices_of
 from bridge.outbox import OWED
 from bridge.session import State, UnexpectedEvent, Words
 from bridge.settings import Settings
+from bridge.text_leg import ANSWER_AGAIN
 from sms import keywords
 from sms.message import DeliveryReport, InboundText, RemoteMedia, TextState
 from sms.provider import MediaUnavailable, SmsProvider
@@ -33,6 +34,13 @@ _FROM_JSON = msgspec.json.Decoder(InboundText)
 ATTEMPTS = 5
 RETRY_AFTER = 20.0
 """Seconds between attempts to give a kept text to its session."""
+CROWD, FEW, MANY = 8, 3, 32
+"""While so many texts are being kept, so few are given to their sessions at one time, else so many. Whoever brings texts waits
+for an answer, and would bring them again; sessions can wait the moment that a crowd takes."""
+MOST_GUESSES, GUESSES_FOR = 5, 86_400.0
+"""So many reply codes that nobody has, within so many seconds, and no code of that sender is looked up any more."""
+MOST_GUESSERS = 10_000
+"""Senders whose wrong codes are counted; of more, those who wrote longest ago are forgotten."""
 AGAIN_AFTER = 86_400.0
 """Seconds between two answers of a number that only has one answer."""
 SESSIONLESS_FOR = 3 * 86_400.0
@@ -126,6 +134,11 @@ class Intake:
         self._media = media
         self._waiting: dict[str, list[tuple[InboundText, e.MessageId]]] = {}
         """Texts that are kept and wait to be given to their session, by sender; the first is being dealt with."""
+        self._missed: dict[str, deque[float]] = {}
+        """When a sender named a reply code that no open session has."""
+        self._arriving = 0
+        """Texts that are being kept at this moment."""
+        self._few, self._many = asyncio.Semaphore(FEW), asyncio.Semaphore(MANY)
         self._ledger = asyncio.Lock()
         """Held from reading a text's state to saving the next, for texts whose session is over."""
 
@@ -144,7 +157,12 @@ class Intake:
             received_at=text.received_at,
             message=message,
         )
-        if not await self._journal.spool_inbound(row):
+        self._arriving += 1
+        try:
+            new = await self._journal.spool_inbound(row)
+        finally:
+            self._arriving -= 1
+        if not new:
             self._metrics.texts.labels("in", "repeated").inc()
             return False
         self._metrics.texts.labels("in", "received").inc()
@@ -179,7 +197,8 @@ class Intake:
             text, message = waiting[0]
             try:
                 media = [item for item in [await self._fetch(remote) for remote in text.media] if item is not None]
-                await self._correlate(text, message, tuple(media))
+                async with self._few if self._arriving >= CROWD else self._many:
+                    await self._correlate(text, message, tuple(media))
             except Exception:
                 # It stays unhandled in the journal: it is tried again, in its turn, and at the latest at the next start.
                 log.exception("text.not_routed", message=message, attempt=attempts[message] + 1)
@@ -228,10 +247,25 @@ class Intake:
         """The open sessions that a text may belong to."""
         found = {live.state.id: live.as_open() for live in self._runner.sessions_of(text.sender)}
         code = code_in(text.body)
-        named = None if code is None else self._runner.session_of_code(code)
+        named = None if code is None or self._guesses(text.sender) else self._runner.session_of_code(code)
+        if code is not None and named is None:
+            self._missed.setdefault(text.sender, deque(maxlen=MOST_GUESSES)).append(self._runner.clock())
         if named is not None:
             found[named.state.id] = named.as_open()
         return list(found.values())
+
+    def _guesses(self, sender: str) -> bool:
+        """Whether *sender* has named codes that nobody has too often to be told whose this one is."""
+        missed = self._missed.pop(sender, None)
+        if missed is None:
+            return False
+        self._missed[sender] = missed  # the newest last
+        while len(self._missed) > MOST_GUESSERS:
+            del self._missed[next(iter(self._missed))]
+        guessing = len(missed) == MOST_GUESSES and missed[0] > self._runner.clock() - GUESSES_FOR
+        if guessing:
+            log.info("code.guessed")
+        return guessing
 
     async def _kept_without_session(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> bool:
         """Keep a text that no agent is to see: of a blocked number, to a number nobody answers, or to a sessionless text."""
@@ -258,7 +292,8 @@ class Intake:
             # STOP, START and HELP have their answer wherever they are sent, to a number nobody answers as well.
             if customer.blocked is None and text.opt_out_handled is None and not (keyword == "stop" and stopped):
                 words = self._runner.words_of(text.recipient)(keyword, customer.language or "en")
-                self._reply(unit, text, words, owed=True, now=now)
+                if not await self._just_said(text, words, now):
+                    self._reply(unit, text, words, owed=True, now=now)
         elif answer and not customer.opted_out and not said.suspicious and not await self._answered_lately(text, now):
             self._reply(unit, text, answer, owed=False, now=now)
         unit.notices.extend(self._notices(unit))
@@ -291,6 +326,11 @@ class Intake:
         last = await self._journal.recent_outbound(text.sender, text.recipient)
         recent = last is not None and last.created_at > self._runner.clock() - SESSIONLESS_FOR
         return recent and last is not None and last.session is None
+
+    async def _just_said(self, text: InboundText, words: str, now: float) -> bool:
+        """Whether these words went out a moment ago: two machines would go on for ever."""
+        last = await self._journal.recent_outbound(text.sender, text.recipient)
+        return last is not None and last.body == words and last.created_at > now - ANSWER_AGAIN
 
     async def _answered_lately(self, text: InboundText, now: float) -> bool:
         last = await self._journal.recent_outbound(text.sender, text.recipient)

@@ -33,6 +33,8 @@ _FAILED = frozenset({"undelivered", "failed", "canceled"})
 _CHAT_TIMERS = ("text", "warn", "dismiss", "prefer", "reopen")
 _OPEN_TO_TEXT = frozenset({TextLeg.NONE, TextLeg.OPEN, TextLeg.CLOSED})
 """Nobody has the text leg yet, or any more."""
+ANSWER_AGAIN = 60.0
+"""Seconds between two answers to START, and two to HELP."""
 CONFIRM_WITHIN = 300.0
 """Seconds after a wish for no more texts in which one text may confirm it (47 CFR 64.1200(a)(12))."""
 LONGEST = 1_600
@@ -537,7 +539,7 @@ class TextSide(Conversation):
             self._say(key, priority=AGENT_TEXT)
 
     def _agent_said(self, event: e.AgentSaid, now: float) -> None:
-        if self._said_before(event.once):
+        if event.once is not None and self._said_before(f"{event.agent} {event.once}"):
             return
         self._introduce(now)
         author = f"agent:{event.agent}"
@@ -558,10 +560,8 @@ class TextSide(Conversation):
         if agent in state.wrapping:
             state.timers["wrap_up"] = now + self._limits.wrap_up
 
-    def _said_before(self, name: str | None) -> bool:
+    def _said_before(self, name: str) -> bool:
         """Whether the text of this name is in the outbox already: the answer was lost on its way to who asked for it."""
-        if name is None:
-            return False
         if name in self.state.said:
             return True
         self.state.said = [*self.state.said[-(REMEMBERED - 1) :], name]
@@ -633,7 +633,7 @@ class TextSide(Conversation):
         return event.body
 
     def _upload_asked(self, event: e.UploadAsked, now: float) -> None:
-        if self._said_before(event.once):
+        if event.once is not None and self._said_before(f"{event.agent} {event.once}"):
             return
         self._introduce(now)
         body = self._link_words(event.url, event.expires_at, now)
@@ -669,13 +669,19 @@ class TextSide(Conversation):
                     self._move_text(e.OptIn)
                     state.reason = None
                 if not event.answered_by_provider:
-                    self._say("start", required=True, priority=AGENT_TEXT)
+                    self._answer_owed("start", now)
             case "help" if not event.answered_by_provider:
-                self._say("help", required=True, priority=AGENT_TEXT)
+                self._answer_owed("help", now)
             case _:
                 pass
         if state.call not in LIVE and state.text is TextLeg.OPEN:
             state.timers["text"] = now + self._limits.open_window
+
+    def _answer_owed(self, keyword: e.Keyword, now: float) -> None:
+        """Answer START or HELP, once in a while: two machines would go on for ever."""
+        if now - self.state.owed_at.get(keyword, -ANSWER_AGAIN) >= ANSWER_AGAIN:
+            self.state.owed_at[keyword] = now
+            self._say(keyword, required=True, priority=AGENT_TEXT)
 
     def _opt_out(
         self,

@@ -419,3 +419,33 @@ async def test_a_call_beside_a_chat_shares_the_number_and_not_the_conversation(h
     await house.line("call.ended")
     await house.caller.text(OURS, "and my router still blinks")
     await house.until(lambda: house.runner.sessions[chat].unread == 2)
+
+
+async def test_codes_cannot_be_guessed(house: House) -> None:
+    """Who names five codes that nobody has is told of none any more: the right one opens a conversation of their own."""
+    await house.caller.text(OURS, "my router blinks")
+    await line(house, "text.received")
+    theirs = house.session
+    code = house.runner.sessions[theirs].state.code
+    wrong = [each for each in ("BCDF", "GHJK", "LMNP", "QRST", "VWXZ", "ZXWV") if each != code][:5]
+    guesser, other = house.network.handset("+12025550177"), house.network.handset("+12025550178")
+    for body in (*wrong, code):
+        await guesser.text(OURS, body)
+    await house.until(lambda: len(house.runner.sessions) == 2)
+    while await house.journal.unhandled_inbound():
+        await house.later(0.0)
+    assert house.runner.sessions[theirs].state.aliases == []
+    await other.text(OURS, code)
+    await house.until(lambda: house.runner.sessions[theirs].state.aliases == ["+12025550178"])
+
+
+async def test_help_is_answered_once_in_a_while(house: House) -> None:
+    """Two machines that answer each other would go on for ever."""
+    for _ in range(3):
+        await house.caller.text(OURS, "HELP")
+    await house.until(lambda: bool(house.runner.sessions))
+    await house.line("text.received", 3)
+    await house.until(lambda: len(house.received) == 1)
+    house.now += 61.0
+    await house.caller.text(OURS, "HELP")
+    await house.until(lambda: len(house.received) == 2)

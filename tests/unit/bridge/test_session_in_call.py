@@ -99,6 +99,9 @@ def test_help_is_answered_also_for_one_who_opted_out(story: Story) -> None:
     assert [(text.body, text.required) for text in story.new(e.SendText)] == [("[help en]", True)]
     story.text("STOP", keyword="stop")
     story.text("help", keyword="help")
+    assert not story.new(e.SendText)  # asked again within the minute
+    story.now += 60.0
+    story.text("help", keyword="help")
     assert [text.body for text in story.new(e.SendText)] == ["[help en]"]
     assert story.texting() is TextLeg.OPTED_OUT
 
