@@ -241,6 +241,8 @@ class _Handset:
             if len(data) > LARGEST_PICTURE:
                 raise ValueError(f"A picture has at most {LARGEST_PICTURE // 1024 // 1024} MB.")
             pictures = [(asked.picture.name.replace("/", "_"), data, asked.picture.type)]
+        if not asked.to:
+            raise ValueError("There is no number to write to.")
         if not asked.body.strip() and not pictures:
             raise ValueError("There is nothing to send yet.")
         await self._line.texts.handset(asked.sender).text(asked.to, asked.body, pictures)

@@ -175,6 +175,7 @@ async def test_files_in_texts_can_be_looked_at(
         ("{", "unreadable"),
         ('{"do": "explode"}', "unreadable"),
         ('{"do": "text", "sender": "+15550100123", "to": "+15550100200", "body": " "}', "nothing to send"),
+        ('{"do": "text", "sender": "+15550100123", "to": "", "body": "Hi"}', "no number"),
         (
             '{"do":"text","sender":"+1","to":"+2","body":"","picture":{"name":"a","type":"image/png","data":"*"}}',
             "did not arrive whole",

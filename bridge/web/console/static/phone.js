@@ -142,6 +142,7 @@
 
   function endWords({ by, cause }) {
     if (by === "caller") return "You hung up";
+    if (cause === "404") return "This number takes no calls, or is nobody's (404)";
     if (cause === "503") return "No call can be taken now (503)";
     if (cause === "bye") return by === "agent" ? "The agent hung up" : "The other side hung up";
     return `Call ended: ${cause}`;
@@ -320,6 +321,7 @@
     const [file] = one("#picture").files;
     const body = words.value.trim();
     if (!body && !file) return words.focus();
+    if (!dialled()) return say("Texts go to the number on the phone's display: there is none.");
     const picture = file ? { name: file.name, type: file.type, data: await asBase64(file) } : null;
     if (socket.readyState !== WebSocket.OPEN) return say("The server cannot be reached just now. Your words are still here.");
     send({ do: "text", sender: mine.value, to: dialled(), body, picture });
