@@ -22,6 +22,7 @@ from bridge import headless
 from bridge.flow_cli import flow_commands
 from bridge.journal import JournalError, upgrade
 from bridge.logs import set_up_logs
+from bridge.secret import SecretError
 from bridge.settings import Settings, SettingsError, is_loopback, load_settings
 from ivr_flows.loader import FlowErrors
 from sms.menu_loader import MenuErrors
@@ -35,6 +36,8 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="Settings file.", s
 FILES = 65_536
 """Files and sockets the process may have open, where the system lets it."""
 DEFAULT_CONFIG = Path("config/sidetone.yaml")
+UNFIT = (SettingsError, FlowErrors, MenuErrors, JournalError, SecretError, OSError)
+"""What can be wrong with what we are given to start with: told in words, without a traceback."""
 
 
 def settings_from(path: Path) -> Settings:
@@ -172,12 +175,12 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     except KeyboardInterrupt:
         return 0
     except BaseExceptionGroup as errors:
-        ours = errors.subgroup((SettingsError, FlowErrors, MenuErrors, JournalError, OSError))
+        ours = errors.subgroup(UNFIT)
         if ours is None:
             raise
         for error in _leaves(ours):
             err.print(str(error), style="red", markup=False)
-    except (SettingsError, FlowErrors, MenuErrors, JournalError, OSError) as error:
+    except UNFIT as error:
         err.print(str(error), style="red", markup=False)
     return 1
 

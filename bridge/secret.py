@@ -39,7 +39,9 @@ def load_secret(folder: Path) -> bytes:
     try:
         secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError as error:
-        raise SecretError(f"{path} does not hold a secret") from error
+        raise SecretError(
+            f"{path} does not hold a secret: put it back from the backup, or delete it (links that were sent end then)"
+        ) from error
     if len(secret) != _BYTES:
         raise SecretError(f"{path} does not hold a secret of {_BYTES} bytes")
     return secret
