@@ -57,7 +57,7 @@ SPOKEN: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "es": {
             "hello": "Buenas, ¿qué puedo hacer por usted?",
-            "taken over": "Buenas, he leído lo que escribió antes. Sigo yo con usted.",
+            "taken over": "Buenas, ya he visto sus mensajes. Sigo yo con usted.",
             "noted": "Gracias, anotado. ¿Alguna otra cosa?",
             "again": "Lo he añadido. ¿Alguna otra cosa?",
         },
