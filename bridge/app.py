@@ -102,7 +102,8 @@ def load_flows(settings: Settings) -> dict[str, Flow]:
     for name in sorted(names):
         path = flows_folder / f"{name}.yaml"
         if not path.is_file():
-            raise SettingsError(f"flow {name!r}: there is no file {path}")
+            users = ", ".join(number.number for number in settings.numbers if number.flow == name)
+            raise SettingsError(f"numbers: the flow {name!r} of {users}: there is no file {path}; name another, or set flows")
         flows[name] = load_flow(path, prompts=settings.prompts)
     if not flows:
         raise SettingsError("numbers: at least one number needs a flow (its texts answer STOP and HELP for all)")
@@ -124,7 +125,8 @@ def load_menus(settings: Settings) -> dict[str, Menu]:
     for name in sorted({number.menu for number in settings.numbers if number.menu is not None}):
         path = folder / f"{name}.yaml"
         if not path.is_file():
-            raise SettingsError(f"menu {name!r}: there is no file {path}")
+            users = ", ".join(number.number for number in settings.numbers if number.menu == name)
+            raise SettingsError(f"numbers: the menu {name!r} of {users}: there is no file {path}; name another, or set sms.menus")
         menus[name] = load_menu(path, queues=queues, hours=set(settings.hours), brand=settings.brand)
     return menus
 

@@ -251,8 +251,8 @@ class MediaSettings(_Section):
     secret_key: Secret | None = Field(default=None, description="s3: secret key")
     max_bytes: Annotated[int, Field(gt=0)] = Field(default=20 * 1024 * 1024, description="of one file")
     keep_days: Annotated[int, Field(ge=0)] = Field(default=0, description="older files are removed; 0: never")
-    link_valid: Seconds = Field(default=604_800.0, description="how long a link to a file in a text works")
-    upload_valid: Seconds = Field(default=1_800.0, description="how long a link for uploading works")
+    link_valid: Annotated[float, Field(ge=60)] = Field(default=604_800.0, description="how long a link to a file in a text works")
+    upload_valid: Annotated[float, Field(ge=60)] = Field(default=1_800.0, description="how long a link for uploading works")
     scan: tuple[str, ...] = Field(
         default=(), description="command that is given each file: status 0 clean, 1 infected, else asked again; none: not scanned"
     )

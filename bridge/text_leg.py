@@ -449,7 +449,7 @@ class TextSide(Conversation):
             self._stop_waiting("opted_out")
         if state.chat_agent is not None:
             self._release(state.chat_agent, "sms", wrap_up=True, now=now)
-            self._record("agent.left", name=self._name(state.chat_agent), channel="sms", by="caller")
+            self._record("agent.left", name=self._name(state.chat_agent), channel="sms", by="customer")
         self._chat_over(now)
         state.unanswered, state.place, state.prefer, state.suspected = False, None, None, None
         state.reason = "opted out"
