@@ -187,7 +187,14 @@ def _at(link: str | None) -> str:
 _KINDS = MappingProxyType({"hold": "to text while waiting", "deflect": "to text instead of waiting"})
 _ANSWERS = MappingProxyType({"accepted": "accepted", "declined": "declined", "no_input": "not answered"})
 _ENDERS = MappingProxyType({"caller": "the caller", "agent": "the agent", "platform": "us", "network": "the network"})
-_LEAVING = MappingProxyType({"caller": "the customer ended it", "agent": "the agent ended it", "network": "the desk was gone"})
+_LEAVING = MappingProxyType(
+    {
+        "caller": "the customer ended it",
+        "customer": "the customer wants no more texts",
+        "agent": "the agent ended it",
+        "network": "the desk was gone",
+    }
+)
 _CHAT_ENDERS = MappingProxyType({"agent": "the agent", "customer": "the customer", "timeout": "time: nobody wrote"})
 _PLACES = MappingProxyType({"voice": "call", "sms": "chat"})
 
