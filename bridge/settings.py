@@ -133,6 +133,17 @@ class SipSettings(_Section):
     media_timeout: Seconds = Field(default=60.0, description="a call without any audio packet for so long is over; 0: never")
 
 
+class TwilioFallbackSettings(_Section):
+    """A second account or messaging service for texts that the first refuses."""
+
+    account_sid: str = Field(description="may be the same account, with another service")
+    auth_tokens: tuple[Secret, ...] = Field(min_length=1, description="as twilio.auth_tokens")
+    messaging_service_sid: str | None = Field(default=None, description="sends from the pool of this service")
+    when: tuple[Literal["sender", "not_allowed", "compliance", "account", "temporary"], ...] = Field(
+        default=("sender", "not_allowed", "compliance", "account"), description="classes of refusal after which it is tried"
+    )
+
+
 class TwilioSettings(_Section):
     """One Twilio account."""
 
@@ -143,18 +154,7 @@ class TwilioSettings(_Section):
     )
     timeout: Seconds = Field(default=10.0, description="for one request; after it the outcome is unknown")
     messaging_service_sid: str | None = Field(default=None, description="sends from the pool of this service")
-    fallback: "TwilioFallbackSettings | None" = Field(default=None, description="a second account or service")
-
-
-class TwilioFallbackSettings(_Section):
-    """A second account or messaging service for texts that the first refuses."""
-
-    account_sid: str = Field(description="may be the same account, with another service")
-    auth_tokens: tuple[Secret, ...] = Field(min_length=1, description="as twilio.auth_tokens")
-    messaging_service_sid: str | None = Field(default=None, description="sends from the pool of this service")
-    when: tuple[Literal["sender", "not_allowed", "compliance", "account", "temporary"], ...] = Field(
-        default=("sender", "not_allowed", "compliance", "account"), description="classes of refusal after which it is tried"
-    )
+    fallback: TwilioFallbackSettings | None = Field(default=None, description="a second account or service")
 
 
 class UnassignedSettings(_Section):
