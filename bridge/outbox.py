@@ -353,8 +353,10 @@ class Outbox:
                 tasks.create_task(self._run(text, self._telling(refusal)))
             elif text.outbox.message in claimed:
                 tasks.create_task(self._run(text, self._send))
-            else:  # it was canceled, or waits for the morning now
-                self._free(text, settled=True)
+            else:
+                # It waits for the morning now, or memory was behind: canceled, or claimed by whom nobody has heard of since.
+                # Then only the journal can say what may go to this recipient next.
+                self._free(text, settled=refusal is not None)
 
     async def _refusal(self, text: OutboxText, noted: Collection[str], now: float) -> TextRejected | float | None:
         """Why a text must not go, or when it may; None when it may go now.
@@ -436,7 +438,7 @@ class Outbox:
         async def tell(text: OutboxText) -> bool:
             row = await self._journal.outbox(text.outbox.message)
             if row is None or row.state != "pending":
-                return True  # memory was behind: it has been settled already, perhaps as sent
+                return row is None or row.state == "done"  # memory was behind: it is settled, perhaps as sent, or on its way
             await self._settle(text.message.session, outcome)
             return True
 

@@ -194,8 +194,9 @@ async def test_a_soak_with_every_fault_loses_and_doubles_nothing(tmp_path: Path)
                     desk.closing = True
             twilio.well = receiver.well = True
             await settle(server.database, unanswered, "texts without an answer")
-        async with server:  # a start asks what became of texts whose reports were lost
+        async with server:
             await settle(server.database, unsettled, "texts on their way")
+        async with server:  # a start asks what became of texts whose reports were lost; later it is asked every ten minutes
             await settle(server.database, undecided, "texts of unknown end")
             await settle(server.database, untold, "notices on their way")
             count = Count(server.database, twilio, crowd)
