@@ -1,12 +1,13 @@
 """The outbox: each text is handed over at most once, none is forgotten, and none overtakes another to the same person."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from bridge.events import ProviderRef, TextAccepted, TextRejected
+from bridge.events import MessageId, ProviderRef, TextAccepted, TextRejected
 from bridge.journal import Journal, Suppression, Unit
 from bridge.outbox import FIRST_LOOK, FIRST_PAUSE, MOST_AT_ONCE, MOST_ATTEMPTS, OWED
 from sms.provider import Accepted, NotSent, Rejected, Unknown
@@ -60,6 +61,36 @@ async def test_to_one_person_texts_go_one_after_the_other(office: PostOffice) ->
         office.carrier.gate.set()
         await until(lambda: len(office.outcomes) == 4)
     assert [body for body in office.carrier.bodies if body != "other"] == ["one", "two", "three"]
+
+
+async def test_a_text_that_somebody_else_has_claimed_holds_back_what_follows_it(office: PostOffice) -> None:
+    """Memory was behind: the next text to the same person waits until it is known what became of the first."""
+
+    class Claimed:
+        """A journal in which another process is faster, once."""
+
+        faster = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(office.journal, name)
+
+        async def claim_outbox_many(self, messages: Collection[MessageId], now: float) -> set[MessageId]:
+            claimed = await office.journal.claim_outbox_many(messages, now)
+            if self.faster:
+                self.faster = False
+                return set()
+            return claimed
+
+    office.outbox._journal = cast("Journal", Claimed())
+    await office.put("one")
+    office.clock.now += 0.001
+    await office.put("two")
+    async with office.open():
+        await asyncio.sleep(0.1)
+        assert office.carrier.bodies == []
+        office.clock.now += FIRST_LOOK
+        office.outbox.kick()
+        await until(lambda: office.carrier.bodies == ["one", "two"])
 
 
 async def test_the_urgent_goes_first(office: PostOffice) -> None:
