@@ -104,7 +104,9 @@ class Sessions(Protocol):
     async def customer(self, number: str | None, ours: str) -> Customer:
         """What is known of a number and one of ours."""
 
-    async def open_text_session(self, customer: str, ours: str, service: e.Service = "inbound") -> OpenConversation:
+    async def open_text_session(
+        self, customer: str, ours: str, service: e.Service = "inbound", *, known: Customer | None = None
+    ) -> OpenConversation:
         """Begin a session with a text."""
 
     async def tell(self, session: e.SessionId, event: e.AnyEvent) -> None:
@@ -234,10 +236,11 @@ class Intake:
         ):
             return
         # Nothing is open to it, or it closed between the look and the event: the text opens a conversation of its own.
-        if not await self._kept_without_session(text, message, media):
+        customer = await self._runner.customer(text.sender, text.recipient)
+        if not await self._kept_without_session(text, message, media, customer):
             if match.session is not None:
                 match = Match(None, "certain", "the conversation it belonged to ended in that moment")
-            opened = await self._runner.open_text_session(text.sender, text.recipient)
+            opened = await self._runner.open_text_session(text.sender, text.recipient, known=customer)
             await self._give_text(opened, text, message, media, match)
 
     async def _is_blocked(self, sender: str) -> bool:
@@ -267,9 +270,10 @@ class Intake:
             log.info("code.guessed")
         return guessing
 
-    async def _kept_without_session(self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...]) -> bool:
+    async def _kept_without_session(
+        self, text: InboundText, message: e.MessageId, media: tuple[e.Media, ...], customer: Customer
+    ) -> bool:
         """Keep a text that no agent is to see: of a blocked number, to a number nobody answers, or to a sessionless text."""
-        customer = await self._runner.customer(text.sender, text.recipient)
         stopped = customer.opted_out and customer.suspected is None
         # YES answers what was asked, and is a wish for texts only of those who get none.
         said = keywords.classify(text.body, answering=not stopped)

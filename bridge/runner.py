@@ -417,9 +417,11 @@ class Runner:
         session = self._by_code.get(code)
         return None if session is None else self._live.get(session)
 
-    async def open_text_session(self, customer: str, ours: str, service: e.Service = "inbound") -> LiveSession:
-        """Begin a session with a text, without a call."""
-        return self._open(ours, await self.customer(customer, ours), flow=None, leg=None, service=service)
+    async def open_text_session(
+        self, customer: str, ours: str, service: e.Service = "inbound", *, known: Customer | None = None
+    ) -> LiveSession:
+        """Begin a session with a text, without a call. *known*: what `customer` has just said of the number."""
+        return self._open(ours, known or await self.customer(customer, ours), flow=None, leg=None, service=service)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let *work* run beside the sessions, owned by the runner."""
