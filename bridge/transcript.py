@@ -99,7 +99,7 @@ def _head(
     if row.closed_at is None:
         yield "Ended", "not yet"
     else:
-        after = _span(row.closed_at - row.opened_at)
+        after = span(row.closed_at - row.opened_at)
         why = f": {row.ended_reason}" if row.ended_reason else ""
         yield "Ended", f"{_date(row.closed_at, zone)} {_time(row.closed_at, zone)}, after {after}{why}"
     if row.queue is not None:
@@ -110,7 +110,7 @@ def _head(
     )
     yield "Agents", ", ".join(agents) or "none"
     if row.handled:
-        yield "Handled", _span(row.handled)
+        yield "Handled", span(row.handled)
     yield "Language", row.language
     yield "Times", f"{zone} ({datetime.fromtimestamp(row.opened_at, zone):UTC%z})"
 
@@ -216,7 +216,7 @@ def _queued(data: _Data, names: Names) -> str:
 
 
 def _unqueued(data: _Data, _names: Names) -> str:
-    return f"Left the line after {_span(data.get('waited') or 0.0)}: {str(data.get('outcome')).replace('_', ' ')}"
+    return f"Left the line after {span(data.get('waited') or 0.0)}: {str(data.get('outcome')).replace('_', ' ')}"
 
 
 def _joined(data: _Data, names: Names) -> str:
@@ -345,7 +345,7 @@ def _time(at: float, zone: tzinfo) -> str:
     return datetime.fromtimestamp(at, zone).strftime("%H:%M:%S")
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """`45 s`, `2 min 05 s`, `1 h 12 min`."""
     whole = max(0, round(seconds))
     if whole < 60:

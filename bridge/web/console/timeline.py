@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import phonenumbers
 
+from bridge.transcript import span
 from bridge.web.ports import Line, Ticks
 
 FileKind: TypeAlias = Literal["image", "video", "audio", "document"]
@@ -137,14 +138,7 @@ def amount_of_bytes(size: int) -> str:
 
 def duration(seconds: float | None) -> str:
     """`45 s`, `2 min 05 s`, `1 h 12 min`; empty for None."""
-    if seconds is None:
-        return ""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return "" if seconds is None else span(seconds)
 
 
 # --- one teller for each kind ----------------------------------------------------------------------------------------
