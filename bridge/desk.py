@@ -768,7 +768,7 @@ async def _drain(updates: asyncio.Queue[DeskUpdate | None]) -> AsyncIterator[Des
 
 
 def _agent(settings: AgentSettings) -> Agent:
-    return Agent(e.AgentId(settings.id), settings.name, settings.queues)
+    return Agent(e.AgentId(settings.id), settings.name, settings.queues, settings.roles)
 
 
 def _is_of(state: State, agent: e.AgentId) -> bool:

@@ -68,7 +68,7 @@ class Floor:
         self.estimator = Estimator(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht) for queue in settings.queues)
         self.acd = Acd(
             map(_queue_spec, settings.queues),
-            map(_agent_spec, settings.agents),
+            [_agent_spec(agent) for agent in settings.agents if "agent" in agent.roles],
             self.estimator,
             now=now,
             ageing=settings.routing.ageing,

@@ -420,9 +420,12 @@ class NumberSettings(_Section):
 
 
 class AgentSettings(_Section):
-    """One agent."""
+    """Somebody who signs in: an agent, or who looks after agents, flows or the house."""
 
-    id: Name = Field(description="what the agent signs in with")
+    id: Name = Field(description="what they sign in with")
+    roles: tuple[Literal["agent", "supervisor", "engineer", "admin"], ...] = Field(
+        default=("agent",), description="what they may do; without agent no work is offered"
+    )
     name: str = Field(description="what customers and colleagues read")
     password_hash: Secret | None = Field(default=None, description="argon2id, made by `sidetone password`")
     queues: tuple[Name, ...] = Field(default=(), description="whose work is offered, beside that of the agent's teams")

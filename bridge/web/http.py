@@ -34,6 +34,8 @@ BODY_TIME = 10.0
 """Seconds in which a whole body has to arrive. Genuine ones come in one piece."""
 FORM_LIMIT = 64 * 1024
 """Bytes of a form. The longest has a note of 4000 characters."""
+_FORM = web.RequestKey("form", dict[str, str])
+"""Under which a request keeps its form: a body can be read once."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
@@ -66,6 +68,8 @@ async def read_form(request: web.Request) -> dict[str, str]:
         HTTPUnsupportedMediaType: it is not what a form without files sends.
         HTTPBadRequest: it has too many fields.
     """
+    if _FORM in request:
+        return request[_FORM]
     if request.can_read_body and request.content_type != "application/x-www-form-urlencoded":
         raise web.HTTPUnsupportedMediaType
     body = await read_capped(request, FORM_LIMIT)
@@ -75,7 +79,8 @@ async def read_form(request: web.Request) -> dict[str, str]:
         fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=100)
     except ValueError as error:
         raise web.HTTPBadRequest from error
-    return {name: _UNPRINTABLE.sub("", value.replace("\r\n", "\n")) for name, value in fields}
+    request[_FORM] = form = {name: _UNPRINTABLE.sub("", value.replace("\r\n", "\n")) for name, value in fields}
+    return form
 
 
 def from_here(request: web.Request) -> bool:

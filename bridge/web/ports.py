@@ -29,6 +29,7 @@ class Agent(msgspec.Struct, frozen=True):
     id: AgentId
     name: str
     queues: tuple[str, ...]
+    roles: tuple[str, ...] = ("agent",)
 
 
 class Presence(msgspec.Struct, frozen=True):

@@ -11,17 +11,18 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import structlog
 from aiohttp import WSCloseCode, web
 
 from bridge.events import AgentId, Channel, MessageId, SessionId
 from bridge.media_store import BlobsUnavailableError, Kept, Missing
-from bridge.web.console.agents import same
-from bridge.web.console.signin import CSRF_HEADER, SignInPages
+from bridge.web.access import Right, rights_of
+from bridge.web.console.guard import Guard, Who, places, shell_page
+from bridge.web.console.signin import SignInPages
 from bridge.web.console.timeline import Shown, show
 from bridge.web.console.views import page, render
+from bridge.web.console.words import language_of, speak
 from bridge.web.http import read_capped, read_form, same_origin
 from bridge.web.media import send_media
 from bridge.web.metrics import WebMetrics
@@ -83,6 +84,7 @@ class DeskPages:
     ) -> None:
         self._desk = desk
         self._sign_in = sign_in
+        self._guard = Guard(sign_in)
         self._metrics = metrics
         self._public_url = public_url
         self._now = now
@@ -93,7 +95,7 @@ class DeskPages:
     def routes(self) -> list[web.RouteDef]:
         """All routes of the desk."""
         return [
-            web.get("/", self._page),
+            web.get("/", self._home),
             web.get("/desk/ws", self._desk_socket),
             web.post("/desk/state", self._action(self._set_state)),
             web.post("/desk/accept", self._action(self._accept)),
@@ -102,7 +104,7 @@ class DeskPages:
             web.get("/desk/new", self._reading(self._new)),
             web.post("/desk/new", self._action(self._begin, problem="new")),
             web.post("/desk/new/check", self._action(self._check)),
-            web.get("/desk/{session}", self._page),
+            web.get("/desk/{session}", self._guard.reads(Right.WORK, self._page)),
             web.get("/desk/{session}/ws", self._session_socket),
             web.post("/desk/{session}/say", self._action(self._say)),
             web.post("/desk/{session}/segments", self._action(self._segments)),
@@ -127,12 +129,17 @@ class DeskPages:
 
     # --- pages -------------------------------------------------------------------------------------------------------
 
-    async def _page(self, request: web.Request) -> web.Response:
-        who = self._sign_in.who(request)
+    async def _home(self, request: web.Request) -> web.StreamResponse:
+        """The desk, or for who takes no work the first place they may go to."""
+        who = self._guard.who(request)
+        if who is not None and Right.WORK not in who.rights:
+            allowed = [place.path for place in places() if place.right in who.rights]
+            return web.Response(status=303, headers={"Location": allowed[0] if allowed else "/account"})
+        return await self._guard.reads(Right.WORK, self._page)(request)
+
+    async def _page(self, request: web.Request, who: Who) -> web.Response:
         fragment = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
-        if who is None:
-            return _to_sign_in(request, fragment=fragment)
-        agent, signed_in = who
+        agent = who.agent
         view, problem = None, ""
         session = request.match_info.get("session")
         if session is not None:
@@ -142,11 +149,11 @@ class DeskPages:
                 problem = str(error)
         if fragment:
             return self._session_fragment(request, agent, view, problem)
-        return page(
+        return shell_page(
             "desk.html",
             request,
-            agent=agent,
-            csrf=signed_in.csrf,
+            who,
+            here="desk",
             problem=problem,
             now=self._now(),
             **(await self._lists(agent.id) | self._session_context(agent.id, view)),
@@ -195,7 +202,7 @@ class DeskPages:
 
     # --- what an agent does ------------------------------------------------------------------------------------------
 
-    def _action(self, act: _Action, *, problem: str | None = None) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def _action(self, act: _Action, *, problem: str | None = None) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Only for who is signed in and sent the token of that session; a refusal by the desk becomes a message.
 
         Args:
@@ -203,34 +210,24 @@ class DeskPages:
             problem: Which panel's form asks, and shows the refusal; None: it is said over the page.
         """
 
-        async def handler(request: web.Request) -> web.Response:
-            who = self._sign_in.who(request)
-            if who is None:
-                return _to_sign_in(request, fragment=True)
-            agent, signed_in = who
-            if not same(signed_in.csrf, request.headers.get(CSRF_HEADER, "")):
-                log.warning("desk.csrf_refused", agent=agent.id)
-                return web.Response(status=403)
+        async def handler(request: web.Request, who: Who) -> web.StreamResponse:
             try:
-                return await act(request, agent)
+                return await act(request, who.agent)
             except DeskRefusedError as error:
                 return _message(request, str(error), panel=problem)
 
-        return handler
+        return self._guard.acts(Right.WORK, handler)
 
-    def _reading(self, read: _Action) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def _reading(self, read: _Action) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Only for who is signed in; what is shown in the panel."""
 
-        async def handler(request: web.Request) -> web.Response:
-            who = self._sign_in.who(request)
-            if who is None:
-                return _to_sign_in(request, fragment=True)
+        async def handler(request: web.Request, who: Who) -> web.StreamResponse:
             try:
-                return await read(request, who[0])
+                return await read(request, who.agent)
             except DeskRefusedError as error:
                 return page("panel_refused.html", request, problem=str(error))
 
-        return handler
+        return self._guard.reads(Right.WORK, handler)
 
     async def _set_state(self, request: web.Request, agent: Agent) -> web.Response:
         form = await read_form(request)
@@ -443,8 +440,9 @@ class DeskPages:
             raise web.HTTPForbidden
         socket = web.WebSocketResponse(heartbeat=20.0, compress=False, max_msg_size=4096)
         await socket.prepare(request)
+        speak(language_of(request))
         who = self._sign_in.who(request)
-        if who is None:
+        if who is None or Right.WORK not in rights_of(who[0].roles):
             await socket.close(code=SIGNED_OUT)
             yield socket, None
             return
@@ -623,15 +621,6 @@ async def _offer_of(request: web.Request) -> tuple[SessionId, Channel]:
     """The session and channel of the button that was pressed."""
     session, _, channel = (await read_form(request)).get("offer", "").rpartition("/")
     return SessionId(session), "sms" if channel == "sms" else "voice"
-
-
-def _to_sign_in(request: web.Request, *, fragment: bool) -> web.Response:
-    """To the form, and from there back to the page that asked (`signin` checks that it is one of ours)."""
-    asking = urlsplit(request.headers.get("HX-Current-URL", request.path)).path if fragment else request.path
-    where = f"/sign-in?next={quote(asking)}" if asking.startswith("/desk/") else "/sign-in"
-    if fragment:
-        return web.Response(headers={"HX-Redirect": where})
-    return web.Response(status=303, headers={"Location": where})
 
 
 def _fragment(html: str) -> web.Response:

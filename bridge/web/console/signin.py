@@ -1,14 +1,17 @@
 """Signing in and out, and who is asking."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable
+from urllib.parse import quote, urlsplit
 
 import structlog
 from aiohttp import web
 
 from bridge.web.console.agents import Brake, SignedIn, SignIns, same
 from bridge.web.console.views import page
+from bridge.web.console.words import LANGUAGE_COOKIE, LANGUAGES
 from bridge.web.http import read_form, same_origin
 from bridge.web.ports import Agent, Desk
 
@@ -18,6 +21,9 @@ COOKIE = "sidetone_desk"
 FORM_COOKIE = "sidetone_form"
 """Proves that the sign-in form was ours: its value is in the form too (a session that could hold a token comes later)."""
 CSRF_HEADER = "X-CSRF-Token"
+_PAGE = re.compile(r"/(?:[A-Za-z0-9_%.+~-]+(?:/[A-Za-z0-9_%.+~-]+)*/?)?")
+"""A path of ours: nothing that a browser could take for another host."""
+ONE_YEAR = 365 * 86_400
 MOST_WAITING = 20
 """Passwords that may wait to be checked. One check takes a processor for a tenth of a second, and calls need it too."""
 
@@ -59,6 +65,7 @@ class SignInPages:
             web.get("/sign-in", self._form),
             web.post("/sign-in", self._sign_in),
             web.post("/sign-out", self._sign_out),
+            web.post("/language", self._language),
         ]
 
     def who(self, request: web.Request) -> tuple[Agent, SignedIn] | None:
@@ -139,13 +146,36 @@ class SignInPages:
         response.del_cookie(COOKIE)
         return response
 
+    async def _language(self, request: web.Request) -> web.Response:
+        """Remember the reader's language in the browser, and back to the page they were on."""
+        form = await read_form(request)
+        who, chosen = self.who(request), form.get("language", "")
+        if who is None or not same(who[1].csrf, form.get("csrf", "")) or chosen not in LANGUAGES:
+            return web.Response(status=403)
+        back = _safe_next(urlsplit(request.headers.get("Referer", "")).path)
+        response = web.Response(status=303, headers={"Location": back})
+        self._set_cookie(response, LANGUAGE_COOKIE, chosen, ONE_YEAR)
+        return response
+
     def _set_cookie(self, response: web.Response, name: str, value: str, max_age: int) -> None:
         path = "/sign-in" if name == FORM_COOKIE else "/"
         response.set_cookie(name, value, max_age=max_age, path=path, httponly=True, samesite="Lax", secure=self._secure)
 
 
+def to_sign_in(request: web.Request) -> web.Response:
+    """To the form, and from there back to the page that asked."""
+    fragment = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+    asking = request.path if request.method == "GET" else ""
+    if fragment and "HX-Current-URL" in request.headers:
+        asking = urlsplit(request.headers["HX-Current-URL"]).path
+    where = "/sign-in" if _safe_next(asking) == "/" else f"/sign-in?next={quote(asking)}"
+    if fragment:
+        return web.Response(headers={"HX-Redirect": where})
+    return web.Response(status=303, headers={"Location": where})
+
+
 def _safe_next(following: str | None) -> str:
-    """Where to go after signing in: a page of the desk, and never another host."""
-    if following is not None and following.startswith("/desk/") and not following.startswith("//") and "\\" not in following:
+    """Where to go after signing in: a page of ours, and never another host."""
+    if following is not None and _PAGE.fullmatch(following) and not following.startswith("/sign-"):
         return following
     return "/"

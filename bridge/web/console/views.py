@@ -10,6 +10,7 @@ import jinja2
 from aiohttp import web
 
 from bridge.web.console.timeline import amount_of_bytes, duration, pretty_number, tick
+from bridge.web.console.words import gettext, language, ngettext
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -24,7 +25,12 @@ def set_up_templates(app: web.Application) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
         filters=_FILTERS,
+        extensions=["jinja2.ext.i18n"],
     )
+    environment = aiohttp_jinja2.get_env(app)
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
+    environment.globals["spoken"] = language
 
 
 def render(name: str, request: web.Request, **context: Any) -> str:

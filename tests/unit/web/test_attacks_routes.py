@@ -21,7 +21,7 @@ from tests.unit.web.programs import ADMIN, NOW, TOKENS, FakeChannel, settings
 from tests.unit.web.test_sign_in import form_token
 
 FOR_ALL = {
-    "/healthz", "/readyz", "/metrics", "/sign-in", "/sign-out", "/static/{filename}", "/prompts/{filename}",
+    "/healthz", "/readyz", "/metrics", "/sign-in", "/sign-out", "/language", "/static/{filename}", "/prompts/{filename}",
     "/api/v1/openapi.json", "/api/v1/problems/{name}",
 }  # fmt: skip
 """Routes that ask nobody who they are. What a signature guards is not among them."""

@@ -138,7 +138,7 @@ async def test_an_action_needs_the_token(
     client: Client, sign_in: SignIn, desk: FakeDesk, path: str, data: dict[str, str]
 ) -> None:
     """Another site's form carries the cookie at most, never the token; without a session there is only the form."""
-    assert "HX-Redirect" in (await client.post(path, data=data)).headers
+    assert "HX-Redirect" in (await client.post(path, data=data, headers={"HX-Request": "true"})).headers
     await sign_in()
 
     assert (await client.post(path, data=data)).status == 403

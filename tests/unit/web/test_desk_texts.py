@@ -22,6 +22,9 @@ ACTIONS: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 
+HTMX = {"HX-Request": "true"}
+
+
 def photo() -> bytes:
     data = io.BytesIO()
     Image.new("RGB", (8, 6), "red").save(data, "PNG")
@@ -60,7 +63,7 @@ async def test_an_action_needs_the_token(
     client: Client, sign_in: SignIn, desk: FakeDesk, path: str, data: dict[str, str]
 ) -> None:
     """Nobody acts without having signed in, nor from another site."""
-    assert (await client.post(path, data=data)).headers["HX-Redirect"].startswith("/sign-in")
+    assert (await client.post(path, data=data, headers=HTMX)).headers["HX-Redirect"].startswith("/sign-in")
     await sign_in()
     assert (await client.post(path, data=data)).status == 403
     assert desk.asked == []
@@ -69,7 +72,7 @@ async def test_an_action_needs_the_token(
 @pytest.mark.parametrize("path", ["/desk/new", "/desk/s-3/transfer", "/desk/s-0/peek"])
 async def test_a_panel_needs_somebody_who_signed_in(client: Client, path: str) -> None:
     """A page left open overnight goes to the form instead of showing anything."""
-    assert (await client.get(path)).headers["HX-Redirect"].startswith("/sign-in")
+    assert (await client.get(path, headers=HTMX)).headers["HX-Redirect"].startswith("/sign-in")
 
 
 @pytest.mark.parametrize(
