@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 import ivr_flows
@@ -21,13 +22,14 @@ from bridge import events as e
 from bridge.channel import Channel
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
-from bridge.desk import Desk, Records
+from bridge.desk import Desk
 from bridge.floor import Floor
 from bridge.journal import Journal
 from bridge.mail import Mail
 from bridge.media_links import MediaLinks
 from bridge.media_store import BlobsUnavailableError, MediaStore
 from bridge.metrics import Metrics
+from bridge.records import Records
 from bridge.runner import Runner
 from bridge.secret import key_for, load_secret
 from bridge.session import UnexpectedEvent
@@ -72,6 +74,8 @@ class Running(msgspec.Struct, frozen=True):
     network: LoopbackNetwork
     sip: SipCallProvider | None
     web_port: int
+    web_app: web.Application
+    """Its routes are what anybody can reach."""
     drain: Callable[[], Coroutine[Any, Any, None]]
     """Take no new calls, let those in progress end (within `drain_timeout`), hand over what is being sent."""
 
@@ -256,6 +260,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             network,
             sip,
             web_port,
+            app,
             drain,
         )
 

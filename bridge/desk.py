@@ -1,10 +1,10 @@
-"""What agents see and do: the desk behind the console, and the records behind the API."""
+"""What agents see and do: the desk behind the console."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import structlog
@@ -15,9 +15,10 @@ from bridge import events as e
 from bridge.acd import AgentView
 from bridge.channel import Channel, ChannelRefusedError
 from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
-from bridge.journal import ERASED, ContactRow, StoredSession, TimelineLine, Unit
+from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
 from bridge.legs import CallState, TextLeg
 from bridge.media_store import BlobsUnavailableError, MediaRefusedError, MediaStore
+from bridge.records import QUIET, line_of, state_of
 from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
@@ -34,7 +35,6 @@ from bridge.web.ports import (
     Earlier,
     Handover,
     HandoverQueue,
-    Line,
     LineAdded,
     OfferedWork,
     Presence,
@@ -58,7 +58,6 @@ log = structlog.get_logger()
 _HASHER = PasswordHasher()
 _NOBODY = _HASHER.hash("nobody")
 """Checked for logins that do not exist, so that a wrong name takes as long as a wrong password."""
-_STATE = msgspec.json.Decoder(State)
 MISSED_UPDATES = 1000
 """Updates a slow desk may be behind before its subscription ends, so that it begins again and reads everything."""
 KEPT = 50
@@ -70,8 +69,6 @@ MOST_ATTACHED = 100
 SHORTEST_NUMBER = 7
 """Digits. With fewer an agent is still typing."""
 NO_NUMBER = "Numbers are written with + and country code, or as they are dialled here."
-QUIET = frozenset({"flow.trace", "flow.ended"})
-"""Lines that only `explain` shows."""
 
 
 class Desk:
@@ -225,7 +222,7 @@ class Desk:
         stored = await self._runner.journal.session(session)
         if stored is None or not self._may_read(agent, stored):
             raise DeskRefusedError("This conversation is not yours.")
-        return await self._view(agent, _state_of(stored), "This conversation is over.")
+        return await self._view(agent, state_of(stored), "This conversation is over.")
 
     def _has_it(self, agent: e.AgentId, live: LiveSession) -> bool:
         """Whether the agent works on a session, did, or is asked to."""
@@ -279,7 +276,7 @@ class Desk:
             composer_why=composer_why or "",
             card=_card(state, self._runner.clock()),
             answers=dict(state.answers),
-            timeline=tuple(_line(line) for line in lines if line.kind not in QUIET),
+            timeline=tuple(line_of(line) for line in lines if line.kind not in QUIET),
             ticks={
                 message.id: _ticks(message.provider, message.state, message.error_code)
                 for message in messages
@@ -340,7 +337,7 @@ class Desk:
                 each.row.closed_at is not None,
                 each.row.service,
                 each.row.queue,
-                next(reversed(_state_of(each).names.values()), None),
+                next(reversed(state_of(each).names.values()), None),
             )
             for each in stored
             if each.id != state.id
@@ -649,7 +646,7 @@ class Desk:
         """A new line for whoever works on the session."""
         self._note(session, line)
         if line.kind not in QUIET:
-            self._send(session, LineAdded(session, _line(line)))
+            self._send(session, LineAdded(session, line_of(line)))
 
     def _note(self, session: e.SessionId, line: TimelineLine) -> None:
         if line.n == 1:
@@ -707,61 +704,6 @@ class Desk:
                 updates.put_nowait(None)
 
 
-class Records:
-    """Implements `bridge.web.ports.Records`: what the API reads."""
-
-    def __init__(self, runner: Runner, *, draining: Callable[[], bool]) -> None:
-        self._runner = runner
-        self._draining = draining
-
-    async def sessions(self, *, limit: int, customer: str | None = None) -> list[Mapping[str, Any]]:
-        """The newest sessions."""
-        return [_row(stored) for stored in await self._runner.journal.sessions(limit, customer=customer)]
-
-    async def session(self, session: e.SessionId) -> Mapping[str, Any] | None:
-        """A session with its timeline and texts."""
-        stored = await self._runner.journal.session(session)
-        if stored is None:
-            return None
-        state = _state_of(stored)
-        return {
-            **_row(stored),
-            "place_since": state.since,
-            "card": state.card,
-            "path": state.path,
-            "answers": state.answers,
-            "timeline": [
-                msgspec.to_builtins(_line(line))
-                for line in await self._runner.journal.timeline(session)
-                if line.kind not in QUIET
-            ],
-            "texts": [msgspec.to_builtins(message) for message in await self._runner.journal.messages(session)],
-        }
-
-    async def explain(self, session: e.SessionId) -> Mapping[str, Any] | None:
-        """Everything that was decided in a session, with what it was decided from."""
-        stored = await self._runner.journal.session(session)
-        if stored is None:
-            return None
-        return {
-            **_row(stored),
-            "trail": [msgspec.to_builtins(_line(line)) for line in await self._runner.journal.timeline(session)],
-            "decisions": [msgspec.to_builtins(decision) for decision in await self._runner.journal.decisions(session)],
-        }
-
-    def ewt(self, queue: str) -> Mapping[str, Any] | None:
-        """The wait of a queue."""
-        return self._runner.floor.forecast_json(queue, self._runner.clock())
-
-    def queues(self) -> tuple[str, ...]:
-        """Every queue."""
-        return tuple(self._runner.floor.queues)
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether traffic may come."""
-        return (False, "draining") if self._draining() else (True, "")
-
-
 async def _drain(updates: asyncio.Queue[DeskUpdate | None]) -> AsyncIterator[DeskUpdate]:
     while (update := await updates.get()) is not None:
         yield update
@@ -798,24 +740,6 @@ def _set_aside_why(state: State) -> str:
     return "" if state.heard and state.answered else "A chat can be set aside once both of you have written, and you last."
 
 
-def _state_of(stored: StoredSession) -> State:
-    """As last saved. Of a session whose customer asked to be forgotten only what stands in its row is left."""
-    if stored.snapshot != ERASED:
-        return _STATE.decode(stored.snapshot)
-    row = stored.row
-    return State(
-        id=stored.id,
-        opened_at=row.opened_at,
-        closed_at=row.closed_at,
-        touched_at=row.opened_at,
-        customer=row.customer,
-        our_number=row.our_number,
-        desk=None,
-        language=row.language,
-        introduced=False,
-    )
-
-
 _NO_SUMMARY = ("Text", "Call")
 
 
@@ -845,13 +769,5 @@ def _card(state: State, now: float) -> dict[str, str]:
     return card
 
 
-def _line(line: TimelineLine) -> Line:
-    return Line(line.n, line.at, line.kind, line.data)
-
-
 def _ticks(provider: str, state: TextState, code: str | None) -> Ticks:
     return Ticks(state, code, None if code is None else errors.diagnose(provider, code).explanation)
-
-
-def _row(stored: StoredSession) -> dict[str, Any]:
-    return {"id": stored.id, **msgspec.to_builtins(stored.row)}

@@ -21,11 +21,12 @@ from bridge.adapters import hook_rules_of
 from bridge.app import load_menus
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
-from bridge.desk import Desk, Records
+from bridge.desk import Desk
 from bridge.floor import Floor
 from bridge.journal import Committed, Journal, JournalUnavailableError, TimelineLine, Unit
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
+from bridge.records import Records
 from bridge.runner import Runner
 from bridge.session import State
 from bridge.settings import Settings
