@@ -2,6 +2,7 @@
 
 import heapq
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from types import MappingProxyType
@@ -42,6 +43,18 @@ class UnknownAgent(LookupError):  # noqa: N818 - it says what happened
 
 class UnknownQueue(LookupError):  # noqa: N818
     """No such queue, or a queue of the other channel. Nothing has changed."""
+
+
+class QueueInUse(Exception):  # noqa: N818
+    """A queue that is to go has people in it. Nothing has changed.
+
+    Args:
+        uses: By queue, how many wait in it and how many are being served from it.
+    """
+
+    def __init__(self, uses: Mapping[QueueId, tuple[int, int]]) -> None:
+        super().__init__(", ".join(f"{queue}: {waiting} waiting, {served} served" for queue, (waiting, served) in uses.items()))
+        self.uses = uses
 
 
 class _Timer(NamedTuple):
@@ -98,25 +111,26 @@ class Acd:
         self._timers: list[_Timer] = []
         self._numbers = count(1)
         self._suspicions = Suspicions()
+        self._leaving: set[AgentId] = set()
+        """Agents who are no longer configured and still have work in hand."""
+        _check({queue.spec.id: queue.spec for queue in self._queues.values()}, (who.spec for who in self._agents.values()))
         for agent in self._agents.values():
-            agent.queues = tuple(self._queue(queue) for queue in agent.spec.queues)
-            for queue in agent.queues:
-                queue.members[agent.spec.id] = agent
-        for queue in self._queues.values():
-            if queue.spec.redirect is not None:
-                self._queue_of(queue.spec.redirect.to, queue.spec.channel)
+            self._put_on(agent)
 
     # --- the agents' side
 
     def set_state(self, agent: AgentId, state: AgentChoice, reason: str | None, now: float) -> list[AnyAcdOutput]:
         """The agent signs in, takes a break, comes back, ends wrap-up early or signs out.
 
-        A ringing offer lapses when the agent goes. Work in hand stays with the agent until it is released, even offline.
+        A ringing offer lapses when the agent goes. Work in hand stays with the agent until it is released, even offline. One who
+        is `leaving` stays offline.
 
         Raises:
             UnknownAgent: No such agent.
         """
         who, out = self._agent(agent), _Outputs()
+        if agent in self._leaving:
+            return []
         if state != "ready" and who.offer is not None:
             self._lapse(who, "signed_out" if state == "offline" else "declined", now, out)
         who.misses = 0
@@ -326,6 +340,124 @@ class Acd:
                     out.changed(waiter.queue)
         return self._settle(None, now, out)
 
+    # --- other settings
+
+    def in_use(self, queues: Iterable[QueueSpec]) -> Mapping[QueueId, tuple[int, int]]:
+        """Queues that would have to go for *queues*, and cannot yet: how many wait there, and how many are served from there."""
+        stay = {(spec.id, spec.channel) for spec in queues}
+        going = {name for name, queue in self._queues.items() if (name, queue.spec.channel) not in stay}
+        waiting = Counter(name for waiter in self._waiters.values() for name in {waiter.queue, waiter.request.queue})
+        served = Counter(service.queue for who in self._agents.values() for service in who.work.values())
+        return {name: (waiting[name], served[name]) for name in self._queues if name in going and waiting[name] + served[name]}
+
+    def reconfigure(
+        self, queues: Iterable[QueueSpec], agents: Iterable[AgentSpec], now: float, *, ageing: float | None = None
+    ) -> list[AnyAcdOutput]:
+        """Go on with other queues and agents, in one step. Who waits keeps the place, who is served goes on being served.
+
+        An agent who is no longer there is offered nothing more and forgotten when their work in hand is released. What rings at
+        somebody who no longer works on its queue stops ringing there; other offers ring on. An observer must know the new queues.
+
+        Args:
+            queues: Every queue there is from now on.
+            agents: Every agent there is from now on; those who are new begin offline.
+            now: Seconds since the epoch.
+            ageing: As for the class.
+
+        Raises:
+            QueueInUse: A queue that is not in *queues*, or has changed its channel, has people in it. Nothing has changed.
+            UnknownQueue: As for the class. Nothing has changed.
+        """
+        lines, staff = {spec.id: spec for spec in queues}, {spec.id: spec for spec in agents}
+        _check(lines, staff.values())
+        if uses := self.in_use(lines.values()):
+            raise QueueInUse(uses)
+        out = _Outputs()
+        stay = {(spec.id, spec.channel) for spec in lines.values()}
+        kept = {name: queue for name, queue in self._queues.items() if (name, queue.spec.channel) in stay}
+        moved = [who for who in self._agents.values() if self._differs(who, staff.get(who.spec.id), kept)]
+        for who in moved:
+            self._take_off(who, staff.get(who.spec.id), now, out)
+        redirected = {name for name, queue in kept.items() if queue.spec.redirect != lines[name].redirect}
+        self._queues = {name: kept.get(name) or Queue(spec, now) for name, spec in lines.items()}
+        for name, queue in self._queues.items():
+            queue.configure(lines[name])
+        self._staff_anew(staff, moved, now)
+        if ageing != self._ageing:
+            self._ageing = ageing
+            self._line_up_anew(now)
+        for waiter in self._waiters.values():
+            rule = self._queues[waiter.queue].spec.redirect
+            if waiter.queue in redirected:
+                waiter.redirect_at = None if rule is None or rule.after is None else now + rule.after
+            self._sort_in(waiter, now)
+        out.queues = dict.fromkeys(self._queues)
+        return self._settle(None, now, out)
+
+    @property
+    def leaving(self) -> frozenset[AgentId]:
+        """Agents who are no longer configured and still have work in hand."""
+        return frozenset(self._leaving)
+
+    @staticmethod
+    def _differs(who: Agent, spec: AgentSpec | None, kept: Mapping[QueueId, Queue]) -> bool:
+        return who.spec != spec or any(queue.spec.id not in kept for queue in who.queues)
+
+    def _take_off(self, who: Agent, spec: AgentSpec | None, now: float, out: _Outputs) -> None:
+        """The agent works on no queue for a moment, or, without *spec*, for good."""
+        if who.offer is not None and (spec is None or who.offer.queue not in spec.queues):
+            waiter = self._waiters[Work(who.offer.session, who.offer.channel)]
+            self._lapse(who, "withdrawn", now, out)
+            self._first_rings(waiter, now)
+            self._refresh(who, now)
+        if spec is None:
+            self._step(who, CHOSEN["offline"], None, now, out)
+        elif who.state in WORKING:
+            self._staff(who, False, now)
+        for queue in who.queues:
+            queue.show(who, who.shown, (0, 0, False), offerable=False)
+            del queue.members[who.spec.id]
+        who.queues = ()
+
+    def _put_on(self, who: Agent) -> None:
+        who.shown = (0, 0, False)
+        who.queues = tuple(self._queues[queue] for queue in who.spec.queues)
+        for queue in who.queues:
+            queue.members[who.spec.id] = who
+
+    def _staff_anew(self, staff: Mapping[AgentId, AgentSpec], moved: Iterable[Agent], now: float) -> None:
+        before, self._leaving = self._agents, set()
+        self._agents = {name: before.get(name) or Agent(spec, 0, now) for name, spec in staff.items()}
+        for number, who in enumerate(self._agents.values()):
+            who.number = number
+        for name, who in before.items():
+            if name not in staff:
+                # Kept until the work in hand is released (`_settle` looks), with nothing to be offered.
+                who.spec = msgspec.structs.replace(who.spec, queues=())
+                self._agents[name] = who
+                self._leaving.add(name)
+        back = [self._agents[name] for name in staff if name not in before]
+        for who in (*(each for each in moved if each.spec.id in staff), *back):
+            who.configure(staff[who.spec.id])
+            self._put_on(who)
+            if who.state in WORKING:
+                self._staff(who, True, now)
+        for queue in self._queues.values():
+            queue.members = {name: queue.members[name] for name in self._agents if name in queue.members}
+        for who in self._agents.values():
+            self._refresh(who, now)
+
+    def _line_up_anew(self, now: float) -> None:
+        """Put everybody into their lines again, in the order that priorities give them now. The caller sorts them in."""
+        for waiter in self._waiters.values():
+            self._queues[waiter.queue].remove(waiter)
+        for waiter in self._waiters.values():
+            waiter.place = self._place_of(waiter.work, waiter.request, waiter.place.number)
+            self._queues[waiter.queue].enter(waiter)
+            if self._observer is not None:
+                self._observer.abandoned(now, contact_id(*waiter.work), ghost=False)
+                self._observe_join(waiter, now)
+
     # --- ghosts
 
     def reconcile(self, seen: Iterable[Seen], now: float) -> list[AnyAcdOutput]:
@@ -492,7 +624,7 @@ class Acd:
 
     @property
     def agents(self) -> tuple[AgentId, ...]:
-        """Every agent, as configured."""
+        """Every agent, as configured; then those who are `leaving`."""
         return tuple(self._agents)
 
     # --- how it is done
@@ -540,6 +672,7 @@ class Acd:
         if self._observer is None:
             return
         if working:
+            who.capacity = (0, 0)
             self._observer.login(now, who.spec.id, who.spec.queues, who.spec.max_chats)
         else:
             # The estimator must see the place go before the agent does.
@@ -573,33 +706,36 @@ class Acd:
     def _enter(
         self, work: Work, request: Request, now: float, out: _Outputs, held: Mapping[AgentId, float] = MappingProxyType({})
     ) -> None:
-        number = next(self._numbers)
-        place = (
-            Place(request.priority, request.since, number, work)
-            if self._ageing is None
-            # Who has waited so much longer goes first: an order that does not change while time goes by.
-            else Place(0.0, request.since + request.priority * self._ageing, number, work)
-        )
-        waiter = Waiter(work, request, place, now)
+        waiter = Waiter(work, request, self._place_of(work, request, next(self._numbers)), now)
         waiter.held_from.update(held)
         self._waiters[work] = waiter
         self._line_up(waiter, now, out)
 
+    def _place_of(self, work: Work, request: Request, number: int) -> Place:
+        if self._ageing is None:
+            return Place(request.priority, request.since, number, work)
+        # Who has waited so much longer goes first: an order that does not change while time goes by.
+        return Place(0.0, request.since + request.priority * self._ageing, number, work)
+
     def _line_up(self, waiter: Waiter, now: float, out: _Outputs) -> None:
         """Put a waiter into the line of its queue."""
-        queue, request = self._queues[waiter.queue], waiter.request
+        queue = self._queues[waiter.queue]
         queue.enter(waiter)
         redirect = queue.spec.redirect
         waiter.redirect_at = None if redirect is None or redirect.after is None else now + redirect.after
         out.changed(waiter.queue)
-        if self._observer is not None:
-            contact = contact_id(*waiter.work)
-            if self._ageing is None:
-                self._observer.joined(now, contact, waiter.queue, request.priority, request.since)
-            else:
-                # The estimator's priorities do not age: it is told of one line, in the order there is.
-                self._observer.joined(now, contact, waiter.queue, 1, waiter.place.since - self._ageing)
+        self._observe_join(waiter, now)
         self._sort_in(waiter, now)
+
+    def _observe_join(self, waiter: Waiter, now: float) -> None:
+        if self._observer is None:
+            return
+        contact, request = contact_id(*waiter.work), waiter.request
+        if self._ageing is None:
+            self._observer.joined(now, contact, waiter.queue, request.priority, request.since)
+        else:
+            # The estimator's priorities do not age: it is told of one line, in the order there is.
+            self._observer.joined(now, contact, waiter.queue, 1, waiter.place.since - self._ageing)
 
     def _forget(self, waiter: Waiter, out: _Outputs) -> None:
         """Take a waiter out of the line."""
@@ -724,7 +860,8 @@ class Acd:
         """Whether what this timer is for is still so."""
         match timer.of:
             case WorkOffered() as offer:
-                return self._agents[offer.agent].offer is offer
+                who = self._agents.get(offer.agent)
+                return who is not None and who.offer is offer
             case Agent() as who:
                 return who.wrap_up_until == timer.at
             case waiter:
@@ -778,8 +915,12 @@ class Acd:
             matches = (self._match(self._queues[name]) for name in out.queues)
             best = min((match for match in matches if match is not None), key=lambda match: match.place, default=None)
             if best is None:
-                return out.result()
+                break
             self._ring(best, now, out)
+        for name in [name for name in self._leaving if not self._agents[name].work]:
+            self._leaving.remove(name)
+            del self._agents[name]
+        return out.result()
 
     @staticmethod
     def _match(queue: Queue) -> "_Match | None":
@@ -828,6 +969,24 @@ class _Match(NamedTuple):
     place: Place
     need: Need
     agents: set[AgentId]
+
+
+def _check(queues: Mapping[QueueId, QueueSpec], agents: Iterable[AgentSpec]) -> None:
+    """Every name means something.
+
+    Raises:
+        UnknownQueue: One does not.
+    """
+    for agent in agents:
+        for queue in agent.queues:
+            if queue not in queues:
+                raise UnknownQueue(queue)
+    for spec in queues.values():
+        if spec.redirect is None:
+            continue
+        to = queues.get(spec.redirect.to)
+        if to is None or to.channel != spec.channel:
+            raise UnknownQueue(f"{spec.redirect.to} is no queue for {spec.channel}")
 
 
 def _request(

@@ -119,9 +119,8 @@ class Agent:
     )
 
     def __init__(self, spec: AgentSpec, number: int, now: float) -> None:
-        self.spec = spec
+        self.configure(spec)
         self.number = number
-        self.levels = levels(spec.skills)
         self.queues: tuple[Queue, ...] = ()
         self.state: AgentState = "offline"
         self.reason: str | None = None
@@ -136,6 +135,11 @@ class Agent:
         """Calls and chats that could be taken, as last told to the estimator."""
         self.shown = (0, 0, False)
         """What the queues' sums have of this agent: calls and chats that could be taken, and whether at work."""
+
+    def configure(self, spec: AgentSpec) -> None:
+        """Be as *spec* says from now on."""
+        self.spec = spec
+        self.levels = levels(spec.skills)
 
     @property
     def call(self) -> SessionId | None:
@@ -184,8 +188,8 @@ class Queue:
     )
 
     def __init__(self, spec: QueueSpec, now: float) -> None:
-        self.spec = spec
-        self.wanted = wanted(spec.skills)
+        self._fits: dict[tuple[frozenset[Wanted], int], frozenset[AgentId]] = {}
+        self.configure(spec)
         self.line: list[Place] = []
         self.groups: dict[Need, list[Place]] = {}
         """Those in line who may be offered now, by what they need; no group is empty."""
@@ -197,7 +201,12 @@ class Queue:
         self.open_slots = 0
         self.busy = 0
         self._sinces: list[float] = []
-        self._fits: dict[tuple[frozenset[Wanted], int], frozenset[AgentId]] = {}
+
+    def configure(self, spec: QueueSpec) -> None:
+        """Be as *spec* says from now on; also to be called when its agents are others. The waiters have to be sorted in anew."""
+        self.spec = spec
+        self.wanted = wanted(spec.skills)
+        self._fits.clear()
 
     @property
     def oldest(self) -> float | None:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from bridge.acd import (
     Acd,
@@ -12,9 +14,11 @@ from bridge.acd import (
     CascadeStep,
     OfferLapsed,
     PlaceInLine,
+    QueueInUse,
     QueueSpec,
     Redirect,
     Seen,
+    UnknownAgent,
     WorkAssigned,
     WorkOffered,
     WorkRedirected,
@@ -48,6 +52,20 @@ AGENTS = (
 CHANNEL: dict[QueueId, Channel] = {queue.id: queue.channel for queue in QUEUES}
 SESSIONS = [SessionId(f"s{n}") for n in range(5)]
 NAMES = st.sampled_from([agent.id for agent in AGENTS])
+OTHER_QUEUES = (
+    QueueSpec(RINGS, "voice", decline_hold=3.0, wrap_up=5.0),
+    QueueSpec(STEPS, "voice", skills=("fr",), cascade=(CascadeStep(4.0, level=2),)),
+    QueueSpec(HELPS, "voice", redirect=Redirect(RINGS, rings=1, after=9.0)),
+    QueueSpec(CHATS, "sms", auto_answer=True),
+    QueueSpec(MANY, "sms", redirect=Redirect(CHATS, after=5.0)),
+)
+OTHER_AGENTS = (
+    AgentSpec(AgentId("d"), "D", (RINGS, CHATS), max_chats=1),
+    AgentSpec(AgentId("a"), "A", (CHATS, STEPS), max_chats=4, skills=("s=1", "fr"), teams=("t",)),
+    AgentSpec(AgentId("b"), "B", EVERYWHERE, max_chats=2),
+    AgentSpec(AgentId("c"), "C", (HELPS,)),
+)
+STAFFS = (sorted(AGENTS, key=lambda one: one.id), sorted(OTHER_AGENTS, key=lambda one: one.id))
 
 
 class Story(Diary):
@@ -95,8 +113,14 @@ class Anything(RuleBasedStateMachine):
         self.waiting: dict[tuple[SessionId, Channel], QueueId] = {}
         self.served: dict[tuple[SessionId, Channel], AgentId] = {}
         self.rings: dict[AgentId, tuple[SessionId, Channel]] = {}
+        self.queues = {queue.id: queue for queue in QUEUES}
+        self.agents = {agent.id: agent for agent in AGENTS}
 
     ageing: float | None = None
+
+    def is_there(self, queue: QueueId) -> bool:
+        """Whether nobody has taken this queue away."""
+        return queue in self.queues
 
     def follow(self, outputs: list[Any]) -> None:
         """Keep the books by the outputs alone, as the server does."""
@@ -119,6 +143,34 @@ class Anything(RuleBasedStateMachine):
                 case _:
                     pass
 
+    @rule(data=st.data())
+    def reconfigure(self, data: st.DataObject) -> None:
+        """Each queue and agent stays, goes, comes back or becomes another; with people in a queue that goes nothing changes."""
+        others = data.draw(st.lists(st.sampled_from(EVERYWHERE), unique=True))
+        queues = {queue.id: queue for queue in (*QUEUES, *(each for each in OTHER_QUEUES if each.id in others))}
+        for queue in data.draw(st.lists(st.sampled_from(EVERYWHERE), unique=True, max_size=2)):
+            del queues[queue]
+        queues = {
+            name: replace(queue, redirect=None) if queue.redirect and queue.redirect.to not in queues else queue
+            for name, queue in queues.items()
+        }
+        agents = data.draw(st.permutations([data.draw(st.sampled_from(pair)) for pair in zip(*STAFFS, strict=True)]))
+        agents = [
+            replace(one, queues=tuple(q for q in one.queues if q in queues)) for one in agents[data.draw(st.integers(0, 2)) :]
+        ]
+        ageing = data.draw(st.sampled_from([None, 30.0]))
+        if uses := self.acd.in_use(queues.values()):
+            assert set(uses) <= set(self.queues) - set(queues)
+            with pytest.raises(QueueInUse):
+                self.acd.reconfigure(queues.values(), agents, self.now, ageing=ageing)
+            return
+        outputs = self.acd.reconfigure(queues.values(), agents, self.now, ageing=ageing)
+        self.queues, self.agents = queues, {one.id: one for one in agents}
+        self.follow(outputs)
+        assert self.acd.queues == tuple(queues)
+        assert self.acd.agents[: len(agents)] == tuple(self.agents)
+        assert self.acd.leaving == set(self.served.values()) - set(self.agents)
+
     @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 10.0, 20.0, 60.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -127,6 +179,10 @@ class Anything(RuleBasedStateMachine):
 
     @rule(who=NAMES, state=st.sampled_from(["ready", "ready", "ready", "not_ready", "offline"]))
     def set_state(self, who: AgentId, state: Any) -> None:
+        if who not in self.acd.agents:
+            with pytest.raises(UnknownAgent):
+                self.acd.set_state(who, state, "why", self.now)
+            return
         self.follow(self.acd.set_state(who, state, "why", self.now))
 
     @rule(
@@ -148,6 +204,8 @@ class Anything(RuleBasedStateMachine):
         prefer: AgentId | None,
         prefer_for: float,
     ) -> None:
+        if not self.is_there(queue):
+            return
         work = (session, CHANNEL[queue])
         outputs = self.acd.join(
             *(session, queue, work[1], self.now - ago, priority, skills, self.now), prefer=prefer, prefer_for=prefer_for
@@ -183,12 +241,17 @@ class Anything(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject) -> None:
         if self.served:
             session, channel = data.draw(st.sampled_from(sorted(self.served)))
-            who, queue = self.served.pop((session, channel)), STEPS if channel == "voice" else CHATS
+            who, queue = self.served[session, channel], STEPS if channel == "voice" else CHATS
+            if not self.is_there(queue):
+                return
+            del self.served[session, channel]
             self.waiting[session, channel] = queue
             self.follow(self.acd.give_back(who, session, queue, channel, self.now - 5.0, 1, (), self.now))
 
     @rule(who=NAMES, session=st.sampled_from(SESSIONS), queue=st.sampled_from(EVERYWHERE))
     def assign(self, who: AgentId, session: SessionId, queue: QueueId) -> None:
+        if not self.is_there(queue) or who not in self.acd.agents:
+            return
         if CHANNEL[queue] == "sms" or self.acd.agent_view(who).call is None:
             self.follow(self.acd.assign(who, session, CHANNEL[queue], queue, self.now))
 
@@ -196,6 +259,7 @@ class Anything(RuleBasedStateMachine):
     def ghosts(self, data: st.DataObject) -> None:
         """Sessions vanish, or say that they wait; two looks a while apart heal it."""
         seen = [Seen(session, channel, agent=who, queue=RINGS) for (session, channel), who in self.served.items()]
+        seen = [one for one in seen if self.is_there(RINGS)]
         seen += [Seen(*work, place=PlaceInLine(queue, 900.0)) for work, queue in self.waiting.items()]
         seen = [one for one in seen if not data.draw(st.booleans())]
         self.follow(self.acd.reconcile(seen, self.now))
@@ -212,16 +276,17 @@ class Anything(RuleBasedStateMachine):
 
     @invariant()
     def the_books_agree(self) -> None:
-        for queue, channel in CHANNEL.items():
+        for queue in self.queues:
+            channel = CHANNEL[queue]
             line = self.acd.waiting(queue)
             assert {(session, channel) for session in line} == {work for work, where in self.waiting.items() if where == queue}
             assert [self.acd.position(session, channel) for session in line] == list(range(1, len(line) + 1))
-        for spec in AGENTS:
-            view = self.acd.agent_view(spec.id)
+        for name in self.acd.agents:
+            view = self.acd.agent_view(name)
             offer = view.offer
-            assert self.rings.get(spec.id) == (None if offer is None else (offer.session, offer.channel))
+            assert self.rings.get(name) == (None if offer is None else (offer.session, offer.channel))
             assert {(s, "sms") for s in view.chats} | ({(view.call, "voice")} if view.call else set()) == {
-                work for work, who in self.served.items() if who == spec.id
+                work for work, who in self.served.items() if who == name
             }
         assert self.story.waiting == {f"{session}/{channel}" for session, channel in self.waiting}
         assert self.story.served == {f"{session}/{channel}": who for (session, channel), who in self.served.items()}
@@ -231,20 +296,22 @@ class Anything(RuleBasedStateMachine):
         for session in SESSIONS:
             rung = [work for work in self.rings.values() if work[0] == session]
             assert len(set(rung)) <= 1
-            assert len(rung) <= 1 or self.waiting[rung[0]] in {RINGS, MANY}
+            assert len(rung) <= 1 or self.waiting[rung[0]] in {RINGS, MANY}  # even when the queue rings one by one since
 
     @invariant()
     def the_sums_are_what_one_counts(self) -> None:
         """Ringing takes one place for each one who rings, wherever it rings."""
-        for queue, channel in CHANNEL.items():
+        agents = self.agents.values()
+        for queue in self.queues:
+            channel = CHANNEL[queue]
             view = self.acd.queue_view(queue, self.now)
-            staff = [self.acd.agent_view(spec.id) for spec in AGENTS if queue in spec.queues]
+            staff = [self.acd.agent_view(spec.id) for spec in agents if queue in spec.queues]
             staff = [one for one in staff if one.state in {"ready", "wrap_up"}]
             assert (view.agents_staffed, view.agents_busy) == (len(staff), sum(one.busy for one in staff))
             assert view.open_slots == sum(
-                self.story.free.get(spec.id, (0, 0))[channel == "sms"] for spec in AGENTS if queue in spec.queues
+                self.story.free.get(spec.id, (0, 0))[channel == "sms"] for spec in agents if queue in spec.queues
             )
-        taken = sum(1 for spec in AGENTS if spec.id in self.rings and self.story.free[spec.id] == (0, 0))
+        taken = sum(1 for spec in agents if spec.id in self.rings and self.story.free[spec.id] == (0, 0))
         assert taken >= len(set(self.rings.values()))
 
     @invariant()
