@@ -8,6 +8,8 @@ import msgspec
 import phonenumbers
 
 from bridge.transcript import span
+from bridge.web.console.words import gettext as _
+from bridge.web.console.words import marked, ngettext, number_words
 from bridge.web.ports import Line, Ticks
 
 FileKind: TypeAlias = Literal["image", "video", "audio", "document"]
@@ -35,11 +37,16 @@ class File(msgspec.Struct, frozen=True):
 
 _FILE_ICONS = MappingProxyType({"image": "photo", "video": "video", "audio": "speaker", "document": "note"})
 _FILE_FAMILIES: Mapping[str, tuple[FileKind, str]] = MappingProxyType(
-    {"image": ("image", "Photo"), "video": ("video", "Video"), "audio": ("audio", "Recording")}
+    {"image": ("image", marked("Photo")), "video": ("video", marked("Video")), "audio": ("audio", marked("Recording"))}
 )
 _WITH_THUMBNAIL = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _FILE_WORDS = MappingProxyType(
-    {"image/heic": "HEIC photo", "image/heif": "HEIC photo", "application/pdf": "PDF", "text/vcard": "Contact card"}
+    {
+        "image/heic": marked("HEIC photo"),
+        "image/heif": marked("HEIC photo"),
+        "application/pdf": marked("PDF"),
+        "text/vcard": marked("Contact card"),
+    }
 )
 
 
@@ -103,27 +110,40 @@ def show(line: Line, name_of: Callable[[str], str | None], title_of: Callable[[s
 def tick(ticks: Ticks | None) -> Tick:
     """The mark beside a text; None is a text nobody has reported on yet."""
     if ticks is None:
-        return Tick("clock", "pending", "waiting")
+        return Tick("clock", _("pending"), "waiting")
     match ticks.state:
         case "pending" | "accepted" | "queued" | "sending":
-            return Tick("clock", ticks.state, "waiting")
+            return Tick("clock", _(_STATE_WORDS[ticks.state]), "waiting")
         case "sent":
-            return Tick("tick", "sent", "waiting")
+            return Tick("tick", _(_STATE_WORDS[ticks.state]), "waiting")
         case "delivered" | "read":
-            return Tick("ticks", ticks.state, "done")
+            return Tick("ticks", _(_STATE_WORDS[ticks.state]), "done")
         case "undelivered" | "failed" | "canceled":
             why = ticks.explanation or ""
             code = f"({ticks.code})" if ticks.code and ticks.code not in why else ""
-            return Tick("warning", _FAILED_WORDS[ticks.state], "failed", " ".join(filter(None, (why, code))))
+            return Tick("warning", _(_STATE_WORDS[ticks.state]), "failed", " ".join(filter(None, (why, code))))
 
 
-_FAILED_WORDS = MappingProxyType({"undelivered": "not delivered", "failed": "failed", "canceled": "withdrawn"})
+_STATE_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "pending": marked("pending"),
+        "accepted": marked("accepted"),
+        "queued": marked("queued"),
+        "sending": marked("sending"),
+        "sent": marked("sent"),
+        "delivered": marked("delivered"),
+        "read": marked("read"),
+        "undelivered": marked("not delivered"),
+        "failed": marked("failed"),
+        "canceled": marked("withdrawn"),
+    }
+)
 
 
 def pretty_number(number: str | None) -> str:
     """`+1 555-010-0123`; the number as it is when the numbering plan does not know it; words for a withheld one."""
     if not number:
-        return "Withheld number"
+        return _("Withheld number")
     try:
         parsed = phonenumbers.parse(number, None)
     except phonenumbers.NumberParseException:
@@ -133,7 +153,9 @@ def pretty_number(number: str | None) -> str:
 
 def amount_of_bytes(size: int) -> str:
     """`12 kB`, `3.4 MB`: decimal, as telephones say it."""
-    return f"{size / 1e6:.1f} MB" if size >= 1_000_000 else f"{max(1, round(size / 1000))} kB"
+    if size >= 1_000_000:
+        return _("%(n)s MB", n=number_words(round(size / 1e6, 1)))
+    return _("%(n)s kB", n=max(1, round(size / 1000)))
 
 
 def duration(seconds: float | None) -> str:
@@ -165,164 +187,199 @@ def _amount(data: _Data, key: str) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
+def _together(*facts: str) -> str:
+    """What is known of *facts*, with dots between."""
+    return " · ".join(filter(None, facts))
+
+
 def _call_arrived(data: _Data) -> Shown:
-    return _shown("event", "call-in", f"{pretty_number(_word(data, 'caller'))} called {pretty_number(_word(data, 'called'))}")
+    caller, called = pretty_number(_word(data, "caller")), pretty_number(_word(data, "called"))
+    return _shown("event", "call-in", _("%(caller)s called %(called)s", caller=caller, called=called))
 
 
 def _call_answered(_data: _Data) -> Shown:
-    return _shown("event", "call", "Call answered")
+    return _shown("event", "call", _("Call answered"))
 
 
-_LANGUAGES = MappingProxyType({"en": "English", "fr": "French", "es": "Spanish", "de": "German"})
-_CHOSEN_BY = MappingProxyType({"key": "by key", "guess": "a guess", "number": "from the number", "contact": "known from before"})
+LANGUAGES: Mapping[str, str] = MappingProxyType(
+    {"en": marked("English"), "fr": marked("French"), "es": marked("Spanish"), "de": marked("German")}
+)
+_CHOSEN_BY = MappingProxyType(
+    {
+        "key": marked("by key"),
+        "guess": marked("a guess"),
+        "number": marked("from the number"),
+        "contact": marked("known from before"),
+    }
+)
 
 
 def _language_chosen(data: _Data) -> Shown:
     language = _word(data, "language")
     small = _CHOSEN_BY.get(_word(data, "by"), "")
-    return _shown("event", "globe", f"Language: {_LANGUAGES.get(language, language)}", small=small)
+    words = _("Language: %(language)s", language=_(LANGUAGES.get(language, language)))
+    return _shown("event", "globe", words, small=_(small))
 
 
 def _menu_chosen(data: _Data) -> Shown:
     target = _word(data, "label") or _sentence(_word(data, "target"))
     key = _word(data, "key")
-    return _shown(
-        "event",
-        "key",
-        f"Chose “{target}”",
-        small=" · ".join(filter(None, (f"key {key}" if key else "", _word(data, "prompt").replace("_", " ")))),
-    )
+    small = _together(_("key %(key)s", key=key) if key else "", _word(data, "prompt").replace("_", " "))
+    return _shown("event", "key", _("Chose “%(choice)s”", choice=target), small=small)
 
 
 def _prompt_played(data: _Data) -> Shown:
-    small = "" if data.get("completed", True) else f"cut after {duration(_amount(data, 'heard') or 0)}"
-    return _shown("said", "speaker", "Heard", words=_word(data, "words"), small=small)
+    cut = "" if data.get("completed", True) else _("cut after %(time)s", time=duration(_amount(data, "heard") or 0))
+    return _shown("said", "speaker", _("Heard"), words=_word(data, "words"), small=cut)
 
 
 def _ewt_told(data: _Data) -> Shown:
     low, high = data.get("low"), data.get("high")
-    small = "" if low is None or high is None else f"{low} to {high} min" if low != high else f"{low} min"
-    return _shown("said", "clock", "Told the expected wait", words=_word(data, "words"), small=small)
+    if low is None or high is None:
+        small = ""
+    else:
+        small = _("%(low)s to %(high)s min", low=low, high=high) if low != high else _("%(n)s min", n=low)
+    return _shown("said", "clock", _("Told the expected wait"), words=_word(data, "words"), small=small)
 
 
 def _position_told(data: _Data) -> Shown:
-    return _shown("said", "queue", "Told the place in line", words=_word(data, "words"), small=f"place {_word(data, 'position')}")
+    small = _("place %(n)s", n=_word(data, "position"))
+    return _shown("said", "queue", _("Told the place in line"), words=_word(data, "words"), small=small)
 
 
 def _promise_made(data: _Data) -> Shown:
-    return _shown("said", "promise", "Promised", words=_word(data, "words"), small=_word(data, "what").replace("_", " "))
+    return _shown("said", "promise", _("Promised"), words=_word(data, "words"), small=_word(data, "what").replace("_", " "))
 
 
-_OFFERS = MappingProxyType({"hold": "texting while waiting", "deflect": "a text chat instead of waiting"})
+_OFFERS = MappingProxyType({"hold": marked("texting while waiting"), "deflect": marked("a text chat instead of waiting")})
 _REASONS = MappingProxyType(
     {
-        "offer": "worth it",
-        "below_threshold": "the wait is short",
-        "sms_not_faster": "texting would not be faster",
-        "sms_over_capacity": "the text desk is full",
-        "sms_unstaffed": "nobody staffs the text desk",
-        "cannot_text": "the number cannot be texted",
+        "offer": marked("worth it"),
+        "below_threshold": marked("the wait is short"),
+        "sms_not_faster": marked("texting would not be faster"),
+        "sms_over_capacity": marked("the text desk is full"),
+        "sms_unstaffed": marked("nobody staffs the text desk"),
+        "cannot_text": marked("the number cannot be texted"),
     }
 )
 
 
 def _offer(data: _Data) -> str:
     kind = _word(data, "kind")
-    return _OFFERS.get(kind, kind)
+    return _(_OFFERS.get(kind, kind))
 
 
 def _offer_decided(data: _Data) -> Shown:
     reason = _word(data, "reason")
-    verdict = "Offer" if data.get("offer") else "Do not offer"
-    return _shown("event", "scales", f"{verdict} {_offer(data)}", small=_REASONS.get(reason, reason.replace("_", " ")))
+    verdict = _("Offer %(what)s", what=_offer(data)) if data.get("offer") else _("Do not offer %(what)s", what=_offer(data))
+    return _shown("event", "scales", verdict, small=_(_REASONS.get(reason, reason.replace("_", " "))))
 
 
 def _offer_made(data: _Data) -> Shown:
-    return _shown("said", "offer", f"Offered {_offer(data)}", words=_word(data, "words"))
+    return _shown("said", "offer", _("Offered %(what)s", what=_offer(data)), words=_word(data, "words"))
 
 
 def _offer_answered(data: _Data) -> Shown:
-    answer = {"accepted": "Accepted", "declined": "Declined", "no_input": "Did not answer to"}.get(
-        _word(data, "answer"), "Answered"
-    )
+    what = _offer(data)
+    match data.get("answer"):
+        case "accepted":
+            title = _("Accepted %(what)s", what=what)
+        case "declined":
+            title = _("Declined %(what)s", what=what)
+        case "no_input":
+            title = _("Did not answer to %(what)s", what=what)
+        case _:
+            title = _("Answered %(what)s", what=what)
     digit = _word(data, "digit")
-    return _shown("event", "offer", f"{answer} {_offer(data)}", small=f"key {digit}" if digit else "")
+    return _shown("event", "offer", title, small=_("key %(key)s", key=digit) if digit else "")
 
 
 def _consent_given(data: _Data) -> Shown:
-    granted = "Consent given" if data.get("granted") else "Consent refused"
-    return _shown("event", "shield", f"{granted} ({_word(data, 'purpose', 'session')})", words=_word(data, "words"))
+    purpose = purpose_words(_word(data, "purpose", "session"))
+    granted = _("Consent given (%(purpose)s)", purpose=purpose)
+    refused = _("Consent refused (%(purpose)s)", purpose=purpose)
+    return _shown("event", "shield", granted if data.get("granted") else refused, words=_word(data, "words"))
+
+
+_PURPOSES = MappingProxyType(
+    {"session": marked("session"), "care": marked("care"), "marketing": marked("marketing"), "service": marked("service")}
+)
+
+
+def purpose_words(purpose: str) -> str:
+    """What somebody agreed to texts for."""
+    return _(_PURPOSES.get(purpose, purpose))
 
 
 def _queue_joined(data: _Data) -> Shown:
     position, waited = data.get("position"), _amount(data, "waited")
-    facts = (
-        "text" if data.get("channel") == "sms" else "",
-        f"place {position}" if position else "",
-        f"has waited {duration(waited)}" if waited and waited >= 1 else "",
+    small = _together(
+        _("text") if data.get("channel") == "sms" else "",
+        _("place %(n)s", n=position) if position else "",
+        _("has waited %(time)s", time=duration(waited)) if waited and waited >= 1 else "",
     )
-    return _shown("event", "queue", f"Waits in “{_sentence(_word(data, 'queue'))}”", small=" · ".join(filter(None, facts)))
+    return _shown("event", "queue", _("Waits in “%(queue)s”", queue=_sentence(_word(data, "queue"))), small=small)
 
 
-_LEFT = MappingProxyType({"key": "by key", "no_agents": "nobody was there"})
+_LEFT = MappingProxyType({"key": marked("by key"), "no_agents": marked("nobody was there")})
 
 
 def _queue_left(data: _Data) -> Shown:
     outcome = _word(data, "outcome", "left")
     waited = _amount(data, "waited")
-    return _shown(
-        "event",
-        "queue",
-        f"Left the line: {_LEFT.get(outcome, outcome.replace('_', ' '))}",
-        small=f"after {duration(waited)}" if waited else "",
-    )
+    title = _("Left the line: %(why)s", why=_(_LEFT.get(outcome, outcome.replace("_", " "))))
+    return _shown("event", "queue", title, small=_("after %(time)s", time=duration(waited)) if waited else "")
+
+
+def _who(data: _Data) -> str:
+    return _word(data, "name") or _word(data, "agent") or _("An agent")
 
 
 def _agent_offered(data: _Data) -> Shown:
-    return _shown("event", "bell", f"Rings at {_word(data, 'name') or _word(data, 'agent')}", small=_channel(data))
+    return _shown("event", "bell", _("Rings at %(agent)s", agent=_who(data)), small=_channel(data))
 
 
 _LAPSES = MappingProxyType(
-    {"declined": "declined", "ring_timeout": "not answered in time", "signed_out": "signed out", "withdrawn": "withdrawn"}
+    {
+        "declined": marked("declined"),
+        "ring_timeout": marked("not answered in time"),
+        "signed_out": marked("signed out"),
+        "withdrawn": marked("withdrawn"),
+    }
 )
 
 
 def _offer_lapsed(data: _Data) -> Shown:
     reason = _word(data, "reason")
-    return _shown(
-        "event", "bell", f"{_word(data, 'name') or _word(data, 'agent')}: {_LAPSES.get(reason, reason)}", small=_channel(data)
-    )
+    title = _("%(agent)s: %(why)s", agent=_who(data), why=_(_LAPSES.get(reason, reason)))
+    return _shown("event", "bell", title, small=_channel(data))
 
 
 def _channel(data: _Data) -> str:
-    return {"voice": "call", "sms": "text"}.get(_word(data, "channel"), "")
+    return {"voice": _("call"), "sms": _("text")}.get(_word(data, "channel"), "")
 
 
 def _agent_accepted(data: _Data) -> Shown:
-    return _shown("event", "agent", f"{_word(data, 'name')} accepted", small=_channel(data))
+    return _shown("event", "agent", _("%(agent)s accepted", agent=_who(data)), small=_channel(data))
 
 
 def _agent_joined(data: _Data) -> Shown:
-    return _shown("event", "agent", f"{_word(data, 'name')} joined", small=_channel(data))
+    return _shown("event", "agent", _("%(agent)s joined", agent=_who(data)), small=_channel(data))
 
 
 def _agent_left(data: _Data) -> Shown:
     by = _word(data, "by")
-    return _shown(
-        "event",
-        "agent",
-        f"{_word(data, 'name')} left",
-        small=" · ".join(filter(None, (_channel(data), f"by {by}" if by else ""))),
-    )
+    small = _together(_channel(data), _("by %(who)s", who=_ended_by(by)) if by else "")
+    return _shown("event", "agent", _("%(agent)s left", agent=_who(data)), small=small)
 
 
 def _agent_unreachable(data: _Data) -> Shown:
     status = " ".join(filter(None, (_word(data, "status"), _word(data, "reason"))))
-    return _shown("warning", "warning", f"No answer from the phone of {_word(data, 'name')}", small=status)
+    return _shown("warning", "warning", _("No answer from the phone of %(agent)s", agent=_who(data)), small=status)
 
 
 def _audio_connected(_data: _Data) -> Shown:
-    return _shown("event", "call", "Audio in both directions")
+    return _shown("event", "call", _("Audio in both directions"))
 
 
 def _files(data: _Data) -> tuple[File, ...]:
@@ -332,120 +389,126 @@ def _files(data: _Data) -> tuple[File, ...]:
 
 def _file(media: _Data) -> File:
     content_type, size = str(media.get("content_type", "")), media.get("size")
-    kind, words = _FILE_FAMILIES.get(content_type.partition("/")[0], ("document", "File"))
+    kind, words = _FILE_FAMILIES.get(content_type.partition("/")[0], ("document", marked("File")))
     return File(
         digest=str(media["digest"]),
         kind=kind,
-        words=_FILE_WORDS.get(content_type, words),
+        words=_(_FILE_WORDS.get(content_type, words)),
         size=size if isinstance(size, int) else 0,
         thumbnail=content_type in _WITH_THUMBNAIL,
     )
 
 
 def _text_received(data: _Data) -> Shown:
-    lost = _amount(data, "media_lost")
-    notes = [
-        "the same customer has a conversation on another number of ours" if data.get("confidence") == "probable" else "",
-        f"{lost:g} file{'' if lost == 1 else 's'} could not be taken" if lost else "",
-    ]
-    small = " · ".join(filter(None, notes))
-    return _shown("in", "text", "Customer", words=_word(data, "body"), small=small, files=_files(data))
+    lost = int(_amount(data, "media_lost") or 0)
+    probable = data.get("confidence") == "probable"
+    small = _together(
+        _("the same customer has a conversation on another number of ours") if probable else "",
+        ngettext("%(n)s file could not be taken", "%(n)s files could not be taken", lost) if lost else "",
+    )
+    return _shown("in", "text", _("Customer"), words=_word(data, "body"), small=small, files=_files(data))
+
+
+_AUTHORS = MappingProxyType(
+    {"flow": marked("Flow"), "system": marked("System"), "menu": marked("Menu"), "agent": marked("Agent")}
+)
 
 
 def _text_sent(data: _Data) -> Shown:
     author = _word(data, "author", "system")
-    kind, _, who = author.partition(":")
-    title = {"flow": "Flow", "system": "System", "menu": "Menu", "agent": "Agent", "api": f"Program “{who}”"}.get(kind, author)
-    preset = "preset" if data.get("preset") and author.startswith("agent:") else ""
+    kind, _colon, who = author.partition(":")
+    title = _("Program “%(name)s”", name=who) if kind == "api" else _(_AUTHORS.get(kind, author))
     return _shown(
         "out",
         "text",
         _word(data, "name") or title,
         words=_word(data, "body"),
-        small=preset,
+        small=_("preset") if data.get("preset") and author.startswith("agent:") else "",
         message=_word(data, "message") or None,
         files=_files(data),
     )
 
 
 def _text_failed(data: _Data) -> Shown:
-    small = " ".join(filter(None, (_word(data, "explanation"), f"code {_word(data, 'code')}" if data.get("code") else "")))
-    return _shown("warning", "warning", "A text was not delivered", small=small)
+    code = _("code %(code)s", code=_word(data, "code")) if data.get("code") else ""
+    small = " ".join(filter(None, (_(_word(data, "explanation")), code)))
+    return _shown("warning", "warning", _("A text was not delivered"), small=small)
 
 
 def _text_withdrawn(data: _Data) -> Shown:
-    why = {"too_slow": "no delivery report in time", "opted_out": "the customer opted out"}.get(
-        _word(data, "why"), "not delivered"
+    why = {"too_slow": _("no delivery report in time"), "opted_out": _("the customer opted out")}.get(
+        _word(data, "why"), _("not delivered")
     )
-    return _shown("event", "text", "The call goes on: no longer waiting for the reply to our text", small=why)
+    return _shown("event", "text", _("The call goes on: no longer waiting for the reply to our text"), small=why)
 
 
 def _text_lapsed(data: _Data) -> Shown:
-    title = "Our invitation to text was not answered" if data.get("invited") else "No further texts came"
+    title = _("Our invitation to text was not answered") if data.get("invited") else _("No further texts came")
     return _shown("event", "chat-end", title)
 
 
 def _answer_stored(data: _Data) -> Shown:
-    question, answer = _word(data, "question"), _word(data, "body")
-    media = _amount(data, "media")
-    pictures = f"{media:.0f} photo{'s' if media != 1 else ''}" if media else ""
-    return _shown("event", "answer", f"Answer to “{_sentence(question)}”", words=" · ".join(filter(None, (answer, pictures))))
+    media = int(_amount(data, "media") or 0)
+    photos = ngettext("%(n)s photo", "%(n)s photos", media) if media else ""
+    title = _("Answer to “%(question)s”", question=_sentence(_word(data, "question")))
+    return _shown("event", "answer", title, words=_together(_word(data, "body"), photos))
 
 
 def _opted_out(data: _Data) -> Shown:
-    return _shown("warning", "stop", "The customer opted out of texts", small=_wrote(data))
+    return _shown("warning", "stop", _("The customer opted out of texts"), small=_wrote(data))
 
 
 def _opted_in(data: _Data) -> Shown:
-    return _shown("event", "shield", "The customer opted in to texts", small=_wrote(data))
+    return _shown("event", "shield", _("The customer opted in to texts"), small=_wrote(data))
 
 
 def _wrote(data: _Data) -> str:
     word = _word(data, "word")
-    return f"wrote {word}" if word else ""
+    return _("wrote %(word)s", word=word) if word else ""
 
 
 def _menu_answered(data: _Data) -> Shown:
     titles, why = data.get("titles"), _word(data, "why")
     if why == "the first text":
-        return _shown("event", "queue", "Asked by text what it is about")
+        return _shown("event", "queue", _("Asked by text what it is about"))
     chosen = " > ".join(map(str, titles)) if isinstance(titles, list | tuple) else ""
-    title = {"back": "Went back in the menu", "exit": "Left the menu"}.get(
-        why, f"Chose “{chosen}”" if chosen else "Answered the menu"
-    )
-    wrote = f"wrote “{_word(data, 'body')}”" if data.get("body") else ""
+    match why:
+        case "back":
+            title = _("Went back in the menu")
+        case "exit":
+            title = _("Left the menu")
+        case _:
+            title = _("Chose “%(choice)s”", choice=chosen) if chosen else _("Answered the menu")
+    wrote = _("wrote “%(word)s”", word=_word(data, "body")) if data.get("body") else ""
     told = "" if why in {"back", "exit"} or why.startswith("number ") else why
-    return _shown("event", "key", title, small=" · ".join(filter(None, (wrote, told))))
+    return _shown("event", "key", title, small=_together(wrote, told))
 
 
 def _transfer_to(data: _Data) -> str:
-    return (
-        _word(data, "to_name")
-        or _word(data, "to")
-        or (f"the queue “{_sentence(_word(data, 'queue'))}”" if data.get("queue") else "the queue")
-    )
+    who = _word(data, "to_name") or _word(data, "to")
+    if who or not data.get("queue"):
+        return who or _("the queue")
+    return _("the queue “%(queue)s”", queue=_sentence(_word(data, "queue")))
 
 
 def _transfer_started(data: _Data) -> Shown:
-    return _shown(
-        "note" if data.get("note") else "event",
-        "transfer",
-        f"{_word(data, 'by', 'We')} handed over to {_transfer_to(data)}",
-        words=_word(data, "note"),
-    )
+    by = _word(data, "by") or _("We")
+    title = _("%(by)s handed over to %(to)s", by=by, to=_transfer_to(data))
+    return _shown("note" if data.get("note") else "event", "transfer", title, words=_word(data, "note"))
 
 
 def _transfer_completed(data: _Data) -> Shown:
-    return _shown("event", "transfer", f"{_word(data, 'to', 'A colleague')} took over from {_word(data, 'by', 'a colleague')}")
+    by, to = _word(data, "by") or _("a colleague"), _word(data, "to") or _("A colleague")
+    return _shown("event", "transfer", _("%(to)s took over from %(by)s", to=to, by=by))
 
 
 _TRANSFER_FAILURES = MappingProxyType(
     {
-        "declined": "declined",
-        "ring_timeout": "nobody took it in time",
-        "no answer": "nobody took it in time",
-        "signed_out": "signed out",
-        "not_ready": "not ready",
+        "declined": marked("declined"),
+        "ring_timeout": marked("nobody took it in time"),
+        "no answer": marked("nobody took it in time"),
+        "signed_out": marked("signed out"),
+        "not_ready": marked("not ready"),
     }
 )
 
@@ -453,128 +516,131 @@ _TRANSFER_FAILURES = MappingProxyType(
 def transfer_failure(data: _Data) -> str:
     """Why a transfer came back, in a few words."""
     reason = _word(data, "reason")
-    return _TRANSFER_FAILURES.get(reason, reason.replace("_", " "))
+    return _(_TRANSFER_FAILURES.get(reason, reason.replace("_", " ")))
 
 
 def _transfer_failed(data: _Data) -> Shown:
-    return _shown("warning", "warning", f"Handing over to {_transfer_to(data)} failed", small=transfer_failure(data), rings=True)
+    title = _("Handing over to %(to)s failed", to=_transfer_to(data))
+    return _shown("warning", "warning", title, small=transfer_failure(data), rings=True)
 
 
 def _chat_dismissed(data: _Data) -> Shown:
-    by = _word(data, "name") if data.get("by") != "timer" else "the clock"
-    return _shown("event", "aside", f"Set aside by {by or 'an agent'}", small="comes back when the customer writes")
+    by_clock = data.get("by") == "timer"
+    title = _("Set aside by the clock") if by_clock else _("Set aside by %(agent)s", agent=_word(data, "name") or _("an agent"))
+    return _shown("event", "aside", title, small=_("comes back when the customer writes"))
 
 
 def _chat_returned(_data: _Data) -> Shown:
-    return _shown("event", "text", "The chat is back")
+    return _shown("event", "text", _("The chat is back"))
 
 
 def _chat_reopened(_data: _Data) -> Shown:
-    return _shown("event", "text", "Goes on in the same conversation")
+    return _shown("event", "text", _("Goes on in the same conversation"))
 
 
 def _chat_expired(_data: _Data) -> Shown:
-    return _shown("warning", "clock", "Nobody took the chat in time")
+    return _shown("warning", "clock", _("Nobody took the chat in time"))
 
 
 def _chat_warned(data: _Data) -> Shown:
     minutes = _amount(data, "minutes")
-    small = "" if minutes is None else f"{minutes:g} min left"
-    return _shown("event", "clock", "Told the customer that the chat will be closed", small=small)
+    small = "" if minutes is None else _("%(n)s min left", n=f"{minutes:g}")
+    return _shown("event", "clock", _("Told the customer that the chat will be closed"), small=small)
 
 
 def _stop_suspected(data: _Data) -> Shown:
-    return _shown(
-        "warning", "stop", "This may be a wish not to be texted", words=_word(data, "body"), small="nothing is sent until judged"
-    )
+    small = _("nothing is sent until judged")
+    return _shown("warning", "stop", _("This may be a wish not to be texted"), words=_word(data, "body"), small=small)
 
 
 def _stop_judged(data: _Data) -> Shown:
-    verdict = "a wish not to be texted" if data.get("meant") else "no wish to stop texts"
-    return _shown("event", "shield", f"{_word(data, 'name') or 'An agent'} read it as {verdict}")
+    agent = _who(data)
+    meant = _("%(agent)s read it as a wish not to be texted", agent=agent)
+    not_meant = _("%(agent)s read it as no wish to stop texts", agent=agent)
+    return _shown("event", "shield", meant if data.get("meant") else not_meant)
 
 
 def _upload_asked(data: _Data) -> Shown:
-    return _shown("event", "photo", f"{_word(data, 'name') or 'The flow'} sent a link for photos")
+    return _shown("event", "photo", _("%(who)s sent a link for photos", who=_word(data, "name") or _("The flow")))
 
 
 def _media_uploaded(data: _Data) -> Shown:
-    refused = _amount(data, "refused")
-    small = f"{refused:g} file{'' if refused == 1 else 's'} refused" if refused else ""
-    return _shown("in", "photo", "Customer, by the link", small=small, files=_files(data))
+    refused = int(_amount(data, "refused") or 0)
+    small = ngettext("%(n)s file refused", "%(n)s files refused", refused) if refused else ""
+    return _shown("in", "photo", _("Customer, by the link"), small=small, files=_files(data))
 
 
 def _conversation_opened(data: _Data) -> Shown:
-    return _shown(
-        "event", "agent", f"{_word(data, 'name') or 'An agent'} began the conversation", small=_sentence(_word(data, "queue"))
-    )
+    title = _("%(agent)s began the conversation", agent=_who(data))
+    return _shown("event", "agent", title, small=_sentence(_word(data, "queue")))
 
 
 def _api_said(data: _Data) -> Shown:
     about = _word(data, "ticket")
-    return _shown(
-        "event",
-        "settings",
-        f"A program texted: “{_word(data, 'author').removeprefix('api:')}”",
-        small=f"Ticket {about}" if about else "",
-    )
+    title = _("A program texted: “%(name)s”", name=_word(data, "author").removeprefix("api:"))
+    return _shown("event", "settings", title, small=_("Ticket %(ticket)s", ticket=about) if about else "")
 
 
 def _sender_added(data: _Data) -> Shown:
-    return _shown("event", "text", f"Texts come from {pretty_number(_word(data, 'number'))} as well", small=_word(data, "why"))
+    title = _("Texts come from %(number)s as well", number=pretty_number(_word(data, "number")))
+    return _shown("event", "text", title, small=_word(data, "why"))
 
 
 _ENDED_BY = MappingProxyType(
     {
-        "caller": "the caller",
-        "customer": "the customer",
-        "agent": "the agent",
-        "platform": "us",
-        "network": "the network",
-        "timeout": "silence",
+        "caller": marked("the caller"),
+        "customer": marked("the customer"),
+        "agent": marked("the agent"),
+        "platform": marked("us"),
+        "network": marked("the network"),
+        "timeout": marked("silence"),
     }
 )
 
 
+def _ended_by(by: str) -> str:
+    return _(_ENDED_BY.get(by, by))
+
+
 def _call_ended(data: _Data) -> Shown:
-    by, cause = _word(data, "by"), _word(data, "cause")
-    return _shown(
-        "event", "call-end", f"Call ended by {_ENDED_BY.get(by, by)}", small="" if cause == "bye" else cause.replace("_", " ")
-    )
+    cause = _word(data, "cause")
+    title = _("Call ended by %(who)s", who=_ended_by(_word(data, "by")))
+    return _shown("event", "call-end", title, small="" if cause == "bye" else cause.replace("_", " "))
 
 
 _HUNG_UP = MappingProxyType(
     {
-        "deflected": "it goes on by text",
-        "answered": "the agent was done",
-        "no_agents": "nobody was there",
-        "closed": "outside opening hours",
-        "caller_done": "the caller wished it",
+        "deflected": marked("it goes on by text"),
+        "answered": marked("the agent was done"),
+        "no_agents": marked("nobody was there"),
+        "closed": marked("outside opening hours"),
+        "caller_done": marked("the caller wished it"),
     }
 )
 
 
 def _call_hung_up(data: _Data) -> Shown:
     reason = _word(data, "reason")
-    return _shown("event", "call-end", "We hang up", small=_HUNG_UP.get(reason, reason.replace("_", " ")))
+    return _shown("event", "call-end", _("We hang up"), small=_(_HUNG_UP.get(reason, reason.replace("_", " "))))
 
 
 def _chat_ended(data: _Data) -> Shown:
-    by = _word(data, "by")
-    return _shown("event", "chat-end", f"Chat ended by {_word(data, 'name') or _ENDED_BY.get(by, by)}")
+    who = _word(data, "name") or _ended_by(_word(data, "by"))
+    return _shown("event", "chat-end", _("Chat ended by %(who)s", who=who))
 
 
 def _note_written(data: _Data) -> Shown:
-    title = f"Note by {_word(data, 'name')}" if data.get("name") else "Note"
+    title = _("Note by %(agent)s", agent=_word(data, "name")) if data.get("name") else _("Note")
     return _shown("note", "note", title, words=_word(data, "note"), small=_word(data, "disposition"))
 
 
 def _server_restarted(_data: _Data) -> Shown:
-    return _shown("warning", "warning", "The server restarted", small="a call cannot survive that; texts and places do")
+    small = _("a call cannot survive that; texts and places do")
+    return _shown("warning", "warning", _("The server restarted"), small=small)
 
 
 def _session_closed(data: _Data) -> Shown:
-    return _shown("event", "dot", "Session closed", small=_word(data, "reason").replace("_", " "))
+    return _shown("event", "dot", _("Session closed"), small=_(_word(data, "reason").replace("_", " ")))
 
 
 _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(

@@ -12,6 +12,7 @@ from aiohttp import web
 from babel.core import Locale, negotiate_locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 
 LANGUAGES: Mapping[str, str] = MappingProxyType({"en": "English", "es": "Español", "fr": "Français"})
@@ -65,14 +66,24 @@ def _accepted(header: str) -> Iterator[tuple[str, float]]:
             continue
 
 
+def marked(words: str) -> str:
+    """*words* as they are, for tables that are read before anybody's language is known: the catalogues shall have them."""
+    return words
+
+
 def gettext(words: str, /, **values: object) -> str:
-    """*words* in the reader's language, with *values* put in (`%(name)s`)."""
-    return _filled(_catalogue(language()).ugettext(words), values)
+    """*words* in the reader's language, with *values* put in (`%(name)s`). No words stay none."""
+    return _filled(_catalogue(language()).ugettext(words), values) if words else ""
 
 
 def ngettext(one: str, many: str, n: int, /, **values: object) -> str:
     """As `gettext`, in the form that goes with the number *n*, which the words may name as `%(n)s`."""
     return _filled(_catalogue(language()).ungettext(one, many, n), {"n": n, **values})
+
+
+def number_words(number: float) -> str:
+    """As the reader writes numbers: `1,234.5`, `1 234,5`."""
+    return format_decimal(number, locale=locale())
 
 
 def _filled(words: str, values: Mapping[str, object]) -> str:
