@@ -4,16 +4,18 @@ One YAML file, every key overridable by `SIDETONE_SECTION__KEY` in the environme
 unknown keys are errors. A secret may stand in a file of its own: give `{file: PATH}` in its place.
 """
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableEnvironmentError
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 
@@ -446,6 +448,20 @@ class AgentSettings(_Section):
     mail_when: Literal["away", "always", "never"] = Field(default="away", description="away: while no desk is open")
 
 
+class PresetSettings(_Section):
+    """A text that agents have ready, beside those of the flows."""
+
+    id: Name = Field(description="how records name it; one of a flow with the same id gives way")
+    title: Mapping[str, str] = Field(min_length=1, description="what agents read, by language, as {en: Your parcel}")
+    text: Mapping[str, str] = Field(min_length=1, description="what the customer gets, by language; English where one is missing")
+
+
+class AuditSettings(_Section):
+    """The book of who changed what."""
+
+    keep_days: Annotated[int, Field(ge=1)] = Field(default=400, description="older entries are removed")
+
+
 class HoursSettings(_Section):
     """Opening hours. An empty week means always open."""
 
@@ -497,6 +513,8 @@ class Settings(BaseSettings):
     routing: RoutingSettings = RoutingSettings()
     target: TargetSettings = TargetSettings(answer_within=20.0, share=0.8, short_abandon=5.0)
     hours: Mapping[Name, HoursSettings] = Field(default_factory=dict)
+    presets: tuple[PresetSettings, ...] = ()
+    audit: AuditSettings = AuditSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -530,6 +548,7 @@ class Settings(BaseSettings):
             ("agent", [a.id for a in self.agents]),
             ("API key", [*(["admin"] if self.web.api_tokens else []), *(k.name for k in self.api.keys)]),
             ("hook", [h.name for h in self.hooks]),
+            ("preset", [p.id for p in self.presets]),
         ):
             problems += [f"{kind} {name} stands twice" for name in sorted({n for n in names if names.count(n) > 1})]
         desks = [(f"number {n.number}", n.desk) for n in self.numbers] + [(f"queue {q.id}", q.desk) for q in self.queues]
@@ -640,40 +659,117 @@ class Settings(BaseSettings):
         return self.journal.url.replace("{data}", self.data.absolute().as_posix())
 
 
+class Problem(NamedTuple):
+    """What is wrong with a document, and where."""
+
+    line: int
+    """From 1; also `column`."""
+    column: int
+    key: str
+    """As `queues.0.ring_timeout`; empty for the whole."""
+    what: str
+
+    def at(self, document: object) -> str:
+        """In one line, beginning with where *document* is, as compilers write it."""
+        return f"{document}:{self.line}:{self.column}: {self.key + ': ' if self.key else ''}{self.what}"
+
+
+class DocumentError(Exception):
+    """A document of settings cannot be used.
+
+    Args:
+        problems: All of them.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(problem.at("settings") for problem in problems))
+        self.problems = tuple(problems)
+
+
 def load_settings(path: Path) -> Settings:
     """Read *path* (YAML 1.2) and the environment.
 
     Raises:
         SettingsError: With every problem, its line and what is allowed there.
     """
-    yaml = YAML(typ="rt")
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"))
+        document = read_document(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise SettingsError(f"{where}: {error.problem}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: no YAML in UTF-8 without control characters") from error
-    if document is None:
-        document = {}
-    if not isinstance(document, Mapping):
-        raise SettingsError(f"{path}:1:1: the file must be a table of sections")
+    except DocumentError as error:
+        raise SettingsError("\n".join(problem.at(path) for problem in error.problems)) from error
     try:
         return Settings(**document)
     except UnreadableEnvironmentError as error:
         raise SettingsError(f"environment: {error}") from error
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(path, document, problem) for problem in error.errors())) from error
+        raise SettingsError("\n".join(problem.at(path) for problem in explain(document, error))) from error
 
 
-def _explain(path: Path, document: Any, problem: Any) -> str:
-    """One pydantic problem as `file:line:column: key: what is wrong`."""
+def read_document(text: str) -> Any:
+    """A YAML table that knows its lines and comments; an empty text is an empty table.
+
+    Raises:
+        DocumentError: It is none.
+    """
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    try:
+        document = yaml.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise DocumentError([Problem(line, column, "", str(error.problem))]) from error
+    except YAMLError as error:
+        raise DocumentError([Problem(1, 1, "", "no YAML in UTF-8 without control characters")]) from error
+    if document is None:
+        return CommentedMap()
+    if not isinstance(document, Mapping):
+        raise DocumentError([Problem(1, 1, "", "the file must be a table of sections")])
+    return document
+
+
+_NAMED = re.compile(r"(queue|agent|number) ([^\s:]+)")
+"""How what `Settings` says of the whole begins when it is about one entry."""
+_LISTS = {"queue": ("queues", "id"), "agent": ("agents", "id"), "number": ("numbers", "number")}
+
+
+def explain(document: Any, error: ValidationError) -> list[Problem]:
+    """Everything that is wrong with *document*, at its line and column."""
+    found = []
+    for problem in error.errors():
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            what = "there is no such setting; check its spelling and its section"
+        keys = problem["loc"]
+        if keys:
+            found.append(Problem(*_place_of(document, keys), ".".join(str(key) for key in keys), what))
+            continue
+        for part in what.split("; "):  # what is wrong between sections; the entry it begins with is where to look
+            keys = _entry_of(document, part)
+            found.append(Problem(*_place_of(document, keys), "", part))
+    return found
+
+
+def _entry_of(document: Any, what: str) -> tuple[str | int, ...]:
+    named = _NAMED.match(what)
+    if named is None:
+        return ()
+    section, key = _LISTS[named[1]]
+    entries = document.get(section)
+    for number, entry in enumerate(entries if isinstance(entries, Sequence) else ()):
+        if isinstance(entry, Mapping) and str(entry.get(key)) == named[2]:
+            return section, number, key
+    return ()
+
+
+def _place_of(document: Any, keys: Sequence[str | int]) -> tuple[int, int]:
+    """Line and column of what stands under *keys*, as far as they lead."""
     node: Any = document
     line, column = 1, 1
-    for key in problem["loc"]:
+    for key in keys:
         try:
             where: Any = node.lc
             row, col = where.value(key) if isinstance(node, Mapping) else where.item(key)
@@ -681,8 +777,4 @@ def _explain(path: Path, document: Any, problem: Any) -> str:
         except (AttributeError, KeyError, IndexError, TypeError):
             break
         line, column = row + 1, col + 1
-    key = ".".join(str(part) for part in problem["loc"])
-    what = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        what = "there is no such setting; check its spelling and its section"
-    return f"{path}:{line}:{column}: {key + ': ' if key else ''}{what}"
+    return line, column
