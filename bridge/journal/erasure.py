@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, case, dele
 
 from bridge.events import Media
 from bridge.journal import tables
+from bridge.journal.crm_erasure import erase_contacts, export_contacts
 from bridge.journal.rows import Erased, JournalError, StillOpenError
 
 _session, _message, _outbox, _inbound = tables.session, tables.message, tables.outbox, tables.inbound
@@ -16,7 +17,7 @@ _PER_SESSION = (
     ("decisions", tables.decision, tables.decision.c.n),
     ("uploads", tables.upload, tables.upload.c.created_at),
 )
-_PER_NUMBER = (("contact", tables.contact), ("blocked", tables.blocked), ("line_type", tables.line_type))
+_PER_NUMBER = (("blocked", tables.blocked), ("line_type", tables.line_type))
 ERASED = b"null"
 """The snapshot of a session that was erased."""
 
@@ -40,6 +41,7 @@ def export(connection: Connection, number: str) -> Mapping[str, Any]:
         "consents": rows(select(consent).where(consent.c.number == number).order_by(consent.c.n), "n"),
         "suppressions": rows(select(suppression).where(suppression.c.number == number).order_by(suppression.c.n), "n"),
         "notices": rows(select(notice).where(_about(number, ids)).order_by(notice.c.n), "n"),
+        **export_contacts(connection, number, ids),
         **{name: next(iter(rows(select(table).where(table.c.number == number))), None) for name, table in _PER_NUMBER},
     }
 
@@ -104,6 +106,7 @@ def erase(connection: Connection, number: str, at: float, *, keep_opt_out: bool)
         "upload": connection.execute(delete(tables.upload).where(tables.upload.c.session.in_(sessions))).rowcount,
         **_delete_notices(connection, number, sessions, visited),
         **_blank_texts(connection, texts, at),
+        **erase_contacts(connection, number, [*sessions, *visited]),
         **_forget_person(connection, number, keep_opt_out=keep_opt_out),
         "replay": _blank_replies(connection, number),
     }
@@ -179,10 +182,8 @@ def _blank_texts(connection: Connection, texts: list[str], at: float) -> dict[st
 
 
 def _forget_person(connection: Connection, number: str, *, keep_opt_out: bool) -> dict[str, int]:
-    counts = {
-        table.name: connection.execute(delete(table).where(table.c.number == number)).rowcount
-        for table in (tables.contact, tables.line_type)
-    }
+    line_type = tables.line_type
+    counts = {"line_type": connection.execute(delete(line_type).where(line_type.c.number == number)).rowcount}
     consent, suppression, blocked = tables.consent, tables.suppression, tables.blocked
     agreed = delete(consent).where(consent.c.number == number)
     if keep_opt_out:

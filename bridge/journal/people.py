@@ -1,4 +1,4 @@
-"""What is known of people: what they agreed to, whether they may be texted, their contact; all of it on request, and erased."""
+"""What is known of people: what they agreed to, whether they may be texted; all that is kept of them on request, and erased."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -12,12 +12,12 @@ from bridge.journal import tables
 from bridge.journal.database import Threads, upsert
 from bridge.journal.door import Door, Writer, as_struct
 from bridge.journal.erasure import erase, export
-from bridge.journal.rows import AgentStateRow, BlockRow, ConsentRow, ContactRow, Erased, LineTypeRow, Suppression
+from bridge.journal.rows import AgentStateRow, BlockRow, ConsentRow, Erased, LineTypeRow, Suppression
 
 EVERY_SENDER = "*"
 """The sender of a suppression that counts for all our numbers."""
 
-_suppression, _blocked, _consent, _contact = tables.suppression, tables.blocked, tables.consent, tables.contact
+_suppression, _blocked, _consent = tables.suppression, tables.blocked, tables.consent
 
 
 BLOCKS_FOR, MOST_BLOCKS = 5.0, 10_000
@@ -95,10 +95,6 @@ class People(Door):
         """The consent ledger of a number, oldest first."""
         query = select(_consent).where(_consent.c.number == number).order_by(_consent.c.n)
         return await self._read(query, lambda row: as_struct(ConsentRow, row))
-
-    async def contact(self, number: str) -> ContactRow | None:
-        """None: nothing is known."""
-        return await self._first(select(_contact).where(_contact.c.number == number), lambda row: as_struct(ContactRow, row))
 
     async def line_type(self, number: str) -> LineTypeRow | None:
         """What was learnt about the kind of line behind *number*; None: nothing."""

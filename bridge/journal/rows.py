@@ -223,6 +223,8 @@ class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None = None
     data: Mapping[str, Any] = {}
     updated_at: float
+    actor: str = "server"
+    """Who says so, for the history of the contact; not kept with the row."""
 
 
 class AgentStateRow(msgspec.Struct, frozen=True, kw_only=True):

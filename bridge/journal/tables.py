@@ -262,16 +262,6 @@ decision = Table(
     Index(None, "session", "n"),
 )
 
-contact = Table(
-    "contact",
-    metadata,
-    Column("number", Text, primary_key=True),
-    Column("name", Text),
-    Column("language", Text),
-    Column("data", Json, nullable=False),
-    Column("updated_at", Double, nullable=False),
-)
-
 agent_state = Table(
     "agent_state",
     metadata,

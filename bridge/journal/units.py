@@ -10,8 +10,18 @@ from sqlalchemy import Connection, Update, bindparam, delete, func, update
 from bridge.events import SessionId
 from bridge.journal import tables
 from bridge.journal.bulk import Rows, insert_rows, select_in
+from bridge.journal.crm import put_known
 from bridge.journal.database import upsert
-from bridge.journal.rows import Committed, JournalError, MessageRow, MessageUpdate, StaleSessionError, Unit, UnitRefusedError
+from bridge.journal.rows import (
+    Committed,
+    ContactRow,
+    JournalError,
+    MessageRow,
+    MessageUpdate,
+    StaleSessionError,
+    Unit,
+    UnitRefusedError,
+)
 
 
 def apply_units(connection: Connection, units: list[Unit]) -> list[Committed | JournalError]:
@@ -58,6 +68,7 @@ class Batch:
         self._inbound_handled: Rows = []
         self._unblocked: Rows = []
         self._replies: Rows = []
+        self._contacts: list[ContactRow] = []
 
     def add(self, unit: Unit) -> Committed | JournalError:
         """Take the rows of *unit*, or say why not and take none."""
@@ -140,7 +151,7 @@ class Batch:
         )
         for entries, suppressed in ((unit.suppress, True), (unit.unsuppress, False)):
             self._inserts["suppression"] += (msgspec.structs.asdict(entry) | {"suppressed": suppressed} for entry in entries)
-        self._upserts["contact"] += (msgspec.structs.asdict(row) for row in unit.contacts)
+        self._contacts += unit.contacts
         self._upserts["agent_state"] += (msgspec.structs.asdict(row) for row in unit.agent_states)
         self._upserts["blocked"] += (msgspec.structs.asdict(row) for row in unit.block)
         self._unblocked += ({"key": number} for number in unit.unblock)
@@ -179,6 +190,8 @@ class Batch:
         for name, rows in self._upserts.items():
             if rows:
                 connection.execute(upsert(tables.metadata.tables[name], dialect), rows)
+        for known in self._contacts:
+            put_known(connection, known)
         for statement, rows in (
             (_UPDATE_MESSAGE, self._message_updates),
             (_FINISH, self._outbox_done),
