@@ -314,6 +314,21 @@ class Acd:
         self._drop(waiter, now, out, ghost=outcome in {"abandoned", "deflected"})
         return self._settle(None, now, out)
 
+    def move(self, session: SessionId, channel: Channel, to: QueueId, now: float) -> list[AnyAcdOutput]:
+        """Somebody puts one who waits into another line, at the same place; what rings stops ringing. Empty when not in line.
+
+        Raises:
+            UnknownQueue: No such queue, or one of another channel. Nothing has changed.
+        """
+        self._queue_of(to, channel)
+        waiter, out = self._waiters.get(Work(session, channel)), _Outputs()
+        if waiter is None or waiter.queue == to:
+            return []
+        for who in self._hush(waiter, now, out):
+            self._refresh(who, now)
+        self._move(waiter, to, "moved", now, out)
+        return self._settle(None, now, out)
+
     # --- the clock
 
     @property

@@ -11,7 +11,8 @@ from bridge.events import AgentId, Channel, QueueId, SessionId
 LapseReason: TypeAlias = Literal["declined", "ring_timeout", "signed_out", "withdrawn"]
 DeclineReason: TypeAlias = Literal["declined", "ring_timeout"]
 LeaveOutcome: TypeAlias = Literal["abandoned", "deflected", "timed_out", "opted_out", "closed"]
-RedirectReason: TypeAlias = Literal["not_answered", "waited"]
+RedirectReason: TypeAlias = Literal["not_answered", "waited", "moved"]
+"""Of `redirect` in the settings; `moved`: by a supervisor."""
 Ghost: TypeAlias = Literal["waiter_gone", "work_gone", "place_lost", "work_lost"]
 """`waiter_gone`: in line, but the session does not wait. `work_gone`: an agent has what the session does not give them.
 `place_lost`: the session waits, but did not stand in line. `work_lost`: the session has an agent who did not know."""

@@ -19,6 +19,7 @@ from bridge.acd import (
     Redirect,
     Seen,
     UnknownAgent,
+    UnknownQueue,
     WorkAssigned,
     WorkOffered,
     WorkRedirected,
@@ -218,6 +219,17 @@ class Anything(RuleBasedStateMachine):
     def leave(self, session: SessionId, channel: Channel) -> None:
         self.follow(self.acd.leave(session, channel, "abandoned", self.now))
         self.waiting.pop((session, channel), None)
+
+    @rule(session=st.sampled_from(SESSIONS), to=st.sampled_from(EVERYWHERE))
+    def move(self, session: SessionId, to: QueueId) -> None:
+        if not self.is_there(to):
+            with pytest.raises(UnknownQueue):
+                self.acd.move(session, CHANNEL[to], to, self.now)
+            return
+        was = self.waiting.get((session, CHANNEL[to]))
+        outputs = self.acd.move(session, CHANNEL[to], to, self.now)
+        assert bool(outputs) == (was not in {None, to})
+        self.follow(outputs)
 
     @rule(who=NAMES)
     def accept(self, who: AgentId) -> None:

@@ -302,3 +302,21 @@ def test_other_queues_are_no_concern_of_an_explanation() -> None:
     said = it.explain(S1, "voice", 3.0)
     assert said is not None
     assert said.agents == ((BEN, "not_ready"),)
+
+
+def test_a_supervisor_moves_who_waits_and_the_place_goes_along() -> None:
+    """What rings stops ringing; in the other line they stand where their waiting began, before who came later."""
+    it = acd(agent(ANN, CALLS), agent(BEN, SALES))
+    it.set_state(BEN, "not_ready", "lunch", 0.0)
+    it.join(S1, CALLS, "voice", 0.0, 1, (), 0.0)
+    it.join(S2, SALES, "voice", 5.0, 1, (), 5.0)
+    outputs = it.move(S1, "voice", SALES, 9.0)
+    assert [(lapsed.agent, lapsed.reason) for lapsed in of(OfferLapsed, outputs)] == [(ANN, "withdrawn")]
+    assert of(WorkRedirected, outputs) == [WorkRedirected(S1, "voice", CALLS, SALES, "moved")]
+    assert it.waiting(SALES) == (S1, S2)
+    assert it.agent_view(ANN).offer is None
+    assert it.move(S1, "voice", SALES, 10.0) == []
+    assert it.move(S3, "voice", SALES, 10.0) == []
+    with pytest.raises(UnknownQueue):
+        it.move(S1, "voice", TEXTS, 10.0)
+    assert [offer.session for offer in of(WorkOffered, it.set_state(BEN, "ready", None, 11.0))] == [S1]
