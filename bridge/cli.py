@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bridge import app as composition
@@ -21,6 +22,7 @@ from bridge import demo as demonstration
 from bridge import headless
 from bridge.flow_cli import flow_commands
 from bridge.journal import JournalError, upgrade
+from bridge.journal.moving import move
 from bridge.logs import set_up_logs
 from bridge.secret import SecretError
 from bridge.settings import Settings, SettingsError, is_loopback, load_settings
@@ -110,8 +112,15 @@ async def _headless(settings: Settings, progress: Console, *, as_json: bool) -> 
 
 
 @main.command()
-def migrate(config: Config = DEFAULT_CONFIG) -> None:
-    """Bring the journal's schema up to date (`serve` does it by itself)."""
+def migrate(
+    config: Config = DEFAULT_CONFIG,
+    source: Annotated[str | None, typer.Option("--from", help="Move a journal: where it is (sqlite:///PATH).")] = None,
+    target: Annotated[str | None, typer.Option("--to", help="Move a journal: an empty database (postgresql://...).")] = None,
+) -> None:
+    """Bring the journal's schema up to date (`serve` does it by itself), or move a journal to another database."""
+    if source is not None or target is not None:
+        _move(source, target)
+        return
     settings = settings_from(config)
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
@@ -120,6 +129,32 @@ def migrate(config: Config = DEFAULT_CONFIG) -> None:
         err.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
     out.print("The journal's schema is up to date.")
+
+
+def _move(source: str | None, target: str | None) -> None:
+    if source is None or target is None:
+        err.print("A move needs both --from and --to.", style="red")
+        raise typer.Exit(2)
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(table: str, over: int, count: int) -> None:
+            if not count:
+                return
+            if table not in tasks:
+                tasks[table] = bar.add_task(table, total=count)
+            bar.update(tasks[table], completed=over)
+
+        try:
+            checked = move(source, target, progress=progress)
+        except JournalError as error:
+            bar.stop()
+            err.print(str(error), style="red", markup=False)
+            raise typer.Exit(1) from error
+    rows = sum(each.rows for each in checked)
+    out.print(f"Moved {rows} rows of {len(checked)} tables, and compared them by count and checksum: they are the same.")
+    out.print("Set journal.url to the new address and start the server. The old journal is as it was.")
 
 
 @main.command()

@@ -6,8 +6,9 @@ every statement on SQLite; this way a whole transaction crosses once, which made
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -136,6 +137,17 @@ def upsert(table: Table, dialect: str) -> Any:
     return statement.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """One transaction on a connection of its own, for tools that need no event loop. On SQLite nobody else writes meanwhile."""
+    engine = _make_engine(address(url), count=1, writer=True)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
 async def upgrade(url: str) -> str:
     """Bring the schema to the newest revision, in one transaction, and return that revision.
 
@@ -143,10 +155,11 @@ async def upgrade(url: str) -> str:
         SchemaTooNewError: the database has a revision this version does not know. Nothing has changed.
     """
     with Threads(url, count=1, writer=True) as database:
-        return await database.run(_upgrade)
+        return await database.run(upgrade_on)
 
 
-def _upgrade(connection: Connection) -> str:
+def upgrade_on(connection: Connection) -> str:
+    """As `upgrade`, on a connection that is there."""
     if connection.dialect.name == "postgresql":  # two nodes that start together: the second waits, and finds nothing to do
         connection.exec_driver_sql(f"select pg_advisory_xact_lock({MIGRATION_LOCK})")
     config = Config()
