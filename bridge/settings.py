@@ -18,6 +18,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from bridge.alerts import Rule
+
 
 class SettingsError(Exception):
     """The settings cannot be used. The message names file, line, key and remedy, one problem a line."""
@@ -462,6 +464,44 @@ class AuditSettings(_Section):
     keep_days: Annotated[int, Field(ge=1)] = Field(default=400, description="older entries are removed")
 
 
+class AlertSettings(_Section):
+    """Says when a figure is not as it should be (docs/supervisor.md)."""
+
+    name: str = Field(description="what people read")
+    on: Literal["queue", "agent", "service"] = Field(
+        description="what is measured: each queue, each agent, or everything together"
+    )
+    measure: str = Field(
+        description="of a queue: waiting, longest_wait, service_level, ewt_p90, abandoned, agents_ready, open_slots; of an "
+        "agent: state_for, missed, unanswered; of everything: texts_failed, calls, sessions, waiting, dead_letters, calibration"
+    )
+    above: float | None = Field(default=None, description="it is raised while the figure is greater")
+    below: float | None = Field(default=None, description="it is raised while the figure is smaller")
+    lasting: Seconds = Field(default=60.0, description="it must be so for so long, and well inside for as long until it is over")
+    window: Annotated[float, Field(ge=60, le=14_400)] = Field(
+        default=900.0, description="seconds over which counts and the service level are taken"
+    )
+    of: tuple[str, ...] = Field(default=(), description="queues or agents; none: all")
+    to: tuple[Literal["board", "mail", "hook"], ...] = Field(default=("board",), description="who is told, once each time")
+    mail: tuple[str, ...] = Field(default=(), description="addresses")
+
+    @property
+    def rule(self) -> Rule:
+        """The same for `bridge.alerts`.
+
+        Raises:
+            ValueError: It means nothing.
+        """
+        return Rule(**self.model_dump())
+
+    @model_validator(mode="after")
+    def _means_something(self) -> "AlertSettings":
+        _ = self.rule
+        if ("mail" in self.to) != bool(self.mail):
+            raise ValueError("to: mail and the addresses in mail belong together")
+        return self
+
+
 class HoursSettings(_Section):
     """Opening hours. An empty week means always open."""
 
@@ -514,6 +554,7 @@ class Settings(BaseSettings):
     target: TargetSettings = TargetSettings(answer_within=20.0, share=0.8, short_abandon=5.0)
     hours: Mapping[Name, HoursSettings] = Field(default_factory=dict)
     presets: tuple[PresetSettings, ...] = ()
+    alerts: tuple[AlertSettings, ...] = ()
     audit: AuditSettings = AuditSettings()
 
     @classmethod
@@ -549,6 +590,7 @@ class Settings(BaseSettings):
             ("API key", [*(["admin"] if self.web.api_tokens else []), *(k.name for k in self.api.keys)]),
             ("hook", [h.name for h in self.hooks]),
             ("preset", [p.id for p in self.presets]),
+            ("alert", [a.name for a in self.alerts]),
         ):
             problems += [f"{kind} {name} stands twice" for name in sorted({n for n in names if names.count(n) > 1})]
         desks = [(f"number {n.number}", n.desk) for n in self.numbers] + [(f"queue {q.id}", q.desk) for q in self.queues]
@@ -557,6 +599,7 @@ class Settings(BaseSettings):
                 problems.append(f"{owner}: desk {desk!r} is not a queue of channel sms")
         for agent in self.agents:
             problems += [f"agent {agent.id}: there is no queue {queue!r}" for queue in agent.queues if queue not in queues]
+        problems += self._alert_names_resolve(queues)
         problems += self._routing_names_resolve(queues)
         problems += self._text_names_resolve(queues)
         if self.sms.provider == "twilio":
@@ -569,6 +612,15 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _alert_names_resolve(self, queues: Collection[str]) -> list[str]:
+        problems = []
+        for alert in self.alerts:
+            known = {"queue": set(queues), "agent": {agent.id for agent in self.agents}, "service": set[str]()}[alert.on]
+            problems += [f"alert {alert.name}: there is no {alert.on} {name!r}" for name in sorted(set(alert.of) - known)]
+            if "mail" in alert.to and (self.mail is None or self.mail.smarthost is None):
+                problems.append(f"alert {alert.name}: mail needs mail.smarthost")
+        return problems
 
     def _routing_names_resolve(self, queues: Mapping[str, QueueSettings]) -> list[str]:
         problems = []
