@@ -60,7 +60,7 @@ async def test_upgrading_twice_changes_nothing(journal_url: str) -> None:
     """The second upgrade returns the same revision, also when two begin at once."""
     first, second = await asyncio.gather(upgrade(journal_url), upgrade(journal_url))
 
-    assert first == second == await upgrade(journal_url) == "0003"
+    assert first == second == await upgrade(journal_url) == "0004"
 
 
 async def test_what_was_there_before_goes_on(journal_url: str) -> None:
@@ -97,7 +97,7 @@ async def test_the_command_makes_the_schema(journal_url: str, tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (0, "")
     with connected(journal_url) as connection:
         assert inspect(connection).has_table("session")
-    assert await upgrade(journal_url) == "0003"
+    assert await upgrade(journal_url) == "0004"
 
 
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
         connection.execute("update alembic_version set version_num = '9999'")
     connection.close()
 
-    with pytest.raises(SchemaTooNewError, match=r"9999.*0003"):
+    with pytest.raises(SchemaTooNewError, match=r"9999.*0004"):
         async with Journal.open(url):
             pytest.fail("opened")
 

@@ -1,0 +1,32 @@
+"""What became of the forecasts: who was told how long, how long it was, and how good that makes the estimator. Pure."""
+
+from bridge.hindsight.scores import (
+    ALARM_AFTER,
+    LEAST_FOR_ALARM,
+    THRESHOLDS,
+    Alarm,
+    Outcome,
+    Scores,
+    Step,
+    Told,
+    alarm_of,
+    reliability,
+    score,
+)
+from bridge.hindsight.witness import Pace, Witness
+
+__all__ = [
+    "ALARM_AFTER",
+    "LEAST_FOR_ALARM",
+    "THRESHOLDS",
+    "Alarm",
+    "Outcome",
+    "Pace",
+    "Scores",
+    "Step",
+    "Told",
+    "Witness",
+    "alarm_of",
+    "reliability",
+    "score",
+]
