@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -23,7 +23,9 @@ from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
 from bridge.uploads import Uploads
-from bridge.web.console.timeline import transfer_failure
+from bridge.web.console.timeline import LANGUAGES, transfer_failure
+from bridge.web.console.words import gettext as _
+from bridge.web.console.words import marked, number_words
 from bridge.web.ports import (
     LONGEST_TEXT,
     Agent,
@@ -68,7 +70,7 @@ MOST_ATTACHED = 100
 """Files of one agent that are kept in mind until they are sent."""
 SHORTEST_NUMBER = 7
 """Digits. With fewer an agent is still typing."""
-NO_NUMBER = "Numbers are written with + and country code, or as they are dialled here."
+NO_NUMBER = marked("Numbers are written with + and country code, or as they are dialled here.")
 
 
 class Desk:
@@ -104,8 +106,8 @@ class Desk:
         """What stands out in the sessions agents have in hand."""
         self._returned: set[e.SessionId] = set()
         """Were put aside, and the customer has written."""
-        self._alerts: dict[e.SessionId, tuple[e.AgentId, str]] = {}
-        """Transfers that came back, and to whom."""
+        self._alerts: dict[e.SessionId, tuple[e.AgentId, Mapping[str, Any]]] = {}
+        """Transfers that came back: to whom, and what the timeline has of it."""
         runner.listen(self)
 
     # --- who
@@ -160,10 +162,11 @@ class Desk:
         state = live.state
         waited = 0.0 if state.since is None else self._runner.clock() - state.since
         summary = _summary(state)
-        if summary in _NO_SUMMARY and offer.session in self._waiting:
+        if summary in map(_, _NO_SUMMARY) and offer.session in self._waiting:
             summary = self._waiting[offer.session].said or summary
         if state.transfer is not None and state.transfer.by != agent:
-            summary = f"{self._name(state.transfer.by)} hands it over: {state.transfer.note or summary}"
+            by = self._name(state.transfer.by)
+            summary = _("%(name)s hands it over: %(note)s", name=by, note=state.transfer.note or summary)
         name = live.customer.name
         return (OfferedWork(offer.session, offer.channel, offer.queue, state.customer, offer.until, waited, summary, name),)
 
@@ -191,7 +194,7 @@ class Desk:
             set_aside_at=glance.set_aside_at if state.text is TextLeg.DISMISSED else None,
             returned=state.id in self._returned,
             handing_over="" if state.transfer is None else self._taker(state),
-            alert=alert[1] if alert is not None and alert[0] == agent else "",
+            alert=_came_back(alert[1]) if alert is not None and alert[0] == agent else "",
         )
 
     async def _glance(self, live: LiveSession) -> Glance:
@@ -212,17 +215,17 @@ class Desk:
         if live is not None and self._has_it(agent, live):
             live.unread = 0
             self._returned.discard(session)
-            if self._alerts.get(session, (None, ""))[0] == agent:
+            if self._alerts.get(session, (None, {}))[0] == agent:
                 del self._alerts[session]
             return await self._view(agent, live.state, self._composer_why(live, agent))
         if live is not None:
             if live.state.customer not in self._customers(agent):
-                raise DeskRefusedError("This conversation is not yours.")
-            return await self._view(agent, live.state, "This is another conversation of this customer; you can read it here.")
+                raise DeskRefusedError(_("This conversation is not yours."))
+            return await self._view(agent, live.state, _("This is another conversation of this customer; you can read it here."))
         stored = await self._runner.journal.session(session)
         if stored is None or not self._may_read(agent, stored):
-            raise DeskRefusedError("This conversation is not yours.")
-        return await self._view(agent, state_of(stored), "This conversation is over.")
+            raise DeskRefusedError(_("This conversation is not yours."))
+        return await self._view(agent, state_of(stored), _("This conversation is over."))
 
     def _has_it(self, agent: e.AgentId, live: LiveSession) -> bool:
         """Whether the agent works on a session, did, or is asked to."""
@@ -238,12 +241,12 @@ class Desk:
         if why is None or state.text is TextLeg.OPTED_OUT or state.suspected is not None:
             return why
         if self._rings(agent, state.id):
-            return "Accept it to write."
+            return _("Accept it to write.")
         if state.transfer is not None and state.transfer.by == agent:
-            return "You have handed this chat over. If nobody takes it, it comes back to you."
+            return _("You have handed this chat over. If nobody takes it, it comes back to you.")
         if state.text is TextLeg.DISMISSED and state.prefer == agent:
-            return "Set aside until the customer writes."
-        return why
+            return _("Set aside until the customer writes.")
+        return _(why)
 
     def _customers(self, agent: e.AgentId) -> set[str]:
         """Whom the agent has to do with now; their other conversations may be read too."""
@@ -358,7 +361,7 @@ class Desk:
         """Take what rings."""
         outputs = self._runner.floor.acd.accept(agent, session, channel, self._runner.clock())
         if not outputs:
-            raise DeskRefusedError("Too late: this no longer rings at your desk.")
+            raise DeskRefusedError(_("Too late: this no longer rings at your desk."))
         self._runner.follow(outputs)
         await self._runner.settled(session)
 
@@ -379,7 +382,7 @@ class Desk:
         attached = self._attached.get(agent, OrderedDict())
         missing = [digest for digest in media if digest not in attached]
         if missing:
-            raise DeskRefusedError("The server has been started anew meanwhile: please attach the files again.")
+            raise DeskRefusedError(_("The server has been started anew meanwhile: please attach the files again."))
         await self.send(agent, session, body, preset=preset, once=once, media=tuple(attached[digest] for digest in media))
 
     async def send(
@@ -395,9 +398,9 @@ class Desk:
         """As `say`, with files that the store has."""
         words = body.strip()
         if not words and not media:
-            raise DeskRefusedError("There is nothing to send.")
+            raise DeskRefusedError(_("There is nothing to send."))
         if len(words) > LONGEST_TEXT:
-            raise DeskRefusedError(f"Too long: a text may have {LONGEST_TEXT:,} characters.")
+            raise DeskRefusedError(_("Too long: a text may have %(most)s characters.", most=number_words(LONGEST_TEXT)))
         await self._tell(session, e.AgentSaid(agent, words, preset, once, media))
 
     @property
@@ -413,7 +416,7 @@ class Desk:
             words = str(refusal)
             raise DeskRefusedError(f"{words[:1].upper()}{words[1:]}.") from refusal
         except BlobsUnavailableError as error:
-            raise DeskRefusedError("Files cannot be kept just now. Try again in a moment.") from error
+            raise DeskRefusedError(_("Files cannot be kept just now. Try again in a moment.")) from error
         attached = self._attached.setdefault(agent, OrderedDict())
         attached[media.digest] = media
         while len(attached) > MOST_ATTACHED:
@@ -434,9 +437,9 @@ class Desk:
         """Text a link to a page where the customer can leave pictures."""
         live = self._runner.sessions.get(session)
         if self._uploads is None:
-            raise DeskRefusedError("Links cannot be sent: this server does not know its own address (public_url).")
+            raise DeskRefusedError(_("Links cannot be sent: this server does not know its own address (public_url)."))
         if live is None:
-            raise DeskRefusedError("This conversation is over.")
+            raise DeskRefusedError(_("This conversation is over."))
         link = self._uploads.link(live.state.language, now=self._runner.clock())
         await self._tell(session, e.UploadAsked(agent, link.url, link.token, link.expires_at))
 
@@ -470,14 +473,14 @@ class Desk:
         if to is not None:
             colleague = next((one for one in targets.colleagues if one.id == to), None)
             if colleague is None:
-                raise DeskRefusedError(f"{self._name(to)} is not signed in any more.")
+                raise DeskRefusedError(_("%(name)s is not signed in any more.", name=self._name(to)))
             if colleague.why_not:
-                raise DeskRefusedError(f"{colleague.name} cannot take it now: {colleague.why_not}.")
+                raise DeskRefusedError(_("%(name)s cannot take it now: %(why)s.", name=colleague.name, why=colleague.why_not))
             queue, name = self._queue_for(to, state.chat_queue), colleague.name
         else:
             name = None
             if queue not in {one.id for one in targets.queues}:
-                raise DeskRefusedError("Chats cannot be handed to that queue.")
+                raise DeskRefusedError(_("Chats cannot be handed to that queue."))
         assert queue is not None
         await self._tell(session, e.AgentTransferred(agent, e.QueueId(queue), to, name, note))
 
@@ -490,7 +493,9 @@ class Desk:
         queue = self._runner.floor.queues.get(state.chat_queue or "")
         own = None if queue is None else queue.chat.max_transfers
         most = self._runner.settings.sms.max_transfers if own is None else own
-        return "" if state.transfers < most else f"This chat has been handed on {state.transfers} times already. Please keep it."
+        if state.transfers < most:
+            return ""
+        return _("This chat has been handed on %(n)s times already. Please keep it.", n=state.transfers)
 
     async def set_aside(self, agent: e.AgentId, session: e.SessionId) -> None:
         """Dismiss the chat: it comes back when the customer writes."""
@@ -501,13 +506,13 @@ class Desk:
         """Say whether the customer's words were a wish not to be texted."""
         live = self._runner.sessions.get(session)
         if live is None or not _is_of(live.state, agent):
-            raise DeskRefusedError("This conversation is not yours.")
+            raise DeskRefusedError(_("This conversation is not yours."))
         await self._tell(session, e.OptOutJudged(agent, meant))
 
     def _chat_of(self, agent: e.AgentId, session: e.SessionId) -> LiveSession:
         live = self._runner.sessions.get(session)
         if live is None or live.state.chat_agent != agent:
-            raise DeskRefusedError("This chat is not yours (any more).")
+            raise DeskRefusedError(_("This chat is not yours (any more)."))
         return live
 
     # --- the customer
@@ -516,7 +521,7 @@ class Desk:
         """Keep what the customer is called; empty: not known."""
         live = self._runner.sessions.get(session)
         if live is None or not self._worked_on(agent, live) or live.state.customer is None:
-            raise DeskRefusedError("The name can be changed while you work on the conversation.")
+            raise DeskRefusedError(_("The name can be changed while you work on the conversation."))
         number, now = live.state.customer, self._runner.clock()
         known = await self._runner.journal.contact(number) or ContactRow(number=number, updated_at=now)
         await self._runner.commit(Unit(contacts=[msgspec.structs.replace(known, name=name or None, updated_at=now)]))
@@ -546,7 +551,7 @@ class Desk:
             return Recipient(None)
         known = look_up(typed.strip(), region=self._runner.settings.country)
         if known.e164 is None:
-            return Recipient(None, NO_NUMBER)
+            return Recipient(None, _(NO_NUMBER))
         try:
             await self._channel.may_open(agent, known.e164, sender)
         except ChannelRefusedError as refusal:
@@ -582,7 +587,7 @@ class Desk:
         """Save the note and be ready."""
         live = self._runner.sessions.get(session)
         if live is None or not self._worked_on(agent, live):
-            raise DeskRefusedError("This conversation is not yours.")
+            raise DeskRefusedError(_("This conversation is not yours."))
         await self._tell(session, e.WrapUpNoted(agent, note.strip(), disposition or None))
         if not any(agent in live.state.wrapping for live in self._runner.sessions.values()):
             self._runner.acd(lambda now: self._runner.floor.acd.finish_wrap_up(agent, now))
@@ -659,7 +664,7 @@ class Desk:
         elif line.kind == "transfer.failed" and live is not None:
             by = failed_transfer_of(line, {e.AgentId(each.id): each.name for each in self._agents.values()})
             if by is not None:
-                self._alerts[session] = (by, f"{line.data.get('to') or 'Handing over'}: {transfer_failure(line.data)}")
+                self._alerts[session] = (by, line.data)
         if line.kind == "session.closed":
             self._waiting.pop(session, None)
             self._alerts.pop(session, None)
@@ -724,48 +729,50 @@ def _concerns(state: State, agent: e.AgentId) -> bool:
     return _is_of(state, agent) or handed or (kept and state.transfer is None)
 
 
+def _came_back(transfer: Mapping[str, Any]) -> str:
+    """What became of a transfer that nobody took, in a few words."""
+    return _("%(to)s: %(why)s", to=transfer.get("to") or _("Handing over"), why=transfer_failure(transfer))
+
+
 def _cannot_take(view: AgentView, free: int) -> str:
     """Why an agent cannot be asked to take a chat now; empty when they can."""
     if view.state == "not_ready":
-        return f"Not ready: {view.reason}" if view.reason else "Not ready"
+        return _("Not ready: %(reason)s", reason=view.reason) if view.reason else _("Not ready")
     if view.state == "wrap_up":
-        return "Writing a note"
+        return _("Writing a note")
     if view.call is not None:
-        return "On a call"
-    return "" if free else "No free chat"
+        return _("On a call")
+    return "" if free else _("No free chat")
 
 
 def _set_aside_why(state: State) -> str:
     """Why a chat cannot be put aside now; empty when it can."""
-    return "" if state.heard and state.answered else "A chat can be set aside once both of you have written, and you last."
+    return "" if state.heard and state.answered else _("A chat can be set aside once both of you have written, and you last.")
 
 
-_NO_SUMMARY = ("Text", "Call")
+_NO_SUMMARY = (marked("Text"), marked("Call"))
 
 
 def _summary(state: State) -> str:
     parts = [state.whisper or " > ".join(word.replace("_", " ") for word in state.path)]
     parts += [f"{question}: {answer}" for question, answer in state.answers.items()]
-    return "; ".join(part for part in parts if part) or _NO_SUMMARY[state.call is not CallState.NONE]
-
-
-LANGUAGES = {"en": "English", "fr": "French", "es": "Spanish"}
+    return "; ".join(part for part in parts if part) or _(_NO_SUMMARY[state.call is not CallState.NONE])
 
 
 def _card(state: State, now: float) -> dict[str, str]:
     """What the agent should know at a glance; nothing twice."""
-    card = {"Language": LANGUAGES.get(state.language, state.language)}
+    card = {_("Language"): _(LANGUAGES.get(state.language, state.language))}
     if state.path:
-        card["Menu"] = " > ".join(word.replace("_", " ") for word in state.path)
+        card[_("Menu")] = " > ".join(word.replace("_", " ") for word in state.path)
     waiting = state.call is CallState.QUEUED or state.text is TextLeg.QUEUED
     if state.since is not None and waiting:
-        card["Waiting"] = f"{int(now - state.since)} s"
+        card[_("Waiting")] = f"{int(now - state.since)} s"
     told = {"language", "menu_path", "place_in_line", "topic" if state.path else ""}
     for name, value in state.card.items():
         if isinstance(value, str | int | float | bool) and name not in told and value != "":
             card[name.replace("_", " ").capitalize()] = f"{value:g}" if isinstance(value, float) else str(value)
     if state.whisper and state.whisper not in card.values():
-        card["Note"] = state.whisper
+        card[_("Note")] = state.whisper
     return card
 
 

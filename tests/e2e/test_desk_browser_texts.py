@@ -223,7 +223,7 @@ async def test_other_conversations_are_peeked_at(browser: Browser, base: str, de
         await expect(page.locator(f"#panel a[href='/desk/{PAST}']")).to_be_visible()
         await page.click("#panel [aria-label=Close]")
         desk.change(CHAT, related=Related(OTHER, "+15550100177", "+15550100201"))
-        await page.click("text=another conversation")
+        await page.click("text=Look at it")
         await expect(page.locator("#panel .peek")).to_contain_text("STOP")
         await expect(page).to_have_url(f"{base}/desk/{CHAT}")
 
@@ -266,7 +266,7 @@ async def test_nothing_sticks_out(browser: Browser, base: str, desk: FakeDesk, w
         await expect(page.locator("#attached li")).to_have_count(1)
         await expect(page.locator("#body")).to_be_in_viewport()
         assert not await overflows(page)
-        for opens in ("text=Hand over", "#new" if width > 720 else "text=another conversation"):
+        for opens in ("text=Hand over", "#new" if width > 720 else "text=Look at it"):
             await page.click(opens)
             await expect(page.locator("#panel")).to_be_visible()
             assert not await overflows(page)

@@ -22,7 +22,8 @@ from bridge.web.console.guard import Guard, Who, places, shell_page
 from bridge.web.console.signin import SignInPages
 from bridge.web.console.timeline import Shown, show
 from bridge.web.console.views import page, render
-from bridge.web.console.words import language_of, speak
+from bridge.web.console.words import gettext as _
+from bridge.web.console.words import language_of, marked, speak
 from bridge.web.http import read_capped, read_form, same_origin
 from bridge.web.media import send_media
 from bridge.web.metrics import WebMetrics
@@ -63,9 +64,9 @@ NOT_YOURS = 4404
 
 _KEPT_BY_THE_BROWSER = {"Cache-Control": "private, max-age=86400, immutable"}
 _NOT_SHOWN: Mapping[Missing, str] = {
-    "checking": "Being checked for harm; please try again in a minute.",
-    "infected": "This file was harmful and is not kept.",
-    "gone": "This file is not kept any more.",
+    "checking": marked("Being checked for harm; please try again in a minute."),
+    "infected": marked("This file was harmful and is not kept."),
+    "gone": marked("This file is not kept any more."),
 }
 _Action = Callable[[web.Request, Agent], Awaitable[web.Response]]
 
@@ -256,11 +257,11 @@ class DeskPages:
         body = form.get("body", "").strip()
         files = tuple(filter(None, form.get("media", "").split(",")))
         if not body and not files:
-            return _message(request, "There is nothing to send yet.")
+            return _message(request, _("There is nothing to send yet."))
         if len(body) > LONGEST_TEXT:
-            return _message(request, f"A text has at most {LONGEST_TEXT} characters; this one has {len(body)}.")
+            return _message(request, _too_long_text(body))
         if len(files) > MOST_FILES:
-            return _message(request, f"A text carries at most {MOST_FILES} files; these are {len(files)}.")
+            return _message(request, _("A text carries at most %(most)s files; these are %(n)s.", most=MOST_FILES, n=len(files)))
         preset, once = form.get("preset", "") or None, form.get("once", "")[:64] or None
         await self._desk.say(agent.id, _session_of(request), body, preset, once, files)
         return _done(trigger="text-kept")
@@ -283,7 +284,7 @@ class DeskPages:
         largest = self._desk.media.max_bytes
         data = await read_capped(request, largest, patience=UPLOAD_TIME)
         if data is None:
-            return _refused_file(f"It is larger than {largest // 1_000_000} MB.")
+            return _refused_file(_("It is larger than %(n)s MB.", n=largest // 1_000_000))
         try:
             media = await self._desk.keep_media(agent.id, data)
         except DeskRefusedError as error:
@@ -304,7 +305,7 @@ class DeskPages:
     async def _rename(self, request: web.Request, agent: Agent) -> web.Response:
         name = " ".join((await read_form(request)).get("name", "").split())
         if len(name) > LONGEST_NAME:
-            return _message(request, f"A name has at most {LONGEST_NAME} characters.")
+            return _message(request, _("A name has at most %(n)s characters.", n=LONGEST_NAME))
         await self._desk.rename(agent.id, _session_of(request), name)
         return _done()
 
@@ -318,12 +319,12 @@ class DeskPages:
 
     async def _transfer(self, request: web.Request, agent: Agent) -> web.Response:
         form = await read_form(request)
-        kind, _, to = form.get("to", "").partition(":")
+        kind, _colon, to = form.get("to", "").partition(":")
         if kind not in {"agent", "queue"} or not to:
-            raise DeskRefusedError("Choose a colleague or a queue.")
+            raise DeskRefusedError(_("Choose a colleague or a queue."))
         note = form.get("note", "").strip()
         if len(note) > LONGEST_HANDOVER_NOTE:
-            raise DeskRefusedError(f"The note has at most {LONGEST_HANDOVER_NOTE} characters; this one has {len(note)}.")
+            raise DeskRefusedError(_too_long_note(note, LONGEST_HANDOVER_NOTE))
         await self._desk.transfer(
             agent.id,
             _session_of(request),
@@ -341,7 +342,7 @@ class DeskPages:
     async def _new(self, request: web.Request, agent: Agent) -> web.Response:
         senders = self._desk.senders(agent.id)
         if not senders:
-            raise DeskRefusedError("None of your queues has a number to write from.")
+            raise DeskRefusedError(_("None of your queues has a number to write from."))
         return page(
             "new.html",
             request,
@@ -362,13 +363,13 @@ class DeskPages:
         form = await read_form(request)
         body = form.get("body", "").strip()
         if not body:
-            raise DeskRefusedError("Write what you want to say first.")
+            raise DeskRefusedError(_("Write what you want to say first."))
         if len(body) > LONGEST_TEXT:
-            raise DeskRefusedError(f"A text has at most {LONGEST_TEXT} characters; this one has {len(body)}.")
+            raise DeskRefusedError(_too_long_text(body))
         sender = form.get("sender", "")
         recipient = await self._desk.recipient(agent.id, form.get("number", "")[:40], sender)
         if recipient.number is None or recipient.problem:
-            raise DeskRefusedError(recipient.problem or "That is not a telephone number.")
+            raise DeskRefusedError(recipient.problem or _("That is not a telephone number."))
         session = await self._desk.open(agent.id, recipient.number, sender, body, form.get("preset", "") or None)
         response = self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
         response.headers.update({"HX-Retarget": "#session", "HX-Reswap": "outerHTML", "HX-Trigger": "panel-done"})
@@ -389,7 +390,7 @@ class DeskPages:
             return web.Response(status=400)
         note = form.get("note", "").strip()
         if len(note) > LONGEST_NOTE:
-            return _message(request, f"A note has at most {LONGEST_NOTE} characters; this one has {len(note)}.")
+            return _message(request, _too_long_note(note, LONGEST_NOTE))
         await self._desk.wrap_up(agent.id, _session_of(request), note, disposition)
         return _done()
 
@@ -484,7 +485,7 @@ class DeskPages:
         except BlobsUnavailableError as error:
             log.warning("media.not_read", reason=str(error))
             return web.Response(status=503)
-        return web.Response(status=404, text=_NOT_SHOWN[kept])
+        return web.Response(status=404, text=_(_NOT_SHOWN[kept]))
 
     # --- for the feed ------------------------------------------------------------------------------------------------
 
@@ -592,7 +593,7 @@ async def _while_open(socket: web.WebSocketResponse, updates: AsyncIterator[Desk
     """The updates until the page closes the socket. What a page might send is read and not looked at."""
 
     async def until_closed() -> None:
-        async for _ in socket:
+        async for _message_of_the_page in socket:
             pass
 
     closed = asyncio.create_task(until_closed(), name="desk socket reader")
@@ -613,13 +614,21 @@ async def _while_open(socket: web.WebSocketResponse, updates: AsyncIterator[Desk
         await asyncio.wait({closed})
 
 
+def _too_long_text(body: str) -> str:
+    return _("A text has at most %(most)s characters; this one has %(n)s.", most=LONGEST_TEXT, n=len(body))
+
+
+def _too_long_note(note: str, most: int) -> str:
+    return _("A note has at most %(most)s characters; this one has %(n)s.", most=most, n=len(note))
+
+
 def _session_of(request: web.Request) -> SessionId:
     return SessionId(request.match_info["session"])
 
 
 async def _offer_of(request: web.Request) -> tuple[SessionId, Channel]:
     """The session and channel of the button that was pressed."""
-    session, _, channel = (await read_form(request)).get("offer", "").rpartition("/")
+    session, _slash, channel = (await read_form(request)).get("offer", "").rpartition("/")
     return SessionId(session), "sms" if channel == "sms" else "voice"
 
 

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from bridge.web.console.agents import Brake, SignedIn, SignIns, same
 from bridge.web.console.views import page
-from bridge.web.console.words import LANGUAGE_COOKIE, LANGUAGES
+from bridge.web.console.words import LANGUAGE_COOKIE, LANGUAGES, language_of, speak
+from bridge.web.console.words import gettext as _
 from bridge.web.http import read_form, same_origin
 from bridge.web.ports import Agent, Desk
 
@@ -77,6 +78,7 @@ class SignInPages:
         return None if agent is None else (agent, signed_in)
 
     async def _form(self, request: web.Request) -> web.Response:
+        speak(language_of(request))
         if self.who(request) is not None:
             raise web.HTTPSeeOther(_safe_next(request.query.get("next")))
         return self._show_form(request, "", "", request.query.get("next"))
@@ -88,33 +90,34 @@ class SignInPages:
         return response
 
     async def _sign_in(self, request: web.Request) -> web.Response:
+        speak(language_of(request))
         form = await read_form(request)
         login, password = form.get("login", "").strip()[:100], form.get("password", "")
         following = form.get("next", "/")
         if not self._form_is_ours(request, form.get("token", "")):
-            return self._show_form(request, login, "That form had grown old. Please try once more.", following, 403)
+            return self._show_form(request, login, _("That form had grown old. Please try once more."), following, 403)
         now = self._now()
         brakes = [(self._by_login, login)]
         if self._public_url is None:  # behind a proxy everybody comes from its address: one stranger would hold up all
             brakes.append((self._by_address, request.remote or ""))
         if any(brake.holds(key, now=now) for brake, key in brakes):
             log.warning("desk.sign_in_held")
-            return self._show_form(request, login, "Too many tries. Please wait five minutes.", following, 429)
+            return self._show_form(request, login, _("Too many tries. Please wait five minutes."), following, 429)
         if self._waiting >= MOST_WAITING:
             log.warning("desk.sign_in_crowded")
             return self._show_form(
-                request, login, "Too many people are signing in. Please try again in a moment.", following, 503
+                request, login, _("Too many people are signing in. Please try again in a moment."), following, 503
             )
         for brake, key in brakes:  # before it is known: a hundred tries at the same time are a hundred tries
             brake.failed(key, now=now)
         agent = await self._check(login, password)
         if agent is None:
             log.warning("desk.sign_in_refused")
-            return self._show_form(request, login, "Login or password is not right.", following, 403)
+            return self._show_form(request, login, _("Login or password is not right."), following, 403)
         for brake, key in brakes:
             brake.succeeded(key, now=now)
         self._sign_ins.close(request.cookies.get(COOKIE))
-        cookie, _ = self._sign_ins.open(agent.id, now=now)  # a fresh one at every sign-in: no fixation
+        cookie, _session = self._sign_ins.open(agent.id, now=now)  # a fresh one at every sign-in: no fixation
         log.info("desk.signed_in", agent=agent.id)
         response = web.Response(status=303, headers={"Location": _safe_next(following)})
         self._set_cookie(response, COOKIE, cookie, int(self._lifetime))

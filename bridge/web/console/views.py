@@ -9,8 +9,9 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
-from bridge.web.console.timeline import amount_of_bytes, duration, pretty_number, tick
-from bridge.web.console.words import gettext, language, ngettext
+from bridge.web.console.timeline import amount_of_bytes, duration, pretty_number, purpose_words, tick
+from bridge.web.console.words import gettext, language, marked, plural
+from bridge.web.console.words import gettext as _
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -29,7 +30,7 @@ def set_up_templates(app: web.Application) -> None:
     )
     environment = aiohttp_jinja2.get_env(app)
     environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
+    environment.install_gettext_callables(gettext, plural, newstyle=True)  # type: ignore[attr-defined]  # the extension's
     environment.globals["spoken"] = language
 
 
@@ -64,46 +65,46 @@ def iso_day(at: float) -> str:
 
 
 _CALL_WORDS = {
-    "ringing": "Ringing",
-    "in_flow": "In the menu",
-    "queued": "Waiting on the line",
-    "connecting": "Connecting",
-    "connected": "On the call",
-    "ending": "Hanging up",
-    "ended": "Call over",
+    "ringing": marked("Ringing"),
+    "in_flow": marked("In the menu"),
+    "queued": marked("Waiting on the line"),
+    "connecting": marked("Connecting"),
+    "connected": marked("On the call"),
+    "ending": marked("Hanging up"),
+    "ended": marked("Call over"),
 }
 _TEXT_WORDS = {
-    "open": "Can text",
-    "invited": "Invited to text",
-    "choosing": "In the text menu",
-    "queued": "Waiting by text",
-    "chatting": "Chat",
-    "dismissed": "Set aside",
-    "closed": "Chat over",
-    "opted_out": "Opted out",
+    "open": marked("Can text"),
+    "invited": marked("Invited to text"),
+    "choosing": marked("In the text menu"),
+    "queued": marked("Waiting by text"),
+    "chatting": marked("Chat"),
+    "dismissed": marked("Set aside"),
+    "closed": marked("Chat over"),
+    "opted_out": marked("Opted out"),
 }
 
 
 def _call_words(state: str) -> str:
-    return _CALL_WORDS.get(state, state.replace("_", " ").capitalize())
+    return _(_CALL_WORDS.get(state, state.replace("_", " ").capitalize()))
 
 
 def _text_words(state: str) -> str:
-    return _TEXT_WORDS.get(state, state.replace("_", " ").capitalize())
+    return _(_TEXT_WORDS.get(state, state.replace("_", " ").capitalize()))
 
 
 _SERVICE_WORDS = {
-    "call": "Call",
-    "deflected": "Call, then texts",
-    "inbound": "Texts",
-    "outbound": "Texts, begun by us",
-    "api": "Texts, begun by a program",
-    "direct": "Texts to an agent",
+    "call": marked("Call"),
+    "deflected": marked("Call, then texts"),
+    "inbound": marked("Texts"),
+    "outbound": marked("Texts, begun by us"),
+    "api": marked("Texts, begun by a program"),
+    "direct": marked("Texts to an agent"),
 }
 
 
 def _service_words(service: str) -> str:
-    return _SERVICE_WORDS.get(service, service)
+    return _(_SERVICE_WORDS.get(service, service))
 
 
 def _title(identifier: str) -> str:
@@ -119,6 +120,7 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "service_words": _service_words,
     "duration": duration,
     "number": pretty_number,
+    "purpose_words": purpose_words,
     "tick": tick,
     "call_words": _call_words,
     "text_words": _text_words,

@@ -78,7 +78,12 @@ def gettext(words: str, /, **values: object) -> str:
 
 def ngettext(one: str, many: str, n: int, /, **values: object) -> str:
     """As `gettext`, in the form that goes with the number *n*, which the words may name as `%(n)s`."""
-    return _filled(_catalogue(language()).ungettext(one, many, n), {"n": n, **values})
+    return _filled(plural(one, many, n), {"n": n, **values})
+
+
+def plural(one: str, many: str, n: int, /) -> str:
+    """The form that goes with the number *n*, with nothing put in yet: templates do that themselves, and escape."""
+    return _catalogue(language()).ungettext(one, many, n)
 
 
 def number_words(number: float) -> str:

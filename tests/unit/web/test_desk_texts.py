@@ -287,7 +287,7 @@ async def test_banners_say_what_has_to_be_known_first(client: Client, sign_in: S
     text = await shown(related=None, link=UploadLink(NOW, NOW + 60))
     assert "not used yet" in text
     text = await shown(link=UploadLink(NOW, NOW + 60, NOW + 9, 2))
-    assert "<strong>used</strong>, 2 files" in text
+    assert "<strong>used, 2 files</strong>" in text
 
 
 async def test_the_head_says_where_texts_go_and_how_to_come_back(client: Client, sign_in: SignIn, desk: FakeDesk) -> None:
