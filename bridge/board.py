@@ -6,7 +6,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 
 from bridge.acd import AgentState
+from bridge.conversation import State
 from bridge.events import AgentId, Channel, QueueId, SessionId
+from bridge.legs import CallState, TextLeg
 
 Row = TypeVar("Row")
 
@@ -141,3 +143,73 @@ def in_order(rows: Iterable[Row], key: Callable[[Row], Any], *, down: bool) -> l
     for row in rows:
         (unknown if key(row) is None else known).append(row)
     return sorted(known, key=key, reverse=down) + unknown
+
+
+# --- a session as a row ----------------------------------------------------------------------------------------------
+
+_NO_CALL = frozenset({CallState.NONE, CallState.ENDED})
+_TEXT_OVER = frozenset({TextLeg.NONE, TextLeg.CLOSED, TextLeg.OPTED_OUT})
+
+
+def phase_of(state: State) -> Phase:
+    """Whether agents have the session in hand, somebody will, or nobody any more."""
+    if state.closed_at is not None:
+        return "previous"
+    if agents_of(state) or state.wrapping:
+        return "now"
+    return "previous" if state.call in _NO_CALL and state.text in _TEXT_OVER else "upcoming"
+
+
+def agents_of(state: State) -> tuple[AgentId, ...]:
+    """Who has it, or is being rung for it: the call first."""
+    on_call = state.agent if state.call not in _NO_CALL else None
+    return tuple(dict.fromkeys(agent for agent in (on_call, state.chat_agent) if agent is not None))
+
+
+def session_row(
+    state: State, *, name: str | None, auto: bool, unanswered_since: float | None, troubles: Iterable[str] = ()
+) -> SessionRow:
+    """A session as the board shows it.
+
+    Args:
+        state: Of the session.
+        name: What the customer is called; None: not known.
+        auto: Whether agents of its queue get work without ringing.
+        unanswered_since: When the customer wrote what nobody has answered; None: nothing is to be answered.
+        troubles: What went wrong in it and was not mended.
+    """
+    phase = phase_of(state)
+    since = {
+        "now": state.chat_since or state.first_agent_at or state.opened_at,
+        "upcoming": state.since or state.opened_at,
+        "previous": state.closed_at or state.touched_at,
+    }[phase]
+    own = [*(["opted_out"] if state.text is TextLeg.OPTED_OUT else []), *(["suspected"] if state.suspected is not None else [])]
+    return SessionRow(
+        session=state.id,
+        phase=phase,
+        customer=state.customer,
+        name=name,
+        our_number=state.our_number,
+        queue=state.chat_queue or state.queue,
+        service=state.service,
+        start=_start_of(state, auto=auto),
+        call_state=state.call,
+        text_state=state.text,
+        agents=agents_of(state),
+        since=since,
+        opened_at=state.opened_at,
+        unanswered_since=unanswered_since if state.closed_at is None else None,
+        ended=state.reason if state.closed_at is not None else None,
+        troubles=(*own, *troubles),
+    )
+
+
+def _start_of(state: State, *, auto: bool) -> Start:
+    if state.service == "outbound":
+        return "outbound"
+    if state.service == "api":
+        return "api"
+    if state.first_agent_at is None:
+        return ""
+    return "auto" if auto else "manual"

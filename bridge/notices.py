@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from bridge.alerts import Change
 from bridge.events import MessageId, SessionId
 from bridge.journal.rows import MessageRow, MessageUpdate, NoticeRow, SessionRow, Suppression, TimelineLine
 
@@ -49,6 +50,8 @@ TYPES: Mapping[str, str] = MappingProxyType(
         "media.received": "pictures, videos or documents came in",
         "opt_out.changed": "the customer wants no more texts, or wants them again",
         "consent.recorded": "the customer agreed to be texted, or did not",
+        "alert.raised": "a figure is not as it should be",
+        "alert.cleared": "and is again",
     }
 )
 """Every type, and what it says."""
@@ -162,6 +165,15 @@ def notices_of(
             seen.add(said.id)
             notices.append(_notice(said, session, row, names))
     return notices
+
+
+def notices_of_alert(change: Change, *, endpoints: Sequence[HookRule]) -> list[NoticeRow]:
+    """The notice of an alert that was raised or is over; none when nobody wants it."""
+    kind, alert = f"alert.{change.kind}", change.alert
+    names = tuple(endpoint.name for endpoint in endpoints if endpoint.wants(kind))
+    at = alert.raised_at if alert.cleared_at is None else alert.cleared_at
+    said = _Said(f"{kind}:{alert.id}", kind, at, msgspec.to_builtins(alert))
+    return [_notice(said, None, None, names)] if names else []
 
 
 def _notice(said: _Said, session: SessionId | None, row: SessionRow | None, endpoints: tuple[str, ...]) -> NoticeRow:

@@ -8,15 +8,17 @@ from pydantic import ValidationError
 from bridge.alerts import Rule
 from bridge.settings import Settings
 
-QUEUES = [{"id": "support"}]
+
+
+def settings(*alerts: dict[str, Any]) -> Settings:
+    sections: dict[str, Any] = {"queues": [{"id": "support"}], "alerts": alerts}
+    return Settings(**sections)
 
 
 def test_an_alert_becomes_a_rule() -> None:
     """What stands in the file is what is watched."""
-    [alert] = Settings(
-        queues=QUEUES,
-        alerts=[{"name": "Long line", "on": "queue", "measure": "waiting", "above": 9, "lasting": 30, "of": ["support"]}],
-    ).alerts
+    written = {"name": "Long line", "on": "queue", "measure": "waiting", "above": 9, "lasting": 30, "of": ["support"]}
+    [alert] = settings(written).alerts
     assert alert.rule == Rule(name="Long line", on="queue", measure="waiting", above=9.0, lasting=30.0, of=("support",))
 
 
@@ -34,11 +36,11 @@ def test_an_alert_becomes_a_rule() -> None:
 def test_an_alert_that_means_nothing_is_refused(wrong: dict[str, Any], why: str) -> None:
     """With words that say what to change."""
     with pytest.raises(ValidationError, match=why):
-        Settings(queues=QUEUES, alerts=[{"name": "Wrong", **wrong}])
+        settings({"name": "Wrong", **wrong})
 
 
 def test_an_alert_has_a_name_of_its_own() -> None:
     """Two of one name could not be told apart."""
     alert = {"name": "Calls", "on": "service", "measure": "calls", "above": 1}
     with pytest.raises(ValidationError, match="alert Calls stands twice"):
-        Settings(alerts=[alert, alert])
+        settings(alert, alert)
