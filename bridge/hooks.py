@@ -206,8 +206,8 @@ class _Endpoint:
             ) as answer:
                 if 200 <= answer.status < 300:
                     return None
-                retry_after = _retry_after(answer.headers.get("Retry-After"), now)
-                return _Failed(f"HTTP {answer.status}", retry_after, gone=answer.status == 410)
+                pause = retry_after(answer.headers.get("Retry-After"), now)
+                return _Failed(f"HTTP {answer.status}", pause, gone=answer.status == 410)
         except TimeoutError:
             return _Failed(f"no answer within {self._settings.timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:
@@ -252,8 +252,8 @@ class _Endpoint:
         self._metrics.hooks.labels(self.name, outcome).inc()
 
 
-def _retry_after(header: str | None, now: float) -> float:
-    """Seconds (RFC 9110 section 10.2.3: a number or a date); 0 when there is none, or none that can be read."""
+def retry_after(header: str | None, now: float) -> float:
+    """Seconds that a Retry-After asks for (RFC 9110 section 10.2.3: a number or a date); 0: none that can be read."""
     if header is None:
         return 0.0
     try:
