@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, Select, desc, select, tuple_
 
 from bridge.events import AgentId, QueueId, SessionId
 from bridge.journal import tables
+from bridge.journal.boards import Boards
 from bridge.journal.crm import Contacts
 from bridge.journal.crm_queue import CrmQueue
 from bridge.journal.database import READERS, Threads, upgrade
@@ -37,7 +38,7 @@ from bridge.journal.units import apply_units
 from bridge.journal.writer import GroupWriter
 
 
-class Journal(Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts):
+class Journal(Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts, Boards):
     """What is never lost. Opened with `async with Journal.open(url) as journal`.
 
     Reading sees everything whose `commit` has returned, and never waits for a writer.
