@@ -23,6 +23,13 @@ class Metrics:
         self.dead_letters = Gauge(
             "sidetone_hook_dead_letters", "Deliveries that were given up, by endpoint.", ["endpoint"], registry=registry
         )
+        self.crm = Counter(
+            "sidetone_crm_requests_total", "Requests to the CRM, by action and outcome: done, failed, dead.",
+            ["action", "outcome"], registry=registry,
+        )  # fmt: skip
+        self.crm_waiting = Gauge(
+            "sidetone_crm_entries", "What the CRM is to be asked or told, by state: pending, dead.", ["state"], registry=registry
+        )
         self.waits = Histogram(
             "sidetone_wait_seconds",
             "Wait from the place in line to an agent, by queue.",

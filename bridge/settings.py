@@ -73,6 +73,8 @@ def _encrypted(url: str) -> str:
     return url
 
 
+SCREEN_POP_VALUES = frozenset({"id", "session", "number", "name", "queue", "agent", "language"})
+"""What the address of a contact may be filled with."""
 MOST_DIRECT_NUMBERS = 5
 """Of one agent."""
 SHORTEST_TOKEN = 16
@@ -301,6 +303,47 @@ class MailSettings(_Section):
     )
     transcripts_to: str | None = Field(default=None, description="address that gets the transcript of every finished session")
     allow: tuple[MailAllowSettings, ...] = ()
+
+
+class CrmWebhookSettings(_Section):
+    """A program of yours that keeps the customers."""
+
+    url: Annotated[str, AfterValidator(_encrypted)] = Field(description="https://, or on this machine")
+    secret: Secret = Field(description="signs every request")
+    timeout: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="for one request")
+
+
+class CrmSettings(_Section):
+    """Who the customers are (docs/crm.md)."""
+
+    provider: Literal["local", "webhook"] = Field(default="local", description="local: contacts are kept in the journal only")
+    name: Name = Field(default="crm", description="webhook: ids of contacts there are kept under this name")
+    webhook: CrmWebhookSettings | None = Field(default=None, description="for provider webhook")
+    create: bool = Field(default=True, description="a number that nobody has becomes a new contact")
+    cache: Seconds = Field(default=300.0, description="how long an answer of the CRM counts for the next conversation")
+    give_up_after: Seconds = Field(default=259_200.0, description="what the CRM has not taken by then is a dead letter")
+    screen_pop: str | None = Field(
+        default=None,
+        description="address of a contact for the agent's button; {id}, {session}, {number}, {name}, {queue}, {agent} and "
+        "{language} are filled in",
+    )
+    screen_pop_hosts: tuple[str, ...] = Field(default=(), description="hosts that screen_pop and links of the CRM may lead to")
+    screen_pop_open: bool = Field(default=False, description="open it by itself when an agent has taken the conversation")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "CrmSettings":
+        if self.provider == "webhook" and self.webhook is None:
+            raise ValueError("provider webhook needs the section crm.webhook")
+        if self.provider == "webhook" and self.name == "local":
+            raise ValueError("name: local is the built-in CRM's; name this one otherwise")
+        if self.screen_pop is not None:
+            parts = urlsplit(self.screen_pop)
+            if parts.scheme != "https" or (parts.hostname or "") not in self.screen_pop_hosts:
+                raise ValueError("screen_pop must begin with https:// and a host of crm.screen_pop_hosts")
+            unknown = set(re.findall(r"\{([^{}]*)\}", self.screen_pop)) - SCREEN_POP_VALUES
+            if unknown:
+                raise ValueError(f"screen_pop: {', '.join(sorted(unknown))} cannot be filled in")
+        return self
 
 
 class OfferSettings(_Section):
@@ -547,6 +590,7 @@ class Settings(BaseSettings):
     hooks: tuple[HookSettings, ...] = ()
     media: MediaSettings = MediaSettings()
     mail: MailSettings | None = None
+    crm: CrmSettings = CrmSettings()
     numbers: tuple[NumberSettings, ...] = ()
     queues: tuple[QueueSettings, ...] = ()
     agents: tuple[AgentSettings, ...] = ()
