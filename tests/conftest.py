@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import MISSING, Postgres, postgres, programs
+from tests.redis_server import redis_server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +25,13 @@ def postgres_server() -> Iterator[Postgres]:
         pytest.skip(MISSING)
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The address of a Redis server of our own."""
+    with redis_server() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,7 +1,8 @@
 """What several nodes share, all of it short-lived: the journal is the truth, this is only who does what just now.
 
 A session is worked on by one node at a time, the one that holds its lease. An event for a session goes to the mailbox of that
-node. What desks show goes out as updates to whoever listens. One node alone uses `bridge.cluster.memory`.
+node. What desks show goes out as updates to whoever listens. One node alone uses `bridge.cluster.memory`, several
+`bridge.cluster.redis`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +14,10 @@ import msgspec
 from bridge.events import AgentId, AnyEvent, SessionId
 
 NodeId = NewType("NodeId", str)
+
+
+class ClusterUnavailableError(Exception):
+    """What nodes share cannot be reached just now; whether anything has changed is not known. Try again."""
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from typing import Any, TypeAlias
 
 import pytest
 
 from bridge.cluster import AgentPresence, Cluster, Delivery, NodeId
 from bridge.cluster.memory import BACKLOG, Hub, MemoryCluster
+from bridge.cluster.redis import RedisCluster, connect
 from bridge.events import AgentId, AgentLost, SessionId
 
 ANA, KIM = SessionId("ana"), AgentId("kim")
@@ -16,7 +20,11 @@ class Nodes:
     """Two nodes and a way to let time pass."""
 
     def __init__(
-        self, first: Cluster, second: Cluster, advance: Callable[[float], None], leave: Callable[[], Awaitable[None]]
+        self,
+        first: Cluster,
+        second: Cluster,
+        advance: Callable[[float], Awaitable[None]],
+        leave: Callable[[], Awaitable[None]],
     ) -> None:
         self.first = first
         self.second = second
@@ -24,21 +32,51 @@ class Nodes:
         self.leave = leave
 
 
-@pytest.fixture(params=["memory"])
-async def nodes() -> AsyncIterator[Nodes]:
+@pytest.fixture(params=["memory", "redis"])
+async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
+    make = _in_memory if request.param == "memory" else _on_redis
+    async with make(request) as (first, second, advance), AsyncExitStack() as ours, AsyncExitStack() as theirs:
+        await ours.enter_async_context(first)
+        await theirs.enter_async_context(second)
+        yield Nodes(first, second, advance, theirs.aclose)
+
+
+Made: TypeAlias = tuple[Any, Any, Callable[[float], Awaitable[None]]]
+
+
+@asynccontextmanager
+async def _in_memory(_request: pytest.FixtureRequest) -> AsyncIterator[Made]:
     now = 0.0
 
-    def advance(seconds: float) -> None:
+    async def advance(seconds: float) -> None:
         nonlocal now
         now += seconds
 
     hub = Hub(clock=lambda: now)
-    second = MemoryCluster(NodeId("two"), hub)
-    async with MemoryCluster(NodeId("one"), hub) as first:
-        await second.__aenter__()
-        yield Nodes(first, second, advance, lambda: second.__aexit__(None, None, None))
-        if second.node in hub.mailboxes:
-            await second.__aexit__(None, None, None)
+    yield MemoryCluster(NodeId("one"), hub), MemoryCluster(NodeId("two"), hub), advance
+
+
+@asynccontextmanager
+async def _on_redis(request: pytest.FixtureRequest) -> AsyncIterator[Made]:
+    """A namespace of its own for each test; time passes by taking it off whatever has an end."""
+    url: str = request.getfixturevalue("redis_url")
+    namespace = f"test{next(_NAMESPACES)}"
+
+    async def advance(seconds: float) -> None:
+        async for key in client.scan_iter(f"{namespace}:*"):
+            left = await client.pttl(key)
+            if left > 0:
+                await client.pexpire(key, left - round(seconds * 1000) - 1)  # one that is over is removed
+
+    async with connect(url) as client:
+        yield (
+            RedisCluster(NodeId("one"), connect(url), namespace=namespace),
+            RedisCluster(NodeId("two"), connect(url), namespace=namespace),
+            advance,
+        )
+
+
+_NAMESPACES = count()
 
 
 async def test_a_session_has_one_owner(nodes: Nodes) -> None:
@@ -58,11 +96,11 @@ async def test_a_lease_ends_with_its_time_unless_renewed(nodes: Nodes) -> None:
     """A renewed lease lives on; one that ran out goes to whoever asks, with a higher token, and is void for its old holder."""
     old = await nodes.first.acquire(ANA, ttl=10.0)
     assert old is not None
-    nodes.advance(9.0)
+    await nodes.advance(9.0)
     assert await nodes.first.renew(old, ttl=10.0)
-    nodes.advance(9.0)
+    await nodes.advance(9.0)
     assert await nodes.second.acquire(ANA, ttl=10.0) is None
-    nodes.advance(1.0)
+    await nodes.advance(1.0)
 
     new = await nodes.second.acquire(ANA, ttl=10.0)
 
@@ -77,7 +115,7 @@ async def test_a_lease_that_ran_out_cannot_be_renewed(nodes: Nodes) -> None:
     """Also when nobody else has taken it: somebody may have, in between."""
     lease = await nodes.first.acquire(ANA, ttl=10.0)
     assert lease is not None
-    nodes.advance(10.0)
+    await nodes.advance(10.0)
 
     assert not await nodes.first.renew(lease, ttl=10.0)
 
@@ -138,7 +176,7 @@ async def test_agents_are_present_while_somebody_says_so(nodes: Nodes) -> None:
     assert await nodes.first.presence() == {}
 
     await nodes.first.present(KIM, {}, ttl=10.0)
-    nodes.advance(10.0)
+    await nodes.advance(10.0)
     assert await nodes.second.presence() == {}
 
 
@@ -156,8 +194,9 @@ async def test_updates_reach_everybody_who_listens(nodes: Nodes) -> None:
 
 async def test_a_slow_listener_loses_the_oldest(nodes: Nodes) -> None:
     """Nobody waits for a desk that does not read; it misses what is oldest and goes on."""
-    async with nodes.first.subscribe("desk.kim") as slow:
+    async with nodes.first.subscribe("desk.kim") as slow, nodes.first.subscribe("desk.kim") as quick:
         for n in range(BACKLOG + 3):
             await nodes.second.publish("desk.kim", b"%d" % n)
+            assert await anext(quick) == b"%d" % n
 
         assert [await anext(slow) for _ in range(BACKLOG)] == [b"%d" % n for n in range(3, BACKLOG + 3)]
