@@ -10,12 +10,14 @@ from sqlalchemy import Connection, RowMapping, Select, desc, select, tuple_
 
 from bridge.events import AgentId, QueueId, SessionId
 from bridge.journal import tables
+from bridge.journal.accounts import Accounts
 from bridge.journal.boards import Boards
 from bridge.journal.crm import Contacts
 from bridge.journal.crm_queue import CrmQueue
 from bridge.journal.database import READERS, Threads, upgrade
 from bridge.journal.door import Request, Writer, as_struct, wanted
 from bridge.journal.ewt import Forecasts
+from bridge.journal.house import House
 from bridge.journal.notices import Notices
 from bridge.journal.people import People
 from bridge.journal.reports import Reports
@@ -38,7 +40,7 @@ from bridge.journal.units import apply_units
 from bridge.journal.writer import GroupWriter
 
 
-class Journal(Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts, Boards):
+class Journal(Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts, Boards, House, Accounts):
     """What is never lost. Opened with `async with Journal.open(url) as journal`.
 
     Reading sees everything whose `commit` has returned, and never waits for a writer.
