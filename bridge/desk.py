@@ -23,6 +23,7 @@ from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
 from bridge.uploads import Uploads
+from bridge.web.console import core_words
 from bridge.web.console.timeline import LANGUAGES, transfer_failure
 from bridge.web.console.words import gettext as _
 from bridge.web.console.words import marked, number_words
@@ -149,6 +150,8 @@ class Desk:
         self, agent: e.AgentId, state: Literal["ready", "not_ready", "offline"], reason: str | None = None
     ) -> None:
         """The agent says whether work may come."""
+        if agent not in self._runner.floor.acd.agents:
+            return  # takes no work, and signs out
         self._runner.acd(lambda now: self._runner.floor.acd.set_state(agent, state, reason, now))
 
     # --- what there is to do
@@ -239,7 +242,7 @@ class Desk:
         """Why the agent may not write now; None when they may."""
         state, why = live.state, live.session.composer(agent)
         if why is None or state.text is TextLeg.OPTED_OUT or state.suspected is not None:
-            return why
+            return None if why is None else _(why)
         if self._rings(agent, state.id):
             return _("Accept it to write.")
         if state.transfer is not None and state.transfer.by == agent:
@@ -413,8 +416,7 @@ class Desk:
         try:
             media = await self._runner.media.put(data)
         except MediaRefusedError as refusal:
-            words = str(refusal)
-            raise DeskRefusedError(f"{words[:1].upper()}{words[1:]}.") from refusal
+            raise DeskRefusedError(core_words.of_files(refusal.reason)) from refusal
         except BlobsUnavailableError as error:
             raise DeskRefusedError(_("Files cannot be kept just now. Try again in a moment.")) from error
         attached = self._attached.setdefault(agent, OrderedDict())
@@ -451,6 +453,8 @@ class Desk:
         acd, now = self._runner.floor.acd, self._runner.clock()
         colleagues = []
         for other in self._agents.values():
+            if e.AgentId(other.id) not in acd.agents:
+                continue  # takes no work
             view = acd.agent_view(e.AgentId(other.id))
             if view.agent != agent and view.state != "offline" and self._runner.settings.chat_queue_of(other) is not None:
                 free = max(0, other.max_chats - len(view.chats))
@@ -555,7 +559,7 @@ class Desk:
         try:
             await self._channel.may_open(agent, known.e164, sender)
         except ChannelRefusedError as refusal:
-            return Recipient(known.e164, str(refusal))
+            return Recipient(known.e164, core_words.of_the_channel(refusal.rule, str(refusal), known.e164))
         customer = await self._runner.customer(known.e164, sender)
         return Recipient(
             known.e164, "", customer.name, "" if customer.introduced else self._first_words(agent, sender, customer.language)
@@ -573,7 +577,7 @@ class Desk:
         try:
             return await self._channel.open_by_agent(agent, number, sender, None, body, preset)
         except ChannelRefusedError as refusal:
-            raise DeskRefusedError(str(refusal)) from refusal
+            raise DeskRefusedError(core_words.of_the_channel(refusal.rule, str(refusal), number)) from refusal
 
     async def hang_up(self, agent: e.AgentId, session: e.SessionId) -> None:
         """End the call."""
@@ -600,7 +604,7 @@ class Desk:
         try:
             await self._runner.tell(session, event)
         except UnexpectedEvent as refusal:
-            raise DeskRefusedError(str(refusal)) from refusal
+            raise DeskRefusedError(core_words.of_the_session(str(refusal))) from refusal
 
     # --- who is watching
 
@@ -628,7 +632,7 @@ class Desk:
 
     def expect_desks(self) -> None:
         """After a start: agents who were at work have the grace time to connect again."""
-        for agent in self._agents:
+        for agent in self._runner.floor.acd.agents:
             if self._runner.floor.acd.agent_view(agent).state != "offline" and not self._subscribers.get(agent):
                 self._leave_later(agent)
 
