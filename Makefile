@@ -2,13 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help set-up demo test lint docs bench clean
+.PHONY: help set-up demo test lint docs words bench clean
 
 help: ## say what there is
 	@echo "make demo    the server on this machine with a demo flow and simulated agents; Ctrl-C ends it"
 	@echo "make test    lint, types, import contracts and every test"
 	@echo "make lint    ruff, mypy and the import contracts alone"
 	@echo "make docs    write anew what the docs take from the code: diagrams, table of settings"
+	@echo "make words   bring the console's translations up to date; says what is still to be translated"
 	@echo "make bench   benchmarks: they print figures and never fail on time"
 	@echo "make clean   remove the virtualenv and caches; var/, where the journal is, stays"
 
@@ -32,6 +33,9 @@ lint: set-up
 docs: set-up
 	@.venv/bin/python -m bridge.diagram
 	@.venv/bin/python scripts/settings_table.py
+
+words: set-up
+	@.venv/bin/python scripts/words.py
 
 bench: set-up
 	@for bench in tests/perf/bench_*.py; do echo "== $$bench"; .venv/bin/python "$$bench"; done

@@ -639,8 +639,26 @@ def _server_restarted(_data: _Data) -> Shown:
     return _shown("warning", "warning", _("The server restarted"), small=small)
 
 
+_CLOSED = MappingProxyType(
+    {
+        "call over": marked("the call is over"),
+        "ended by agent": marked("ended by the agent"),
+        "ended by customer": marked("ended by the customer"),
+        "left": marked("the customer left"),
+        "customer silent": marked("the customer was silent"),
+        "agent silent": marked("the agent was silent"),
+        "nobody answered": marked("nobody answered"),
+        "menu not answered": marked("the menu was not answered"),
+        "no answer": marked("no answer"),
+        "not delivered": marked("not delivered"),
+        "opted_out": marked("opted out"),
+    }
+)
+
+
 def _session_closed(data: _Data) -> Shown:
-    return _shown("event", "dot", _("Session closed"), small=_(_word(data, "reason").replace("_", " ")))
+    reason = _word(data, "reason")
+    return _shown("event", "dot", _("Session closed"), small=_(_CLOSED.get(reason, reason.replace("_", " "))))
 
 
 _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(
