@@ -359,7 +359,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     contacts: list[ContactRow] = []
     """Replace what was known of the number."""
     agent_states: list[AgentStateRow] = []
-    """Replace what was known of the agent."""
+    """Replace what was known of the agent; each is also kept in the history of their states."""
     block: list[BlockRow] = []
     unblock: list[str] = []
     """Numbers. Applied after `block`."""

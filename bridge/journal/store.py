@@ -17,6 +17,7 @@ from bridge.journal.crm_queue import CrmQueue
 from bridge.journal.database import READERS, Threads, upgrade
 from bridge.journal.door import Request, Writer, as_struct, wanted
 from bridge.journal.ewt import Forecasts
+from bridge.journal.fact_queries import Facts
 from bridge.journal.house import House
 from bridge.journal.notices import Notices
 from bridge.journal.people import People
@@ -40,7 +41,7 @@ from bridge.journal.units import apply_units
 from bridge.journal.writer import GroupWriter
 
 
-class Journal(Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts, Boards, House, Accounts):
+class Journal(Facts, Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts, Boards, House, Accounts):
     """What is never lost. Opened with `async with Journal.open(url) as journal`.
 
     Reading sees everything whose `commit` has returned, and never waits for a writer.

@@ -153,6 +153,9 @@ class Batch:
             self._inserts["suppression"] += (msgspec.structs.asdict(entry) | {"suppressed": suppressed} for entry in entries)
         self._contacts += unit.contacts
         self._upserts["agent_state"] += (msgspec.structs.asdict(row) for row in unit.agent_states)
+        self._inserts["agent_span"] += (
+            {"agent": row.agent, "state": row.state, "reason": row.reason, "since": row.since} for row in unit.agent_states
+        )
         self._upserts["blocked"] += (msgspec.structs.asdict(row) for row in unit.block)
         self._unblocked += ({"key": number} for number in unit.unblock)
 
@@ -230,7 +233,8 @@ _STAYED, _MOVED = (
     for kept in ({"id", *_SEARCHED}, {"id"})
 )
 _IN_ORDER = (
-    "event", "timeline", "message", "message_event", "outbox", "consent", "suppression", "decision", "notice", "delivery"
+    "event", "timeline", "message", "message_event", "outbox", "consent", "suppression", "decision", "notice", "delivery",
+    "agent_span",
 )  # fmt: skip
 _UPDATE_MESSAGE = (
     update(_message)
