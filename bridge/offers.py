@@ -108,7 +108,7 @@ class OfferPolicy:
     """
 
     def __init__(self, rules: Mapping[str, QueueRules]) -> None:
-        self._rules = dict(rules)
+        self.configure(rules)
         self._offering: dict[str, bool] = {}
         self._since: dict[str, float] = {}
         self._open: deque[_Open] = deque()
@@ -116,6 +116,10 @@ class OfferPolicy:
         self._answers = ACCEPTANCE_WEIGHT
         self.switches = 0
         """How often a queue went from offering to not offering or back."""
+
+    def configure(self, rules: Mapping[str, QueueRules]) -> None:
+        """Go by other rules from now on; what was offered and learnt stays."""
+        self._rules = dict(rules)
 
     @property
     def acceptance(self) -> float:
@@ -125,7 +129,7 @@ class OfferPolicy:
     def reserved(self, now: float, desk: str | None = None) -> float:
         """How many who were offered lately will still come to *desk* (None: to any); give it to the SMS forecast as `extra`."""
         self._open = deque(open_offer for open_offer in self._open if open_offer.until > now)
-        coming = [offer for offer in self._open if desk is None or self._rules[offer.queue].desk in {None, desk}]
+        coming = [offer for offer in self._open if desk is None or self._rules.get(offer.queue, _NOTHING).desk in {None, desk}]
         return sum(1.0 if offer.accepted else self.acceptance for offer in coming)
 
     def answered(self, queue: str, accepted: bool) -> None:
