@@ -244,16 +244,31 @@ class Pace:
     """
 
     def __init__(self, senders: Iterable[SenderFacts] = (), *, zone: str = DAY_ENDS_IN) -> None:
-        self._facts = {facts.number: facts for facts in senders}
+        self._zone = zone
+        self._facts: dict[str, SenderFacts] = {}
         self._buckets: dict[str, Bucket] = {}
         self._budgets: dict[str, Budget] = {}
-        for facts in self._facts.values():
+        self._breakers: dict[str, Breaker] = {}
+        self.describe(senders)
+
+    def describe(self, senders: Iterable[SenderFacts]) -> None:
+        """Know these senders from now on, and no others. What was sent today and who was refused is kept of those who stay."""
+        before, self._facts = self._facts, {facts.number: facts for facts in senders}
+        buckets, budgets = self._buckets, self._budgets
+        self._buckets, self._budgets = {}, {}
+        for number, facts in self._facts.items():
             rate = PER_SECOND[facts.sender_class] if facts.per_second is None else facts.per_second
-            self._buckets[facts.number] = Bucket(rate, facts.burst or max(rate, LEAST_BURST))
-            budget = self._budgets.setdefault(_purse(facts), Budget(facts.per_day, zone))
+            same = before.get(number) == facts
+            self._buckets[number] = buckets[number] if same else Bucket(rate, facts.burst or max(rate, LEAST_BURST))
+            purse = _purse(facts)
+            if purse not in self._budgets:
+                self._budgets[purse] = budget = Budget(facts.per_day, self._zone)
+                if purse in budgets:
+                    budget.resume(*budgets[purse].day())
             if facts.per_day is not None:
+                budget = self._budgets[purse]
                 budget.per_day = min(facts.per_day, budget.per_day or facts.per_day)
-        self._breakers: dict[str, Breaker] = {number: Breaker() for number in self._facts}
+            self._breakers.setdefault(number, Breaker())
 
     def ask(self, sender: str, recipient: str, segments: int, priority: int, now: float) -> Go | Later | Stopped:
         """Whether a text may go now.
