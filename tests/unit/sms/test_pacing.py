@@ -246,11 +246,11 @@ def test_a_stopped_sender_says_why_and_comes_back() -> None:
 
 
 def test_senders_can_be_others_from_one_moment_to_the_next() -> None:
-    """What was sent today still counts for who stays, with the new limits; who is new begins afresh, who is gone has no limits."""
-    pace = Pace([SenderFacts(number=OURS, per_day=10), SenderFacts(number=OTHER, per_second=1.0)])
+    """What was sent today counts for who stays, with the new limits; who is new begins afresh, who is gone has no limits."""
+    pace = Pace([SenderFacts(number=OURS, per_day=10), SenderFacts(number=OTHER, burst=1.0)])
     pace.take(OURS, 9, NOON)
     pace.take(OTHER, 1, NOON)
-    pace.describe([SenderFacts(number=OURS, per_day=9), SenderFacts(number=OTHER, per_second=1.0)])
+    pace.describe([SenderFacts(number=OURS, per_day=9), SenderFacts(number=OTHER, burst=1.0)])
     verdict = pace.ask(OURS, ANNA, 1, 0, NOON)
     assert isinstance(verdict, Later)
     assert verdict.why == "day"
