@@ -10,7 +10,7 @@ import contextlib
 import random
 import secrets
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from bridge.acd import (
     GhostHealed,
     OfferLapsed,
     QueueChanged,
+    QueueInUse,
     WorkAssigned,
     WorkOffered,
     WorkRedirected,
@@ -60,7 +61,7 @@ from ivr_flows.model import Flow
 from sms.menu import Menu
 from sms.message import TextState, advance
 from sms.numbers import look_up
-from sms.pacing import Pace
+from sms.pacing import Pace, SenderFacts
 from sms.provider import SmsProvider
 
 log = structlog.get_logger()
@@ -178,7 +179,11 @@ class Runner:
         self.media = media
         self.metrics = metrics
         self.clock = clock
-        self._flows = flows
+        self._flows = dict(flows)
+        self._pinned: tuple[Flow, ...] = ()
+        """Flows that no number uses any more, and calls that began with them do."""
+        self._pace = pace
+        self._followers: list[Callable[[], None]] = []
         self.hook_rules = hook_rules
         self._new_link = new_link
         self._call_providers = call_providers
@@ -225,6 +230,74 @@ class Runner:
             await self.intake.take_up()
             started.set()
             await asyncio.get_running_loop().create_future()
+
+    def follow_settings(self, follower: Callable[[], None]) -> None:
+        """Call *follower* after `settings` has become another."""
+        self._followers.append(follower)
+
+    @property
+    def flows(self) -> Mapping[str, Flow]:
+        """The flows that calls begin with, by name."""
+        return self._flows
+
+    def in_use(self, settings: Settings) -> Mapping[e.QueueId, tuple[int, int]]:
+        """Queues that *settings* do not have and that have people in them: how many wait there, and how many are served.
+
+        A call that once stood in a queue may come back there while it lasts, so it counts.
+        """
+        uses, stay = dict(self.floor.in_use(settings)), {queue.id for queue in settings.queues}
+        for live in self._live.values():
+            queue = live.state.queue
+            if queue is not None and queue not in stay and queue not in uses and live.state.call in LIVE:
+                uses[queue] = (0, 1)
+        return uses
+
+    def reconfigure(
+        self, settings: Settings, *, flows: Mapping[str, Flow], menus: Mapping[str, Menu], senders: Iterable[SenderFacts]
+    ) -> None:
+        """Go by other settings from now on, in one step: nobody sees the half of them.
+
+        A call stays with the flow it began with, and a session with the words and menu of its number. Chats whose queue is gone
+        and in which nobody waits or serves (they were put aside, or have just ended) are for the desk of their number from now on.
+
+        Args:
+            settings: What of them is read at the start only (ports, providers, folders) has to be as before.
+            flows: By name; every flow that a number uses.
+            menus: By name.
+            senders: What is known of our numbers, where anybody counts what they send.
+
+        Raises:
+            QueueInUse: A queue that is to go has people in it. Nothing has changed.
+        """
+        if uses := self.in_use(settings):
+            raise QueueInUse(uses)
+        hours = {queue: table for menu in menus.values() for queue, table in menu.queues().items()}
+        outputs = self.floor.reconfigure(settings, now=self.clock(), hours=hours)
+        self.settings = settings
+        began = {live.state.flow_revision for live in self._live.values()}
+        before = {flow.revision: flow for flow in (*self._pinned, *self._flows.values())}
+        now_used = {flow.revision for flow in flows.values()}
+        self._pinned = tuple(flow for revision, flow in before.items() if revision in began - now_used)
+        self._flows = dict(flows)
+        self._limits = limits_of(settings)
+        self._numbers = OurNumbers(settings, self._flows, menus, clock=self.clock)
+        self.outbox.block(settings.sms.blocked)
+        if self._pace is not None:
+            self._pace.describe(senders)
+        for live in self._live.values():
+            self._mend(live.state)
+        for follower in self._followers:
+            follower()
+        self.follow(outputs)
+
+    def _mend(self, state: State) -> None:
+        """Put the desk of the number in place of queues that are gone."""
+        if state.chat_queue is not None and state.chat_queue not in self.floor.queues:
+            state.chat_queue = self._numbers.desk_instead(state.our_number)
+        if state.desk is not None and state.desk not in self.floor.queues:
+            state.desk = self._numbers.desk_instead(state.our_number)
+        if state.transfer is not None and state.transfer.of not in self.floor.queues:
+            state.transfer = None
 
     def listen(self, listener: Listener) -> None:
         """Tell *listener* everything from now on."""
@@ -294,12 +367,7 @@ class Runner:
         if flow is None:
             # The flow was edited while nobody was running it; the call it belonged to is gone, its texts are not.
             state.run = None
-        if state.chat_queue is not None and state.chat_queue not in self.floor.queues:
-            state.chat_queue = self._numbers.desk_instead(state.our_number)
-        if state.desk is not None and state.desk not in self.floor.queues:
-            state.desk = self._numbers.desk_instead(state.our_number)
-        if state.transfer is not None and state.transfer.of not in self.floor.queues:
-            state.transfer = None
+        self._mend(state)
         live = LiveSession(
             self._session(state, flow),
             await self.customer(state.customer, state.our_number),
@@ -313,7 +381,8 @@ class Runner:
 
     def _flow_of(self, state: State) -> Flow | None:
         """The flow a session began with; None when it had none, or when it has been edited since."""
-        return next((flow for flow in self._flows.values() if flow.revision == state.flow_revision), None)
+        flows = (*self._flows.values(), *self._pinned)
+        return next((flow for flow in flows if flow.revision == state.flow_revision), None)
 
     # --- what comes in
 
@@ -405,6 +474,18 @@ class Runner:
             live.inbox.put_nowait((None, done))
             with contextlib.suppress(UnexpectedEvent):
                 await done
+
+    async def hang_up(self, session: e.SessionId) -> None:
+        """End a session's call from outside; what follows is what follows whenever a call ends. Nothing when there is none."""
+        live = self._live.get(session)
+        if live is not None and live.state.leg is not None and live.state.call in LIVE:
+            await self._call_command(live.state, e.HangUp(live.state.leg))
+
+    async def add_line(self, session: e.SessionId, line: TimelineLine) -> None:
+        """Write a line into a session's timeline that no event of the session led to."""
+        committed = await self.commit(Unit(session=session, timeline=[line]))
+        for listener in self._listeners:
+            listener.line_added(session, msgspec.structs.replace(line, n=committed.lines))
 
     # --- sessions
 
@@ -653,6 +734,7 @@ class Runner:
                 await self._call_command(live.state, e.RefuseCall(live.state.leg, 503))
             return
         state = _STATE_FROM_JSON.decode(live.saved)
+        self._mend(state)
         live.session = self._session(state, self._flow_of(state))
 
     def _refused(

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, or_, select
 
-from bridge.events import MessageId, SessionId
+from bridge.events import MessageId, SessionId, TextState
 from bridge.journal import tables
 from bridge.journal.door import Door, as_struct
 from bridge.journal.rows import TimelineLine
@@ -27,7 +27,7 @@ class Boards(Door):
         )
         return await self._read(query, lambda row: (SessionId(row["session"]), as_struct(TimelineLine, row)))
 
-    async def ends_of_texts(self, since: float) -> list[tuple[MessageId, str, float]]:
+    async def ends_of_texts(self, since: float) -> list[tuple[MessageId, TextState, float]]:
         """Texts of ours made at *since* or later whose end is known: id, state, when."""
         query = select(_message.c.id, _message.c.state, _message.c.created_at, _message.c.updated_at).where(
             _message.c.created_at >= since,
@@ -35,7 +35,7 @@ class Boards(Door):
             _message.c.state.in_(("delivered", "read", "failed", "undelivered")),
         )
 
-        def made(row: RowMapping) -> tuple[MessageId, str, float]:
+        def made(row: RowMapping) -> tuple[MessageId, TextState, float]:
             at: Any = row["updated_at"]
             return MessageId(row["id"]), row["state"], row["created_at"] if at is None else at
 

@@ -1,0 +1,313 @@
+"""The live boards: what is watched is counted as it happens, and shown a few times a second at most, however busy it is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from bridge import events as e
+from bridge.acd import Target
+from bridge.board import AgentRow, OnWork, QueueRow, SessionRow, session_row
+from bridge.journal import TimelineLine
+from bridge.legs import CallState, TextLeg
+from bridge.runner import LiveSession, Runner
+from bridge.session import State
+from bridge.tally import COUNTED, Day, Trend
+from bridge.web.ports_supervisor import Snapshot
+from sms.message import TextState
+
+log = structlog.get_logger()
+
+PAUSE = 0.25
+"""Seconds between two pictures of the same boards."""
+TICK = 1.0
+"""Seconds between two looks at the clock."""
+FORECASTS_FOR = 2.0
+"""Seconds after which the boards are drawn again although nothing has happened: forecasts change by themselves."""
+STEP = 5.0
+"""Seconds to which forecasts are rounded, so that the boards do not flicker."""
+_TROUBLES = {"transfer.failed": "transfer_failed", "text.failed": "text_failed"}
+_MENDED = frozenset({"agent.joined", "transfer.completed", "text.sent"})
+
+
+class Boards:
+    """Counts what happens and draws the boards. A `bridge.runner.Listener`.
+
+    Args:
+        runner: Where the sessions are.
+        watched: Whether an agent's desk is open.
+        title: What people call a queue.
+    """
+
+    def __init__(self, runner: Runner, *, watched: Callable[[e.AgentId], bool], title: Callable[[str], str]) -> None:
+        self._runner = runner
+        self._watched = watched
+        self._title = title
+        self._settings = runner.settings
+        self.day = Day(self._midnight(runner.clock()), self._target, self._names())
+        self._trends: dict[str, Trend] = {}
+        self._unanswered: dict[e.SessionId, float] = {}
+        self._troubles: dict[e.SessionId, set[str]] = {}
+        self._rows: dict[e.SessionId, SessionRow] = {}
+        self._dirty: set[e.SessionId] = set()
+        self._news = asyncio.Event()
+        self._bells: set[asyncio.Event] = set()
+        self._snapshot: Snapshot | None = None
+        runner.listen(self)
+
+    # --- life
+
+    async def load(self) -> None:
+        """Count today's lines again; to be called before anything new happens."""
+        journal = self._runner.journal
+        for session, line in await journal.lines_of_day(self.day.start, COUNTED):
+            self.day.take(session, line.at, line.kind, line.data)
+        for message, state, at in await journal.ends_of_texts(self.day.start):
+            self.day.text_moved(message, state, at)
+
+    async def run(self) -> None:
+        """Draw the boards for whoever looks, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_at_the_clock())
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                self._snapshot = None
+                for bell in self._bells:
+                    bell.set()
+                await asyncio.sleep(PAUSE)
+
+    async def _look_at_the_clock(self) -> None:
+        drawn = 0.0
+        while True:
+            await asyncio.sleep(TICK)
+            now = self._runner.clock()
+            if self._settings is not self._runner.settings:
+                self._settings = self._runner.settings
+                self.day.know(self._names())
+                self._dirty |= set(self._rows)
+                self._news.set()
+            if (start := self._midnight(now)) != self.day.start:
+                self.day.begin(start)
+                self._news.set()
+            for queue in self._runner.floor.queues:
+                waiting = self._runner.floor.acd.queue_view(e.QueueId(queue), now).waiting
+                self._trends.setdefault(queue, Trend()).note(waiting, now)
+            if self._bells and now - drawn >= FORECASTS_FOR:
+                drawn = now
+                self._news.set()
+
+    # --- who looks
+
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Snapshot]]:
+        """The boards as they are, and again whenever they are not what they were; a slow reader misses some in between."""
+        return self._watching()
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[AsyncIterator[Snapshot]]:
+        bell = asyncio.Event()
+        bell.set()
+        self._bells.add(bell)
+        try:
+            yield self._pictures(bell)
+        finally:
+            self._bells.discard(bell)
+
+    async def _pictures(self, bell: asyncio.Event) -> AsyncIterator[Snapshot]:
+        while True:
+            await bell.wait()
+            bell.clear()
+            yield self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        """All boards, drawn once for everybody who looks at the same moment."""
+        if self._snapshot is None or not self._bells:
+            now = self._runner.clock()
+            self._snapshot = Snapshot(
+                now, tuple(self._agents()), tuple(self._queues(now)), tuple(self._sessions()), self.day.start
+            )
+        return self._snapshot
+
+    def changed(self) -> None:
+        """Something that the boards show is not what it was."""
+        self._news.set()
+
+    # --- Listener
+
+    def line_added(self, session: e.SessionId, line: TimelineLine) -> None:
+        """Count it."""
+        self.day.take(session, line.at, line.kind, line.data)
+        match line.kind:
+            case "text.received" if not line.data.get("keyword"):
+                self._unanswered.setdefault(session, line.at)
+            case "text.sent" if str(line.data.get("author", "")).startswith("agent:"):
+                self._unanswered.pop(session, None)
+            case "chat.ended" | "opted_out" | "upload.asked":
+                self._unanswered.pop(session, None)
+            case "session.closed":
+                self._unanswered.pop(session, None)
+                self._troubles.pop(session, None)
+                self._rows.pop(session, None)
+        if line.kind in _TROUBLES:
+            self._troubles.setdefault(session, set()).add(_TROUBLES[line.kind])
+        elif line.kind in _MENDED:
+            self._troubles.pop(session, None)
+        self.session_changed(session)
+
+    def text_moved(self, session: e.SessionId, message: e.MessageId, state: TextState, code: str | None) -> None:  # noqa: ARG002
+        """Count it."""
+        self.day.text_moved(message, state, self._runner.clock())
+        self.session_changed(session)
+
+    def session_changed(self, session: e.SessionId) -> None:
+        """Its row is to be made anew."""
+        self._dirty.add(session)
+        self._news.set()
+
+    def desk_changed(self, agent: e.AgentId) -> None:  # noqa: ARG002
+        """Rows of agents are made anew each time."""
+        self._news.set()
+
+    # --- what was measured
+
+    def unanswered_since(self, agent: e.AgentId) -> float | None:
+        """Since when the customer has waited who has waited longest for this agent's answer by text; None: nobody."""
+        acd = self._runner.floor.acd
+        since = [self._unanswered[chat] for chat in acd.agent_view(agent).chats if chat in self._unanswered]
+        return min(since, default=None)
+
+    # --- drawing
+
+    def _agents(self) -> Iterable[AgentRow]:
+        acd = self._runner.floor.acd
+        for agent in acd.agents:
+            view, spec, counts = acd.agent_view(agent), acd.agent_spec(agent), self.day.agent(agent)
+            yield AgentRow(
+                agent=agent,
+                name=spec.name,
+                teams=spec.teams,
+                queues=spec.queues,
+                state=view.state,
+                reason=view.reason,
+                since=view.since,
+                works=view.busy,
+                ringing=view.offer is not None,
+                work=tuple(self._work_of(view.call, view.chats)),
+                chats=len(view.chats),
+                max_chats=spec.max_chats,
+                calls=0 if view.call is None else 1,
+                answered=counts.answered,
+                missed=counts.missed,
+                average_handling=counts.average_handling,
+                connected=self._watched(agent),
+            )
+
+    def _work_of(self, call: e.SessionId | None, chats: Iterable[e.SessionId]) -> Iterable[OnWork]:
+        live = None if call is None else self._runner.sessions.get(call)
+        if live is not None:
+            state = live.state
+            yield OnWork(state.id, "voice", state.customer, live.customer.name, self._row(live).since, _on_call(state.call))
+        for chat in chats:
+            live = self._runner.sessions.get(chat)
+            if live is not None:
+                since = live.state.chat_since or live.state.opened_at
+                yield OnWork(chat, "sms", live.state.customer, live.customer.name, since, "chatting")
+
+    def _queues(self, now: float) -> Iterable[QueueRow]:
+        floor = self._runner.floor
+        for queue, settings in floor.queues.items():
+            view, forecast = floor.acd.queue_view(e.QueueId(queue), now), floor.estimator.forecast(now, queue)
+            counts, target, trend = self.day.queue(queue), floor.targets[queue], self._trends.get(queue)
+            yield QueueRow(
+                queue=e.QueueId(queue),
+                title=self._title(queue),
+                channel=settings.channel,
+                waiting=view.waiting,
+                oldest=round(now - view.longest_wait, 1) if view.waiting else None,
+                p50=_stepped(forecast.p50),
+                p90=_stepped(forecast.p90),
+                status=forecast.status,
+                basis=forecast.basis,
+                ahead=forecast.ahead,
+                capacity=forecast.capacity,
+                agents_ready=view.agents_ready,
+                agents_busy=view.agents_busy,
+                agents_staffed=view.agents_staffed,
+                open_slots=view.open_slots,
+                service_level=counts.service_level,
+                target_share=target.share,
+                answer_within=target.answer_within,
+                offered=counts.offered,
+                answered=counts.answered,
+                abandoned=counts.abandoned,
+                short=counts.short,
+                average_wait=counts.average_wait,
+                offers_made=counts.offers_made,
+                offers_accepted=counts.offers_accepted,
+                offers_delivered=counts.offers_delivered,
+                trend=() if trend is None else trend.peaks,
+            )
+
+    def _sessions(self) -> Iterable[SessionRow]:
+        live = self._runner.sessions
+        for gone in self._rows.keys() - live.keys():
+            del self._rows[gone]
+        for session in (self._dirty & live.keys()) | (live.keys() - self._rows.keys()):
+            self._rows[session] = self._make_row(live[session])
+        self._dirty.clear()
+        return self._rows.values()
+
+    def _row(self, live: LiveSession) -> SessionRow:
+        """The session's row as it was drawn last, or drawn now."""
+        return self._rows.get(live.state.id) or self._make_row(live)
+
+    def _make_row(self, live: LiveSession) -> SessionRow:
+        state = live.state
+        return session_row(
+            state,
+            name=live.customer.name,
+            auto=self._is_automatic(state),
+            unanswered_since=self._unanswered.get(state.id, _unanswered(state)),
+            troubles=sorted(self._troubles.get(state.id, ())),
+        )
+
+    def _is_automatic(self, state: State) -> bool:
+        queue = self._runner.floor.queues.get(state.chat_queue or state.queue or "")
+        if queue is not None and queue.auto_answer:
+            return True
+        acd = self._runner.floor.acd
+        return any(acd.agent_spec(agent).auto_accept for agent in state.names if agent in acd.agents)
+
+    # --- settings
+
+    def _midnight(self, now: float) -> float:
+        """When today began, where the house is: in the zone of the first opening hours."""
+        zone = ZoneInfo(next((hours.zone for hours in self._runner.settings.hours.values()), "UTC"))
+        return datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+    def _target(self, queue: str) -> Target:
+        return self._runner.floor.targets.get(queue) or Target()
+
+    def _names(self) -> Mapping[str, e.AgentId]:
+        return {agent.name: e.AgentId(agent.id) for agent in self._runner.settings.agents}
+
+
+def _on_call(call: CallState) -> Literal["talking", "ringing", "held"]:
+    """What the agent of a call is doing; what is neither ringing nor talking is some kind of hold."""
+    if call is CallState.CONNECTED:
+        return "talking"
+    return "ringing" if call is CallState.CONNECTING else "held"
+
+
+def _stepped(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds / STEP) * STEP
+
+
+def _unanswered(state: State) -> float | None:
+    """As far as the state alone tells, after a restart."""
+    waits = state.text is TextLeg.CHATTING and state.heard and not state.answered
+    return state.touched_at if waits else None
