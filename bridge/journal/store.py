@@ -15,6 +15,7 @@ from bridge.journal.boards import Boards
 from bridge.journal.crm import Contacts
 from bridge.journal.crm_queue import CrmQueue
 from bridge.journal.database import READERS, Threads, upgrade
+from bridge.journal.desks import Desks
 from bridge.journal.door import Request, Writer, as_struct, wanted
 from bridge.journal.ewt import Forecasts
 from bridge.journal.fact_queries import Facts
@@ -41,7 +42,7 @@ from bridge.journal.units import apply_units
 from bridge.journal.writer import GroupWriter
 
 
-class Journal(Facts, Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts, Boards, House, Accounts):
+class Journal(Facts, Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts, Boards, House, Accounts, Desks):
     """What is never lost. Opened with `async with Journal.open(url) as journal`.
 
     Reading sees everything whose `commit` has returned, and never waits for a writer.
