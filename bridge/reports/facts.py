@@ -28,10 +28,22 @@ Entry: TypeAlias = Literal["new", "again", "transfer", "return", "moved", "opene
 """How somebody came into a line or to an agent. `return`: back to the line because an agent was lost or a transfer failed.
 `opened`: never in a line, the agent began it."""
 Outcome: TypeAlias = Literal[
-    "answered", "abandoned", "timed_out", "no_agents", "key", "opted_out", "left", "moved", "lost", "transfer_failed"
+    "answered",
+    "abandoned",
+    "timed_out",
+    "no_agents",
+    "key",
+    "callback",
+    "not_reached",
+    "opted_out",
+    "left",
+    "moved",
+    "lost",
+    "transfer_failed",
 ]
-"""How a stay in line ended. `key`: the caller chose something else; `left`: the texter did, or the session ended; `lost`: the
-server's process ended the call."""
+"""How a stay in line ended. `key`: the caller chose something else; `callback`: to be called back; `not_reached`: who was to be
+called back did not pick up; `left`: the texter chose something else, or the session ended; `lost`: the server's process ended the
+call."""
 EndedBy: TypeAlias = Literal["agent", "caller", "customer", "platform", "network", "timeout", "transfer", "set_aside", "restart"]
 
 INELIGIBLE = frozenset({"disabled", "number_withheld", "opted_out", "cannot_text", "refused_before", "asked_before"})
@@ -50,6 +62,7 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "timed_out": "timed_out",
     "no_agents": "no_agents",
     "key": "key",
+    "callback": "callback",
 }
 
 
@@ -202,7 +215,10 @@ class _Reader:
         self._texting: Kind | None = None
         """How texting began in a call."""
         self._on_call = False
-        self._callback = False
+        self._callback: MarkFact | None = None
+        """The callback that the customer is owed; None: none."""
+        self._called_back = False
+        """The call is one, or will be."""
         self._visits: list[VisitFact] = []
         self._handlings: list[HandlingFact] = []
         self._texts: list[TextFact] = []
@@ -213,6 +229,8 @@ class _Reader:
         """How the next stay in line will have come about, when that is known beforehand."""
         self._queue: str | None = None
         self._last_queue: dict[Channel, str] = {}
+        self._came_back = False
+        """A call that was handed on is to go back where it came from."""
         self._back_to: str | None = None
         """The queue that a transfer under way came from."""
         self._rung: list[str] = []
@@ -229,6 +247,12 @@ class _Reader:
             "call.ended": self._call_ended,
             "call.held": self._held,
             "call.resumed": self._resumed,
+            "callback.asked": self._callback_asked,
+            "callback.tried": self._callback_tried,
+            "callback.failed": self._callback_over,
+            "callback.cancelled": self._callback_over,
+            "callback.merged": self._callback_over,
+            "callback.done": self._callback_over,
             "queue.joined": self._joined,
             "queue.left": self._left,
             "queue.moved": self._moved,
@@ -295,7 +319,7 @@ class _Reader:
 
     def _kind_of(self, channel: Channel) -> Kind:
         if channel == "voice":
-            return "callback" if self._callback else self._type
+            return "callback" if self._called_back else self._type
         if self._type not in {"inbound_call", "outbound_call"}:
             return self._type
         return self._texting or "in_call"
@@ -330,12 +354,12 @@ class _Reader:
         before = self._line.get(channel)
         entry: Entry = self._next.pop(channel, "again" if any(each.channel == channel for each in self._visits) else "new")
         if before is not None:
-            if before.queue == queue:
+            if before.queue == queue and not self._came_back:
                 return
-            self._leave(line, channel, "moved")
+            self._leave(line, channel, "transfer_failed" if self._came_back else "moved")
             entry = "moved"
-        if channel == "voice" and line.data.get("callback"):
-            self._callback = True
+        if channel == "voice" and self._came_back:
+            entry, self._came_back = "return", False
         if channel == "sms":
             self._first_due = True
         self._enter(line, queue, channel, entry, line.at - float(line.data.get("waited", 0.0)))
@@ -402,7 +426,8 @@ class _Reader:
             if channel == "voice":
                 self._promise_kept(line, visit)
         self._finish(line, channel, "transfer")
-        self._begin(line, channel, agent, "opened" if visit is None else visit.entry, visit.queue if visit else self._queue)
+        entry = self._next.pop(channel, "opened") if visit is None else visit.entry
+        self._begin(line, channel, agent, entry, self._queue if visit is None else visit.queue)
 
     def _agent_left(self, line: Line) -> None:
         channel: Channel = line.data.get("channel", "voice")
@@ -439,7 +464,8 @@ class _Reader:
         channel: Channel = line.data.get("channel", "sms")
         self._mark(line, "transfer_started", agent=self._who(line.data, "by"), channel=channel)
         if channel == "voice":
-            self._next["voice"] = "transfer"
+            if not line.data.get("warm") and line.data.get("queue") is not None:
+                self._next["voice"] = "transfer"
             return
         handling = self._finish(line, "sms", "transfer")
         self._back_to = None if handling is None else handling.queue
@@ -448,13 +474,18 @@ class _Reader:
             self._enter(line, str(queue), "sms", "transfer", line.at)
 
     def _transfer_completed(self, line: Line) -> None:
-        self._mark(line, "transfer_completed", agent=self._who(line.data, "by"), channel=line.data.get("channel", "sms"))
+        channel: Channel = line.data.get("channel", "sms")
+        self._mark(line, "transfer_completed", agent=self._who(line.data, "by"), channel=channel)
         self._back_to = None
+        if channel == "voice" and "voice" not in self._line:
+            self._next["voice"] = "transfer"  # the colleague is on the phone already
 
     def _transfer_failed(self, line: Line) -> None:
         channel: Channel = line.data.get("channel", "sms")
         self._mark(line, "transfer_failed", agent=self._who(line.data, "by"), channel=channel)
         if channel == "voice":
+            self._next.pop("voice", None)
+            self._came_back = "voice" not in self._work
             return
         self._leave(line, "sms", "transfer_failed")
         if self._back_to is not None:
@@ -474,13 +505,20 @@ class _Reader:
     # --- the call
 
     def _call_arrived(self, line: Line) -> None:
-        del line
         self._on_call = True
+        if line.n == 1:
+            self._type, self._channel = "inbound_call", "voice"
 
     def _call_placed(self, line: Line) -> None:
         """A call of ours: of an agent, or one that was promised."""
         self._on_call = True
-        if not self._visits and self._type == "sms_out":
+        promised = self._callback
+        if promised is not None:
+            self._callback = None
+            in_time = promised.value is None or line.at <= promised.value
+            tried = msgspec.structs.replace(promised, n=line.n, kind="callback_tried", other=1.0 if in_time else 0.0)
+            self._marks.append(tried)
+        elif not self._visits and self._type == "sms_out":
             self._type, self._channel = "outbound_call", "voice"
             queue = line.data.get("queue")
             self._queue = None if queue is None else str(queue)
@@ -489,8 +527,32 @@ class _Reader:
         self._on_call = False
         by: EndedBy = "restart" if line.data.get("cause") == "restart" else line.data.get("by", "caller")
         self._finish(line, "voice", by)
+        self._came_back = False
         if by == "restart":
             self._leave(line, "voice", "lost")
+
+    def _callback_asked(self, line: Line) -> None:
+        self._leave(line, "voice", "callback")
+        self._called_back = True
+        queue = line.data.get("queue")
+        promised_by = line.data.get("promised_by")
+        self._callback = self._mark(
+            line,
+            "callback_promised",
+            channel="voice",
+            queue=self._queue if queue is None else str(queue),
+            value=None if promised_by is None else float(promised_by),
+        )
+
+    def _callback_tried(self, line: Line) -> None:
+        self._leave(line, "voice", "not_reached")
+
+    def _callback_over(self, line: Line) -> None:
+        """Given up, taken back, or the customer is on the phone."""
+        self._callback = None
+        if line.kind != "callback.done":
+            self._called_back = False
+            self._leave(line, "voice", "left")
 
     # --- texts
 
