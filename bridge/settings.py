@@ -211,7 +211,7 @@ class SmsSettings(_Section):
 
 
 Scope: TypeAlias = Literal[
-    "sms.send", "sms.read", "sessions.read", "contacts", "consents", "erase", "ewt.read", "reports.read", "hooks"
+    "sms.send", "sms.read", "sessions.read", "contacts", "consents", "erase", "ewt.read", "ewt.write", "reports.read", "hooks"
 ]
 
 
@@ -394,6 +394,13 @@ class TargetSettings(_Section):
     concurrency: Annotated[float, Field(gt=0)] | None = Field(default=None, description="chats at once per agent, on average")
 
 
+class DeskSettings(_Section):
+    """The agents' desk."""
+
+    slow: Seconds = Field(default=60.0, description="a customer who has waited so long for an answer by text stands out")
+    late: Seconds = Field(default=180.0, description="and stands out more")
+
+
 class RoutingSettings(_Section):
     """What holds for all queues."""
 
@@ -418,6 +425,9 @@ class QueueSettings(_Section):
     desk: Name | None = Field(default=None, description="voice: the SMS queue that takes its deflected callers")
     ring_timeout: Annotated[float, Field(ge=1)] = Field(default=20.0, description="how long work rings at one desk")
     wrap_up: Seconds = Field(default=30.0, description="time for the note after each piece of work; 0: none")
+    wrap_up_requires: tuple[Literal["note", "disposition"], ...] = Field(
+        default=(), description="what an agent has to write before the work is finished"
+    )
     teams: tuple[Name, ...] = Field(default=(), description="teams that work on it, beside the agents who name it")
     strategy: Literal["longest_idle", "fewest_active", "in_order", "ring_all"] = Field(
         default="longest_idle", description="who of several is asked; ring_all: everybody, the first to accept has it"
@@ -595,6 +605,7 @@ class Settings(BaseSettings):
     queues: tuple[QueueSettings, ...] = ()
     agents: tuple[AgentSettings, ...] = ()
     routing: RoutingSettings = RoutingSettings()
+    desk: DeskSettings = DeskSettings()
     target: TargetSettings = TargetSettings(answer_within=20.0, share=0.8, short_abandon=5.0)
     hours: Mapping[Name, HoursSettings] = Field(default_factory=dict)
     presets: tuple[PresetSettings, ...] = ()
