@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
@@ -102,6 +102,9 @@ class Sessions(intake.Sessions, Protocol):
     def sms_name(self) -> str:
         """The name of the provider that carries texts."""
 
+    def follow_settings(self, follower: Callable[[], None]) -> None:
+        """Call *follower* after `settings` has become another."""
+
     async def customer(self, number: str | None, ours: str) -> Customer:
         """What is known of a number and one of ours."""
 
@@ -123,13 +126,17 @@ class Channel:
     def __init__(self, runner: Sessions, *, pace: Pace | None = None) -> None:
         self._runner = runner
         self._pace = pace
-        self._settings = runner.settings
         self._journal = runner.journal
-        self._numbers = {number.number: number for number in self._settings.numbers}
-        self._queues = {queue.id: queue for queue in self._settings.queues if queue.channel == "sms"}
-        self._agents = {agent.id: agent for agent in self._settings.agents}
+        self._take_settings()
+        runner.follow_settings(self._take_settings)
         self._pairs: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         """Held by whoever is at work between two numbers, or waits to be."""
+
+    def _take_settings(self) -> None:
+        self._settings = settings = self._runner.settings
+        self._numbers = {number.number: number for number in settings.numbers}
+        self._queues = {queue.id: queue for queue in settings.queues if queue.channel == "sms"}
+        self._agents = {agent.id: agent for agent in settings.agents}
 
     async def send(
         self,

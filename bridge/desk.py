@@ -96,7 +96,7 @@ class Desk:
         self._presets = presets
         self._channel = channel or Channel(runner)
         self._uploads = uploads
-        self._agents = {e.AgentId(agent.id): agent for agent in runner.settings.agents}
+        self._agents: dict[e.AgentId, AgentSettings] = {}
         self._subscribers: dict[e.AgentId, set[asyncio.Queue[DeskUpdate | None]]] = {}
         self._leaving: dict[e.AgentId, asyncio.TimerHandle] = {}
         self._done: dict[e.AgentId, list[e.SessionId]] = {}
@@ -109,7 +109,17 @@ class Desk:
         """Were put aside, and the customer has written."""
         self._alerts: dict[e.SessionId, tuple[e.AgentId, Mapping[str, Any]]] = {}
         """Transfers that came back: to whom, and what the timeline has of it."""
+        self._take_settings()
+        runner.follow_settings(self._take_settings)
         runner.listen(self)
+
+    def _take_settings(self) -> None:
+        """Know the people of the settings, and those who still have work in hand."""
+        leaving = self._runner.floor.acd.leaving
+        staying = {agent: known for agent, known in self._agents.items() if agent in leaving}
+        self._agents = staying | {e.AgentId(agent.id): agent for agent in self._runner.settings.agents}
+        for agent in self._subscribers:
+            self._put(agent, DeskChanged())
 
     # --- who
 
@@ -127,7 +137,9 @@ class Desk:
     def agent(self, agent: e.AgentId) -> Agent | None:
         """None when there is no such agent."""
         settings = self._agents.get(agent)
-        return None if settings is None else _agent(settings)
+        if settings is None or (settings not in self._runner.settings.agents and agent not in self._runner.floor.acd.agents):
+            return None  # or has left us, with the last piece of work
+        return _agent(settings)
 
     def presence(self, agent: e.AgentId) -> Presence:
         """What the agent is doing."""
@@ -453,8 +465,8 @@ class Desk:
         acd, now = self._runner.floor.acd, self._runner.clock()
         colleagues = []
         for other in self._agents.values():
-            if e.AgentId(other.id) not in acd.agents:
-                continue  # takes no work
+            if other.id not in acd.agents or other.id in acd.leaving:
+                continue  # takes no work, or no more
             view = acd.agent_view(e.AgentId(other.id))
             if view.agent != agent and view.state != "offline" and self._runner.settings.chat_queue_of(other) is not None:
                 free = max(0, other.max_chats - len(view.chats))
@@ -643,6 +655,8 @@ class Desk:
     def _gone(self, agent: e.AgentId) -> None:
         """The desk did not come back: nothing may ring there, and its chats go back to their places."""
         self._leaving.pop(agent, None)
+        if agent not in self._runner.floor.acd.agents:
+            return  # has left us meanwhile
         log.info("desk.gone", agent=agent)
         view = self._runner.floor.acd.agent_view(agent)
         self._runner.acd(lambda now: self._runner.floor.acd.set_state(agent, "offline", "desk lost", now))

@@ -12,6 +12,7 @@ from bridge.acd import (
     AnyAcdOutput,
     CascadeStep,
     PlaceInLine,
+    QueueInUse,
     QueueSpec,
     Redirect,
     Seen,
@@ -20,6 +21,7 @@ from bridge.acd import (
     inherited,
 )
 from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId
+from bridge.hindsight import Witness
 from bridge.hours import hours_at, reopens_in_words
 from bridge.legs import LIVE, CallState, TextLeg
 from bridge.offers import Circumstances, OfferPolicy, QueueRules
@@ -62,36 +64,48 @@ class Floor:
     """
 
     def __init__(self, settings: Settings, *, now: float, hours: Mapping[str, str | None] | None = None) -> None:
-        self._settings = settings
-        self._hours = {**(hours or {}), **{queue.id: queue.hours for queue in settings.queues if queue.hours is not None}}
-        self.queues: Mapping[str, QueueSettings] = {queue.id: queue for queue in settings.queues}
+        self._take(settings, hours)
         self.estimator = Estimator(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht) for queue in settings.queues)
+        self.witness = Witness(self.estimator, {queue.id: queue.channel for queue in settings.queues})
+        """Hears what the estimator hears, and what became of its forecasts."""
         self.acd = Acd(
-            map(_queue_spec, settings.queues),
-            [_agent_spec(agent) for agent in settings.agents if "agent" in agent.roles],
-            self.estimator,
+            _queue_specs(settings),
+            _agent_specs(settings),
+            self.witness,
             now=now,
             ageing=settings.routing.ageing,
         )
+        self.policy = OfferPolicy(_offer_rules(settings))
+
+    def _take(self, settings: Settings, hours: Mapping[str, str | None] | None) -> None:
+        self._settings = settings
+        self._hours = {**(hours or {}), **{queue.id: queue.hours for queue in settings.queues if queue.hours is not None}}
+        self.queues: Mapping[str, QueueSettings] = {queue.id: queue for queue in settings.queues}
         self.targets: Mapping[str, Target] = inherited(
             {queue.id: _target(queue.target) for queue in settings.queues},
             {queue.id: queue.parent for queue in settings.queues if queue.parent is not None},
             _target(settings.target),
         )
-        self.policy = OfferPolicy(
-            {
-                queue.id: QueueRules(
-                    mode=queue.offers.mode,
-                    threshold=queue.offers.threshold,
-                    probability=queue.offers.probability,
-                    margin=queue.offers.margin,
-                    sms_max=queue.offers.sms_max,
-                    desk=queue.desk,
-                )
-                for queue in settings.queues
-                if queue.channel == "voice"
-            }
-        )
+
+    def in_use(self, settings: Settings) -> Mapping[QueueId, tuple[int, int]]:
+        """Queues that *settings* do not have and that have people in them: how many wait there, and how many are served."""
+        return self.acd.in_use(_queue_specs(settings))
+
+    def reconfigure(self, settings: Settings, *, now: float, hours: Mapping[str, str | None] | None = None) -> list[AnyAcdOutput]:
+        """Go by other settings from now on, in one step (`Acd.reconfigure`); what was learnt stays.
+
+        Raises:
+            QueueInUse: A queue that is to go has people in it. Nothing has changed.
+        """
+        if uses := self.in_use(settings):
+            raise QueueInUse(uses)
+        for queue in settings.queues:
+            self.estimator.add_queue(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht))
+        self.witness.know({queue.id: queue.channel for queue in settings.queues})
+        outputs = self.acd.reconfigure(_queue_specs(settings), _agent_specs(settings), now, ageing=settings.routing.ageing)
+        self._take(settings, hours)
+        self.policy.configure(_offer_rules(settings))
+        return outputs
 
     def facts(self, state: State, customer: Customer, now: float) -> Facts:
         """What the flow of this session may read now."""
@@ -207,6 +221,29 @@ class Floor:
     def _desk(self, name: str, now: float) -> Desk:
         view = self.acd.queue_view(QueueId(name), now)
         return Desk(view.staffed, view.unstaffed_since, view.waiting, view.open_slots)
+
+
+def _queue_specs(settings: Settings) -> list[QueueSpec]:
+    return [_queue_spec(queue) for queue in settings.queues]
+
+
+def _agent_specs(settings: Settings) -> list[AgentSpec]:
+    return [_agent_spec(agent) for agent in settings.agents if "agent" in agent.roles]
+
+
+def _offer_rules(settings: Settings) -> dict[str, QueueRules]:
+    return {
+        queue.id: QueueRules(
+            mode=queue.offers.mode,
+            threshold=queue.offers.threshold,
+            probability=queue.offers.probability,
+            margin=queue.offers.margin,
+            sms_max=queue.offers.sms_max,
+            desk=queue.desk,
+        )
+        for queue in settings.queues
+        if queue.channel == "voice"
+    }
 
 
 def _queue_spec(queue: QueueSettings) -> QueueSpec:

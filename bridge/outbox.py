@@ -114,7 +114,8 @@ class Outbox:
         self._pace = pace
         self._dress = dress
         self._ask_every = ask_every
-        self._blocked = blocked
+        self._blocked: Collection[str] = ()
+        self.block(blocked)
         self._wake = asyncio.Event()
         self._stale = True
         """The journal may know of texts that memory does not."""
@@ -146,6 +147,10 @@ class Outbox:
     async def has_work(self) -> bool:
         """Something is being handed over, or waits and could be."""
         return not self.idle or bool(_lines(await self._journal.outbox_now(self._clock(), MOST_READ)))
+
+    def block(self, numbers: Collection[str]) -> None:
+        """These numbers get no texts from now on, beside those on the journal's list; nor do those that already wait."""
+        self._blocked = frozenset(numbers)
 
     async def run(self) -> None:
         """Send until cancelled."""

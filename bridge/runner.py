@@ -47,7 +47,7 @@ from bridge.journal import (
     Unit,
 )
 from bridge.ledger import TextEvent, step_unit
-from bridge.legs import LIVE, CallState, TextLeg
+from bridge.legs import LIVE, NO_CALL, CallState, TextLeg
 from bridge.media_out import MMS_COUNTRIES
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
@@ -60,7 +60,7 @@ from bridge.telephony.provider import CallProvider
 from ivr_flows.model import Flow
 from sms.menu import Menu
 from sms.message import TextState, advance
-from sms.numbers import look_up
+from sms.numbers import look_up, mask
 from sms.pacing import Pace, SenderFacts
 from sms.provider import SmsProvider
 
@@ -191,6 +191,8 @@ class Runner:
         self._limits = limits_of(settings)
         self._live: dict[e.SessionId, LiveSession] = {}
         self._by_leg: dict[e.LegId, e.SessionId] = {}
+        self._carriers: dict[e.LegId, CallProvider] = {}
+        """Of calls that we make."""
         self._by_customer: dict[str, set[e.SessionId]] = {}
         """By every phone of the customer's that is known."""
         self._by_code: dict[str, e.SessionId] = {}
@@ -257,8 +259,8 @@ class Runner:
     ) -> None:
         """Go by other settings from now on, in one step: nobody sees the half of them.
 
-        A call stays with the flow it began with, and a session with the words and menu of its number. Chats whose queue is gone
-        and in which nobody waits or serves (they were put aside, or have just ended) are for the desk of their number from now on.
+        A call stays with the flow it began with, and a session with the words, menu and waiting times of its number. Chats in
+        which nobody waits or serves (they were put aside, or have just ended) and whose queue is gone are for the number's desk.
 
         Args:
             settings: What of them is read at the start only (ports, providers, folders) has to be as before.
@@ -400,6 +402,9 @@ class Runner:
             log.warning("call.too_many_keys", leg=event.leg)
             return
         self.post(session, event)
+        if isinstance(event, e.CallEnded):  # nothing follows it
+            self._by_leg.pop(event.leg, None)
+            self._carriers.pop(event.leg, None)
 
     async def _open_call(self, event: e.CallArrived) -> None:
         flow = self._numbers.flow(event.called)
@@ -413,10 +418,22 @@ class Runner:
             log.info("call.blocked", leg=event.leg, why=customer.blocked)
             await self._call_providers[event.provider].perform(e.RefuseCall(event.leg, 603))
             return
-        live = self._open(event.called, customer, flow=flow, leg=event.leg, service="call")
+        live = self._awaiting_call(customer, event.called) or self._open(
+            event.called, customer, flow=flow, leg=event.leg, service="call"
+        )
         self._by_leg[event.leg] = live.state.id
         self.metrics.calls.labels(event.provider).inc()
         self.post(live.state.id, event)
+
+    def _awaiting_call(self, customer: Customer, called: str) -> LiveSession | None:
+        """The session in which the caller is to be called back: they have not waited for that."""
+        number = customer.number.e164
+        waiting = [
+            live
+            for live in ([] if number is None else self.sessions_of(number))
+            if live.state.callback is not None and live.state.call in NO_CALL and live.state.our_number == called
+        ]
+        return max(waiting, key=lambda live: live.state.touched_at, default=None)
 
     def post(self, session: e.SessionId, event: e.AnyEvent) -> None:
         """Put *event* into a session's inbox, here or on the node that owns it, and go on."""
@@ -744,6 +761,8 @@ class Runner:
         if isinstance(event, e.AgentAccepted):
             # The caller hung up in the same moment: the agent is free again.
             self.follow(self.floor.acd.release(event.agent, live.state.id, event.channel, False, self.clock()))
+        elif isinstance(event, e.CallArrived):
+            self.spawn(self._open_call(event))  # the callback it was to go into was over in the same moment
         if done is not None and not done.done():
             done.set_exception(refusal)
 
@@ -761,6 +780,10 @@ class Runner:
                     | e.StopAudio()
                     | e.ConnectAgent()
                     | e.DropAgent()
+                    | e.HoldCall()
+                    | e.JoinLegs()
+                    | e.OpenCall()
+                    | e.DialCustomer()
                     | e.HangUp()
                 ):
                     await self._call_command(state, command)
@@ -775,7 +798,8 @@ class Runner:
                 case e.RecordConsent() if command.granted:
                     live.customer.consent |= {command.purpose}
                 case e.AssignAgent():
-                    self.follow(self.floor.acd.assign(command.agent, state.id, command.channel, command.queue, now))
+                    work = e.beside(state.id) if command.beside else state.id
+                    self.follow(self.floor.acd.assign(command.agent, work, command.channel, command.queue, now))
                 case e.OptOut(provisional=True):
                     pass  # until an agent has judged, it holds for this conversation and for whatever asks the journal
                 case e.OptOut() | e.OptIn():
@@ -794,7 +818,11 @@ class Runner:
                     self.follow(self.floor.acd.leave(state.id, command.channel, command.outcome, now))
                 case e.ReleaseAgent() if command.agent not in self.floor.acd.agents:
                     pass  # has left us since
-                case e.ReleaseAgent() if isinstance(following, e.JoinQueue) and following.channel == command.channel:
+                case e.ReleaseAgent(beside=True):
+                    self.follow(self.floor.acd.release(command.agent, e.beside(state.id), command.channel, False, now))
+                case e.ReleaseAgent(wrap_up=False) if (
+                    isinstance(following, e.JoinQueue) and following.channel == command.channel
+                ):
                     back = (following.queue, following.channel, following.since, following.priority, following.skills)
                     self.follow(self.floor.acd.give_back(command.agent, state.id, *back, now))
                 case e.ReleaseAgent():
@@ -803,17 +831,28 @@ class Runner:
                     pass
 
     async def _call_command(self, state: State, command: e.CallCommand) -> None:
-        provider = self._call_providers.get(state.provider or "")
+        if isinstance(command, e.OpenCall):
+            carrier = next((each for each in self._call_providers.values() if each.reaches(command.number)), None)
+            if carrier is None:
+                log.warning("call.no_way", number=mask(command.number))
+                self.post(state.id, e.CallEnded(command.leg, "platform", "404"))
+                return
+            self._carriers[command.leg] = carrier
+        provider = self._carriers.get(command.leg) or self._call_providers.get(state.provider or "")
         if provider is None:
             log.error("call.no_provider", provider=state.provider)
             return
-        if isinstance(command, e.ConnectAgent):
+        if isinstance(command, e.ConnectAgent | e.OpenCall):
             self._by_leg[command.leg] = state.id
         try:
             await provider.perform(command)
         except Exception:
             # What else the session asked for is done all the same; the call ends by its own rules.
             log.exception("call.command_failed", command=type(command).__name__)
+
+    def can_call(self, number: str) -> bool:
+        """Whether some provider of ours has a way to *number* (E.164)."""
+        return any(provider.reaches(number) for provider in self._call_providers.values())
 
     def _publish(
         self,
