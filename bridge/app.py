@@ -39,6 +39,7 @@ from bridge.telephony.provider import CallProvider
 from bridge.telephony.sip import SipCallProvider
 from bridge.transcript import Names, as_text
 from bridge.uploads import LinkRefusedError, Uploads
+from bridge.waiting import Waiting
 from bridge.web.api import Api, Behind
 from bridge.web.console.phone import PhoneLine
 from bridge.web.ports import Preset
@@ -216,6 +217,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await stack.enter_async_context(sms)
         await stack.enter_async_context(_task(runner.run))
         stack.push_async_callback(_last_words, runner)
+        waiting = Waiting(floor, journal, registry, zone=_zone(settings), clock=clock)
+        await stack.enter_async_context(_task(waiting.run))
         desk.expect_desks()
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
@@ -227,7 +230,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             _phone_line(settings, loopback_calls, network),
             _web(settings, prompts),
             registry=registry,
-            api=_api(runner, records, channel),
+            api=_api(runner, records, channel, waiting),
             uploads=uploads,
             shared=(links, media),
         )
@@ -405,11 +408,16 @@ class _MailedChats:
             agents={agent.id: agent.name for agent in settings.agents},
             queues={queue.id: queue.title or queue.id for queue in settings.queues},
         )
-        zone = ZoneInfo(next((hours.zone for hours in settings.hours.values()), "UTC"))
+        zone = ZoneInfo(_zone(settings))
         return as_text(stored, await journal.timeline(session), await journal.messages(session), zone=zone, names=names)
 
 
-def _api(runner: Runner, records: Records, channel: Channel) -> Api:
+def _zone(settings: Settings) -> str:
+    """The IANA time zone of the house."""
+    return next((hours.zone for hours in settings.hours.values()), "UTC")
+
+
+def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting) -> Api:
     return Api(
         Behind(
             settings=runner.settings,
@@ -417,6 +425,7 @@ def _api(runner: Runner, records: Records, channel: Channel) -> Api:
             journal=runner.journal,
             channel=channel,
             media=runner.media,
+            waits=waiting,
             redeliver=runner.hooks.redeliver,
             forget_mails=lambda sessions: asyncio.to_thread(forget, runner.settings.data / MAILS, sessions),
             now=runner.clock,

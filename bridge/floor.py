@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -173,29 +172,6 @@ class Floor:
             ),
         )
         return OfferDecided(command.request, command.kind, decision.offer, decision.reason, decision.inputs)
-
-    def forecast_json(self, queue: str, now: float) -> dict[str, Any] | None:
-        """The wait of a queue as the API shows it; None when there is no such queue."""
-        if queue not in self.queues:
-            return None
-        forecast = self.estimator.forecast(now, queue)
-        view = self.acd.queue_view(QueueId(queue), now)
-        band = forecast.band()
-        return {
-            "queue": queue,
-            "channel": self.queues[queue].channel,
-            "as_of": now,
-            "status": forecast.status,
-            "basis": forecast.basis,
-            **{name: getattr(forecast, name) for name in ("mean", "p10", "p25", "p50", "p75", "p90")},
-            "prob_ge": {str(seconds): forecast.prob(seconds) for seconds in (60, 120, 300)},
-            "waiting": view.waiting,
-            "longest_wait": view.longest_wait,
-            "agents_ready": view.agents_ready,
-            "agents_busy": view.agents_busy,
-            "open_slots": view.open_slots,
-            "announce": {"low_min": band.low_min, "high_min": band.high_min, "speak": band.speak, "silence": band.silence},
-        }
 
     def queue_now(self, name: str, language: str, now: float) -> QueueNow:
         """What a text may say of a queue, in *language*."""

@@ -58,14 +58,6 @@ class Records:
             "decisions": [msgspec.to_builtins(decision) for decision in await self._runner.journal.decisions(session)],
         }
 
-    def ewt(self, queue: str) -> Mapping[str, Any] | None:
-        """The wait of a queue."""
-        return self._runner.floor.forecast_json(queue, self._runner.clock())
-
-    def queues(self) -> tuple[str, ...]:
-        """Every queue."""
-        return tuple(self._runner.floor.queues)
-
     def ready(self) -> tuple[bool, str]:
         """Whether traffic may come."""
         return (False, "draining") if self._draining() else (True, "")

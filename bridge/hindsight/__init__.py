@@ -1,5 +1,6 @@
 """What became of the forecasts: who was told how long, how long it was, and how good that makes the estimator. Pure."""
 
+from bridge.hindsight.report import HalfHour, QueueScores, Report, report_on
 from bridge.hindsight.scores import (
     ALARM_AFTER,
     LEAST_FOR_ALARM,
@@ -20,13 +21,17 @@ __all__ = [
     "LEAST_FOR_ALARM",
     "THRESHOLDS",
     "Alarm",
+    "HalfHour",
     "Outcome",
     "Pace",
+    "QueueScores",
+    "Report",
     "Scores",
     "Step",
     "Told",
     "Witness",
     "alarm_of",
     "reliability",
+    "report_on",
     "score",
 ]

@@ -12,7 +12,7 @@ import msgspec
 
 from ewt.forecast import LEVELS, LONGEST, tail
 
-THRESHOLDS = (60.0, 120.0, 300.0)
+THRESHOLDS = (60, 120, 300)
 """Seconds T for which decisions are judged."""
 ALARM_AFTER = 200
 """The newest outcomes of a queue by which it is judged whether its estimates can be relied on."""

@@ -435,10 +435,5 @@ class Records(Protocol):
     async def explain(self, session: SessionId) -> Mapping[str, Any] | None:
         """Every decision of the session with its inputs and reason, in order."""
 
-    def ewt(self, queue: str) -> Mapping[str, Any] | None:
-        """The forecast of a queue as JSON, None when there is no such queue."""
-
-    def queues(self) -> tuple[str, ...]: ...
-
     def ready(self) -> tuple[bool, str]:
         """Whether traffic may come, and why not."""

@@ -56,6 +56,7 @@ def _operation(each: Operation, refs: Any, problem: Any) -> dict[str, Any]:
         "description": f"Needs the scope `{each.scope}`.",
         "parameters": _parameters(each),
         "responses": {str(int(each.status if each.answer else HTTPStatus.NO_CONTENT)): _success(each, refs)}
+        | ({} if each.fresh_for is None else {"304": {"description": "It is still what it was (If-None-Match)"}})
         | _refusals(each, problem),
     }
     if each.body is not None:

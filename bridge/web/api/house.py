@@ -1,4 +1,4 @@
-"""Sessions, queues, numbers, reports and notices that did not arrive."""
+"""Sessions, numbers, reports and notices that did not arrive."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -34,7 +34,7 @@ class House:
 
     def operations(self) -> tuple[Operation, ...]:
         """What can be asked."""
-        return (*self._of_sessions(), *self._of_queues(), *self._of_hooks())
+        return (*self._of_sessions(), *self._of_numbers(), *self._of_hooks())
 
     def _of_sessions(self) -> tuple[Operation, ...]:
         return (
@@ -83,27 +83,8 @@ class House:
             ),
         )
 
-    def _of_queues(self) -> tuple[Operation, ...]:
+    def _of_numbers(self) -> tuple[Operation, ...]:
         return (
-            Operation(
-                method="GET",
-                path="/queues/{id}/ewt",
-                name="queueEwt",
-                summary="The expected wait of a customer who joined this queue now",
-                scope="ewt.read",
-                handler=self._ewt,
-                answer=m.Document,
-                problems=("not_found",),
-            ),
-            Operation(
-                method="GET",
-                path="/wait_times",
-                name="waitTimes",
-                summary="The expected wait of every queue",
-                scope="ewt.read",
-                handler=self._wait_times,
-                answer=m.Waits,
-            ),
             Operation(
                 method="GET",
                 path="/numbers",
@@ -208,19 +189,7 @@ class House:
             None if contact is None else contact.name,
         )
 
-    # --- queues and numbers
-
-    async def _ewt(self, call: Call) -> m.Document:
-        queue = call.path["id"]
-        forecast = self._behind.records.ewt(queue)
-        if forecast is None:
-            there = ", ".join(self._behind.records.queues())
-            raise ProblemError("not_found", f"There is no queue {queue!r}; there are: {there}.")
-        return m.Document(**forecast)
-
-    async def _wait_times(self, _call: Call) -> m.Waits:
-        records = self._behind.records
-        return m.Waits(queues={queue: m.Document(**(records.ewt(queue) or {})) for queue in records.queues()})
+    # --- numbers and reports
 
     async def _numbers(self, _call: Call) -> m.OurNumbers:
         return m.OurNumbers(

@@ -406,12 +406,6 @@ class OurNumbers(Answer):
     numbers: tuple[OurNumber, ...]
 
 
-class Waits(Answer):
-    """The forecast of every queue."""
-
-    queues: Mapping[str, Document]
-
-
 class Count(Answer):
     """Texts of one kind in one span of time."""
 

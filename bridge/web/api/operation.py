@@ -16,6 +16,7 @@ from bridge.web.api.keys import Key
 from bridge.web.api.models import Request
 from bridge.web.api.problems import ProblemError
 from bridge.web.ports import Records
+from bridge.web.ports_ewt import Waits
 from sms.consent import Verdict
 from sms.numbers import look_up
 
@@ -95,6 +96,7 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     journal: Journal
     channel: Texting
     media: Files
+    waits: Waits
     redeliver: Callable[[int, float], Awaitable[bool]]
     """Try a dead letter again."""
     forget_mails: Callable[[tuple[str, ...]], Awaitable[int]]
@@ -145,6 +147,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     status: HTTPStatus = HTTPStatus.OK
     body: type[Request] | None = None
     query: type[Request] | None = None
+    fresh_for: int | None = None
+    """Seconds for which an answer may be kept; it has an ETag, and who has that already is told so (304). None: it may not."""
     file: bool = False
     """The body is a file."""
     as_text: bool = False

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bridge.channel import ChannelRefusedError
 from bridge.journal import JournalUnavailableError, Reply
 from bridge.web.api.description import describe
+from bridge.web.api.ewt import WaitingTimes
 from bridge.web.api.house import House
 from bridge.web.api.keys import Door, Key, keys_of
 from bridge.web.api.models import Request
@@ -56,6 +57,7 @@ class Api:
             *Texts(behind).operations(),
             *House(behind).operations(),
             *People(behind).operations(),
+            *WaitingTimes(behind).operations(),
         )
 
     def routes(self) -> list[web.RouteDef]:
@@ -147,7 +149,8 @@ class Api:
         if operation.as_text and "text/plain" in accepted and _JSON not in accepted:
             words = str(getattr(answer, "text"))  # noqa: B009  # what as_text promises, and no model says in general
             return web.Response(text=words, headers={"Cache-Control": "no-store"})
-        return _json(answer.model_dump_json(by_alias=True).encode(), status=operation.status)
+        body = answer.model_dump_json(by_alias=True).encode()
+        return _json(body, status=operation.status) if operation.fresh_for is None else _kept(body, operation.fresh_for, request)
 
     async def _read(self, operation: Operation, request: web.Request) -> bytes:
         if operation.body is None and not operation.file:
@@ -215,6 +218,16 @@ def _idempotency_key(request: web.Request) -> str | None:
 
 def _json(body: bytes, *, status: int = HTTPStatus.OK, content_type: str = _JSON) -> web.Response:
     return web.Response(body=body, status=status, content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
+def _kept(body: bytes, fresh_for: int, request: web.Request) -> web.Response:
+    """An answer that may be kept for a while, or that it is the one the program has (RFC 9110 section 13.1.2)."""
+    etag = hashlib.sha256(body).hexdigest()[:32]
+    headers = {"ETag": f'"{etag}"', "Cache-Control": f"private, max-age={fresh_for}"}
+    known = request.if_none_match or ()
+    if any(each.value in {etag, "*"} for each in known):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return web.Response(body=body, content_type=_JSON, headers=headers)
 
 
 def _problem(error: ProblemError) -> web.Response:

@@ -127,12 +127,3 @@ def test_the_desk_of_the_queue_counts_when_the_flow_names_none(floor: Floor) -> 
     floor.acd.set_state(BEN, "ready", None, START)
     decided = floor.decide_offer(e.DecideOffer(1, "deflect", SUPPORT, None), state(), customer(), False, START)
     assert decided.inputs["sms"] is not None
-
-
-def test_the_wait_of_a_queue_as_the_api_shows_it(floor: Floor) -> None:
-    """Numbers and how they may be spoken; None when there is no such queue."""
-    shown = floor.forecast_json("support", START)
-    assert shown is not None
-    assert (shown["queue"], shown["status"], shown["waiting"]) == ("support", "no_agents", 0)
-    assert set(shown["prob_ge"]) == {"60", "120", "300"}
-    assert floor.forecast_json("nothing", START) is None

@@ -526,12 +526,6 @@ class FakeRecords:
     async def explain(self, session: SessionId) -> Mapping[str, Any] | None:
         return {"id": session, "decisions": []} if session == SESSION else None
 
-    def ewt(self, queue: str) -> Mapping[str, Any] | None:
-        return {"queue": queue, "p50": 120.0} if queue in self.queues() else None
-
-    def queues(self) -> tuple[str, ...]:
-        return ("support", "support_sms")
-
     def ready(self) -> tuple[bool, str]:
         return self.is_ready
 

@@ -16,6 +16,7 @@ from bridge.media_store import MediaStore
 from bridge.settings import Settings
 from bridge.web.api import Api, Behind
 from sms.consent import Verdict
+from tests.unit.web.fake_waits import FakeWaits
 from tests.unit.web.fakes import FakeRecords
 
 NOW = 1_800_000_000.0
@@ -25,6 +26,7 @@ TOKENS = {
     "shop": "shop-token-0123456789",
     "reader": "reader-token-0123456789",
     "slow": "slow-token-0123456789",
+    "planner": "planner-token-0123456789",
     "branch": "branch-token-0123456789",
 }
 
@@ -39,6 +41,7 @@ def settings(folder: Path) -> Settings:
             "keys": [
                 {"name": "shop", "token": TOKENS["shop"], "scopes": ["sms.send", "sms.read", "contacts", "consents", "erase"]},
                 {"name": "reader", "token": TOKENS["reader"], "scopes": ["sessions.read", "ewt.read", "reports.read", "hooks"]},
+                {"name": "planner", "token": TOKENS["planner"], "scopes": ["ewt.read", "ewt.write"]},
                 {"name": "slow", "token": TOKENS["slow"], "scopes": ["ewt.read"], "per_second": 0.2},
                 {"name": "branch", "token": TOKENS["branch"], "scopes": ["sms.send", "sms.read"], "numbers": [OURS]},
             ]
@@ -123,12 +126,14 @@ class Programs:
         channel: FakeChannel,
         media: MediaStore,
         api: Api,
+        waits: FakeWaits,
     ) -> None:
         self._client = client
         self.journal = journal
         self.channel = channel
         self.media = media
         self.api = api
+        self.waits = waits
         self.clock = NOW
         self.redelivered: list[int] = []
         self.forgotten: list[str] = []
@@ -154,7 +159,7 @@ class Programs:
 async def programs(folder: Path) -> AsyncIterator[Programs]:
     """The API, served."""
     async with Journal.open(f"sqlite:///{folder}/journal.db") as journal:
-        channel, media = FakeChannel(journal), MediaStore(folder / "media")
+        channel, media, waits = FakeChannel(journal), MediaStore(folder / "media"), FakeWaits()
         here: list[Programs] = []
 
         async def redeliver(n: int, _now: float) -> bool:
@@ -173,6 +178,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
                 journal=journal,
                 channel=channel,
                 media=media,
+                waits=waits,
                 redeliver=redeliver,
                 forget_mails=forget_mails,
                 now=clock,
@@ -181,7 +187,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
         app = web.Application()
         app.add_routes(api.routes())
         async with TestClient(TestServer(app)) as client:
-            here.append(Programs(client, journal, channel, media, api))
+            here.append(Programs(client, journal, channel, media, api, waits))
             yield here[0]
 
 

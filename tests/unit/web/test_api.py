@@ -42,7 +42,7 @@ async def test_a_key_reads(api: Programs, key: str) -> None:
     """Named keys and the tokens that may do everything both open the door; no cache keeps what is read."""
     answer = await api.ask("GET", "/queues/support/ewt", key=key)
 
-    assert (answer.status, await answer.json()) == (200, {"queue": "support", "p50": 120.0})
+    assert (answer.status, (await answer.json())["p50"]) == (200, 120.0)
     assert answer.headers["Cache-Control"] == "no-store"
 
 

@@ -125,13 +125,6 @@ async def test_a_zone_that_is_none_is_named(api: Programs, zone: str) -> None:
     assert [error["parameter"] for error in problem["errors"]] == ["zone"]
 
 
-async def test_waits_of_every_queue(api: Programs) -> None:
-    """One document for each."""
-    document = await (await api.ask("GET", "/wait_times", key="reader")).json()
-
-    assert document == {"queues": {name: {"queue": name, "p50": 120.0} for name in ("support", "support_sms")}}
-
-
 async def test_our_numbers_with_what_the_carriers_think(api: Programs) -> None:
     """Registration, limits, what is left, and who has its texts."""
     [first, second] = (await (await api.ask("GET", "/numbers")).json())["numbers"]

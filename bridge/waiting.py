@@ -1,0 +1,344 @@
+"""Waiting times as programs and pages ask for them, staffing plans, and what became of the forecasts."""
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import Callable, Sequence
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from bridge.acd import contact_id
+from bridge.events import Channel, QueueId, SessionId
+from bridge.floor import Floor
+from bridge.hindsight import ALARM_AFTER, THRESHOLDS, Alarm, Outcome, Scores, alarm_of, report_on, score
+from bridge.journal import Journal, JournalError, Unit
+from bridge.offers import Circumstances, OfferPolicy
+from bridge.web.ports_ewt import (
+    Announcement,
+    Calibration,
+    ContactWait,
+    DecisionNow,
+    Plan,
+    PlanStep,
+    QueueWait,
+    SmsSide,
+    UnknownLineError,
+    WaitStatus,
+)
+from ewt.forecast import Forecast
+
+log = structlog.get_logger()
+
+KEEP_EVERY = 5.0
+"""Seconds for which outcomes are gathered before they are written."""
+FRESH = 1.0
+"""Seconds for which what was worked out for all queues is good enough."""
+AT_ONCE = 20
+"""Queues worked out before others get a turn: audio waits for nobody."""
+MOST_OUTCOMES = 50_000
+"""Read for one report."""
+MOST_PENDING = 10_000
+"""Outcomes that wait for a database that does not work; older ones are lost."""
+SPEAKS = "lang:"
+"""Skills of this kind are languages."""
+SOMEBODY = "+15550100100"
+"""A caller who can be texted: whether they would be offered it is shown."""
+PLANS = "ewt_plans"
+"""Where the journal keeps the staffing plans."""
+_CHANNELS: tuple[Channel, ...] = ("voice", "sms")
+
+
+class WaitMetrics:
+    """How good the forecasts have been lately, by queue, for Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        newest = f"over the newest {ALARM_AFTER} outcomes, by queue"
+        self.coverage = Gauge(
+            "sidetone_ewt_coverage80", f"Share of waits from p10 to p90 {newest}; should be 0.80.", ["queue"], registry=registry
+        )
+        self.bias = Gauge("sidetone_ewt_bias_seconds", f"Mean forecast less wait {newest}.", ["queue"], registry=registry)
+        self.brier = Gauge(
+            "sidetone_ewt_brier", f"Mean squared error of P(wait >= T) {newest} and T.", ["queue", "seconds"], registry=registry
+        )
+        self.pinball = Gauge(
+            "sidetone_ewt_pinball", f"Mean pinball loss of a quantile {newest} and level.", ["queue", "level"], registry=registry
+        )
+        self.regret = Gauge(
+            "sidetone_ewt_regret",
+            f"Seconds per contact lost by deciding mean >= T wrongly {newest} and T.",
+            ["queue", "seconds"],
+            registry=registry,
+        )
+
+    def show(self, queue: str, figures: Scores) -> None:
+        """The newest figures of a queue."""
+        self.bias.labels(queue).set(figures.bias)
+        if figures.coverage is not None:
+            self.coverage.labels(queue).set(figures.coverage)
+        for level, loss in figures.pinball.items():
+            self.pinball.labels(queue, f"{level:g}").set(loss)
+        for limit in THRESHOLDS:
+            self.brier.labels(queue, f"{limit:g}").set(figures.brier[limit])
+            self.regret.labels(queue, f"{limit:g}").set(figures.regret[limit])
+
+
+class Waiting:
+    """Implements `bridge.web.ports_ewt.Waits`.
+
+    Args:
+        floor: Whose waits.
+        journal: Keeps plans and outcomes.
+        registry: Where the figures are shown.
+        zone: IANA time zone of half-hours.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self, floor: Floor, journal: Journal, registry: CollectorRegistry, *, zone: str, clock: Callable[[], float]
+    ) -> None:
+        self._floor = floor
+        self._journal = journal
+        self._metrics = WaitMetrics(registry)
+        self._zone = zone
+        self._clock = clock
+        self._plans: dict[str, Plan] = {}
+        self._newest: dict[str, deque[Outcome]] = {}
+        self._figures: dict[str, Scores] = {}
+        self._alarms: dict[str, Alarm] = {}
+        self._deciding: dict[str, tuple[bool, str, float]] = {}
+        self._pending: list[Outcome] = []
+        self._all: tuple[QueueWait, ...] = ()
+        self._all_at: float | None = None
+        self._sweeping = asyncio.Lock()
+
+    # --- life
+
+    async def run(self, started: asyncio.Event) -> None:
+        """Take back plans and outcomes, then keep what becomes known, until cancelled."""
+        await self._restore()
+        started.set()
+        try:
+            while True:
+                await asyncio.sleep(KEEP_EVERY)
+                await self.keep()
+        finally:
+            await self.keep()
+
+    async def _restore(self) -> None:
+        saved = await self._journal.value(PLANS)
+        for plan in () if saved is None else msgspec.json.decode(saved, type=tuple[Plan, ...]):
+            if plan.queue in self._floor.queues:
+                self._follow(plan)
+        for queue in self._floor.queues:
+            newest = await self._journal.outcomes(ALARM_AFTER, queue=queue)
+            if newest:
+                self._judge(queue, newest[::-1])
+
+    async def keep(self) -> None:
+        """Keep what has become known, and look at plans that are over. What cannot be written now is kept for the next time."""
+        self._floor.witness.know({name: settings.channel for name, settings in self._floor.queues.items()})
+        self._pending += self._floor.witness.outcomes()
+        self._pending = self._pending[-MOST_PENDING:]
+        for queue, plan in list(self._plans.items()):
+            if plan.steps[-1].at <= self._clock():
+                del self._plans[queue]
+                self._floor.estimator.plan(queue, ())
+        if not self._pending:
+            return
+        outcomes, self._pending = self._pending, []
+        by_queue: dict[str, list[Outcome]] = {}
+        for outcome in outcomes:
+            by_queue.setdefault(outcome.queue, []).append(outcome)
+        try:
+            await self._journal.keep_outcomes(outcomes)
+        except JournalError:
+            log.warning("ewt.not_kept", outcomes=len(outcomes))
+            self._pending = outcomes + self._pending
+            return
+        for queue, new in by_queue.items():
+            self._judge(queue, new)
+
+    def _judge(self, queue: str, new: Sequence[Outcome]) -> None:
+        newest = self._newest.setdefault(queue, deque(maxlen=ALARM_AFTER))
+        newest.extend(new)
+        pairs = [(outcome.told, outcome.wait) for outcome in newest]
+        figures, alarm = score(pairs), alarm_of(pairs)
+        assert figures is not None
+        self._figures[queue] = figures
+        self._metrics.show(queue, figures)
+        if alarm is None:
+            self._alarms.pop(queue, None)
+        elif self._alarms.get(queue) != alarm:
+            self._alarms[queue] = alarm
+            log.warning("ewt.alarm", queue=queue, why=alarm, coverage=figures.coverage, bias=figures.bias)
+
+    # --- what is asked
+
+    def queue(self, queue: str, priority: int = 1) -> QueueWait:
+        """The wait of a newcomer, as of now."""
+        self._known(queue)
+        return self._wait(queue, priority, copy.deepcopy(self._floor.policy), self._clock())
+
+    async def queues(self) -> tuple[QueueWait, ...]:
+        """The same of every queue, at most a second old."""
+        async with self._sweeping:
+            if self._all_at is None or not 0 <= self._clock() - self._all_at < FRESH:
+                self._all_at, policy, waits = self._clock(), copy.deepcopy(self._floor.policy), []
+                for index, queue in enumerate(self._floor.queues):
+                    if index % AT_ONCE == AT_ONCE - 1:
+                        await asyncio.sleep(0)
+                    waits.append(self._wait(queue, 1, policy, self._all_at))
+                self._all = tuple(waits)
+            return self._all
+
+    def contact(self, session: SessionId) -> ContactWait | None:
+        """What is left of the wait of one in line."""
+        acd, now = self._floor.acd, self._clock()
+        for channel in _CHANNELS:
+            position, place = acd.position(session, channel), acd.place(session, channel)
+            if position is not None and place is not None:
+                forecast = self._floor.estimator.forecast_waiting(now, contact_id(session, channel))
+                return ContactWait(
+                    session=session,
+                    queue=place.queue,
+                    channel=channel,
+                    as_of=now,
+                    position=position,
+                    since=place.since,
+                    waited=max(0.0, now - place.since),
+                    status=forecast.status,
+                    basis=forecast.basis,
+                    mean=forecast.mean,
+                    p10=forecast.p10,
+                    p25=forecast.p25,
+                    p50=forecast.p50,
+                    p75=forecast.p75,
+                    p90=forecast.p90,
+                    prob_ge=_probabilities(forecast),
+                    ahead=forecast.ahead,
+                    capacity=forecast.capacity,
+                    announce=_announcement(forecast),
+                )
+        return None
+
+    def plan(self, queue: str) -> Plan | None:
+        """The staffing plan; None without one."""
+        self._known(queue)
+        return self._plans.get(queue)
+
+    async def set_plan(self, queue: str, steps: Sequence[PlanStep], by: str) -> Plan | None:
+        """Replace the staffing plan; without steps there is none any more."""
+        self._known(queue)
+        ordered = tuple(sorted(steps, key=lambda step: step.at))
+        plans = {name: plan for name, plan in self._plans.items() if name != queue}
+        plan = Plan(queue, ordered, self._clock(), by) if ordered else None
+        if plan is not None:
+            plans[queue] = plan
+        await self._journal.commit(Unit(kv={PLANS: msgspec.json.encode(tuple(plans.values()))}))
+        if plan is None:
+            self._plans.pop(queue, None)
+            self._floor.estimator.plan(queue, ())
+        else:
+            self._follow(plan)
+        self._all_at = None
+        log.info("ewt.planned", queue=queue, steps=len(ordered), by=by)
+        return plan
+
+    async def calibration(self, since: float, until: float, queue: str | None = None) -> Calibration:
+        """How good the forecasts of a time were."""
+        if queue is not None:
+            self._known(queue)
+        outcomes = await self._journal.outcomes(MOST_OUTCOMES + 1, queue=queue, since=since, until=until)
+        report = await asyncio.to_thread(report_on, outcomes[:MOST_OUTCOMES], ZoneInfo(self._zone))
+        alarms = {name: alarm for name, alarm in self._alarms.items() if queue in {None, name}}
+        return Calibration(since, until, self._zone, report, alarms, complete=len(outcomes) <= MOST_OUTCOMES)
+
+    # --- how it is done
+
+    def _known(self, queue: str) -> None:
+        if queue not in self._floor.queues:
+            raise UnknownLineError(f"There is no queue {queue!r}; there are: {', '.join(self._floor.queues)}.")
+
+    def _follow(self, plan: Plan) -> None:
+        self._plans[plan.queue] = plan
+        self._floor.estimator.plan(plan.queue, [(step.at, step.capacity) for step in plan.steps])
+
+    def _wait(self, queue: str, priority: int, policy: OfferPolicy, now: float) -> QueueWait:
+        floor, settings = self._floor, self._floor.queues[queue]
+        view = floor.acd.queue_view(QueueId(queue), now)
+        forecast = floor.estimator.forecast(now, queue, priority)
+        pace, figures, plan = floor.witness.pace(queue, now), self._figures.get(queue), self._plans.get(queue)
+        side, decision = self._offer(queue, forecast, policy, now)
+        is_open = floor.queue_now(queue, "en", now).open
+        status: WaitStatus = forecast.status if is_open else "closed"
+        return QueueWait(
+            queue=queue,
+            title=settings.title or queue,
+            channel=settings.channel,
+            languages=tuple(skill.removeprefix(SPEAKS) for skill in settings.skills if skill.startswith(SPEAKS)),
+            priority=priority,
+            as_of=now,
+            status=status,
+            basis=forecast.basis,
+            mean=forecast.mean,
+            p10=forecast.p10,
+            p25=forecast.p25,
+            p50=forecast.p50,
+            p75=forecast.p75,
+            p90=forecast.p90,
+            prob_ge=_probabilities(forecast),
+            waiting=view.waiting,
+            longest_wait=view.longest_wait if view.waiting else None,
+            ahead=forecast.ahead,
+            capacity=forecast.capacity,
+            drain_per_min=None if pace is None else pace.drain_per_min,
+            abandon_per_min=None if pace is None else pace.hangups_per_min,
+            agents_ready=view.agents_ready,
+            agents_busy=view.agents_busy,
+            open_slots=view.open_slots,
+            outcomes_seen=forecast.outcomes,
+            coverage_80_recent=None if figures is None else figures.coverage,
+            alarm=self._alarms.get(queue),
+            plan_until=None if plan is None else plan.steps[-1].at,
+            sms=side,
+            decision=decision,
+            announce=_announcement(forecast),
+        )
+
+    def _offer(
+        self, queue: str, forecast: Forecast, policy: OfferPolicy, now: float
+    ) -> tuple[SmsSide | None, DecisionNow | None]:
+        """The chats' side, and what a caller would be offered; *policy* is a copy, for deciding leaves traces."""
+        floor, settings = self._floor, self._floor.queues[queue]
+        if settings.channel != "voice":
+            return None, None
+        side = sms = None
+        staffed = False
+        if settings.desk is not None:
+            reserved = floor.policy.reserved(now, settings.desk)
+            sms = floor.estimator.forecast(now, settings.desk, extra=reserved)
+            view = floor.acd.queue_view(QueueId(settings.desk), now)
+            staffed = view.staffed
+            side = SmsSide(settings.desk, sms.mean, sms.p50, sms.p90, view.open_slots, reserved)
+        caller = Circumstances(
+            number=SOMEBODY, can_text=True, sms_staffed=staffed, sms_open_slots=0 if side is None else side.open_slots
+        )
+        decided = policy.decide("deflect", now, queue, forecast, sms, caller)
+        offer, reason, since = self._deciding.get(queue, (None, "", now))
+        if (offer, reason) != (decided.offer, decided.reason):
+            since = now
+        self._deciding[queue] = (decided.offer, decided.reason, since)
+        inputs = decided.inputs
+        return side, DecisionNow(decided.offer, decided.reason, inputs.get("p"), inputs.get("threshold"), inputs.get("pi"), since)
+
+
+def _probabilities(forecast: Forecast) -> dict[str, float | None]:
+    return {f"{limit:g}": forecast.prob(limit) for limit in THRESHOLDS}
+
+
+def _announcement(forecast: Forecast) -> Announcement:
+    band = forecast.band()
+    return Announcement(band.low_min, band.high_min, band.speak, band.silence)
