@@ -1,9 +1,13 @@
 """Adapters made from the settings: what `bridge.app` puts together."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bridge.journal import MessageRow
+from bridge.crm import CrmProvider
+from bridge.crm.local import LocalCrm
+from bridge.crm.webhook import WebhookCrm
+from bridge.journal import Journal, MessageRow
 from bridge.media_links import MediaLinks
 from bridge.media_out import OutPlan, plan
 from bridge.media_store import Blobs, CommandScanner, DiskBlobs
@@ -19,6 +23,18 @@ from sms.provider import ReportSink, SmsProvider, TextSink
 from sms.providers.failover import MARK, FailoverSms
 from sms.providers.loopback import LoopbackNetwork, LoopbackSms
 from sms.providers.twilio import TwilioSms
+
+
+@asynccontextmanager
+async def crm_of(settings: Settings, journal: Journal, clock: Callable[[], float]) -> AsyncIterator[CrmProvider]:
+    """Whoever keeps the customers."""
+    outside = settings.crm.webhook
+    if settings.crm.provider == "local" or outside is None:
+        yield LocalCrm(journal, clock=clock)
+        return
+    secret = outside.secret.get_secret_value()
+    async with WebhookCrm(outside.url, secret, name=settings.crm.name, timeout=outside.timeout, clock=clock) as crm:
+        yield crm
 
 
 def sip_provider(settings: Settings, sink: CallSink, prompts: Path) -> SipCallProvider:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -22,6 +23,8 @@ from bridge import events as e
 from bridge.channel import Channel
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
+from bridge.contacts import Contacts
+from bridge.crm.book import Book
 from bridge.desk import Desk
 from bridge.floor import Floor
 from bridge.journal import Journal
@@ -212,6 +215,15 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         channel = Channel(runner, pace=pace)
         desk = Desk(runner, presets=lambda language: _presets(flows, language), channel=channel, uploads=uploads)
         records = Records(runner, draining=lambda: state["draining"])
+        crm = await stack.enter_async_context(adapters.crm_of(settings, journal, clock))
+        book = Book(journal, clock=clock, region=settings.country)
+        valid = settings.media.link_valid
+        contacts = Contacts(
+            runner, crm, book, chance=random.random, link=lambda media: links.url(media, expires_at=clock() + valid)
+        )
+        book.watch(contacts.contact_changed)
+        contacts.watch(desk.session_changed)
+        runner.listen(contacts)
         _watch(runner)
         # Open before the runner starts: it begins with what was left to be sent and fetched.
         await stack.enter_async_context(sms)
@@ -219,6 +231,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         stack.push_async_callback(_last_words, runner)
         waiting = Waiting(floor, journal, registry, zone=_zone(settings), clock=clock)
         await stack.enter_async_context(_task(waiting.run))
+        await stack.enter_async_context(_task(contacts.run))
         desk.expect_desks()
         await stack.enter_async_context(loopback_calls)
         if sip is not None:

@@ -3,8 +3,8 @@
 `commit` saves everything one event led to in one transaction; only then may any of it leave the process.
 """
 
+from bridge.journal.crm_erasure import ERASED
 from bridge.journal.database import upgrade
-from bridge.journal.erasure import ERASED
 from bridge.journal.people import EVERY_SENDER
 from bridge.journal.rows import (
     AgentStateRow,

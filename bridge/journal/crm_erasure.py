@@ -11,6 +11,8 @@ from bridge.journal.crm import contacts_with, known_of
 
 _contact, _phone, _change, _linked = t.contact, t.contact_phone, t.contact_change, t.contact_session
 _match, _entry = t.crm_match, t.crm_entry
+ERASED = b"null"
+"""The snapshot of a session that was erased."""
 
 
 def export_contacts(connection: Connection, number: str, sessions: Collection[str]) -> Mapping[str, Any]:

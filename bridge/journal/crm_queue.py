@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, delete, desc, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, delete, desc, func, select, tuple_, update
 
 from bridge.events import SessionId
 from bridge.journal import crm_tables as t
 from bridge.journal import tables
+from bridge.journal.crm_erasure import ERASED
 from bridge.journal.crm_rows import CrmEntry, CrmMatch
 from bridge.journal.database import insert, upsert
 from bridge.journal.door import Door, as_struct
@@ -39,13 +40,13 @@ class CrmQueue(Door):
         await self._write(lambda connection: _enqueue(connection, entries))
 
     async def crm_due(self, now: float, limit: int) -> list[CrmEntry]:
-        """What can be done now: of each session what comes first, if its time has come; in order."""
+        """What can be done now: of each session what comes first, if its time has come; in order.
+
+        A session is recorded when everything else has been done or given up, also what was asked for after its end.
+        """
         before = _entry.alias()
-        first = ~(
-            select(before.c.n)
-            .where(before.c.session == _entry.c.session, before.c.state == "pending", before.c.n < _entry.c.n)
-            .exists()
-        )
+        earlier = tuple_(_rank(before.c.action), before.c.n) < tuple_(_rank(_entry.c.action), _entry.c.n)
+        first = ~(select(before.c.n).where(before.c.session == _entry.c.session, before.c.state == "pending", earlier).exists())
         query = select(_entry).where(_entry.c.state == "pending", _entry.c.due_at <= now, first)
         return await self._read(query.order_by(_entry.c.n).limit(limit), _as_entry)
 
@@ -95,13 +96,14 @@ class CrmQueue(Door):
         query = select(_entry.c.state, func.count().label("n")).group_by(_entry.c.state)
         return dict(await self._read(query, lambda row: (str(row["state"]), int(row["n"]))))
 
-    async def crm_unrecorded(self, since: float, limit: int) -> list[tuple[SessionId, str | None, float]]:
-        """Sessions (with customer and end) that ended since then and that nobody has been asked to record, oldest first."""
+    async def crm_unrecorded(self, since: float, limit: int) -> list[tuple[SessionId, str | None]]:
+        """Sessions with their customers that ended since then and that nobody has been asked to record, oldest first."""
         asked = select(_entry.c.n).where(_entry.c.id == RECORD + _session.c.id).exists()
-        query = select(_session.c.id, _session.c.customer, _session.c.closed_at).where(_session.c.closed_at >= since, ~asked)
+        there = _session.c.snapshot != ERASED
+        query = select(_session.c.id, _session.c.customer).where(_session.c.closed_at >= since, there, ~asked)
         return await self._read(
             query.order_by(_session.c.closed_at).limit(limit),
-            lambda row: (SessionId(row["id"]), row["customer"], float(row["closed_at"])),
+            lambda row: (SessionId(row["id"]), row["customer"]),
         )
 
     async def crm_forget(self, before: float, limit: int) -> int:
@@ -112,6 +114,10 @@ class CrmQueue(Door):
             .limit(limit)
         )
         return await self._do(delete(_entry).where(_entry.c.n.in_(old)))
+
+
+def _rank(action: ColumnElement[str]) -> ColumnElement[int]:
+    return case({"look_up": 0, "create": 1}, value=action, else_=2)
 
 
 def _enqueue(connection: Connection, entries: Sequence[CrmEntry]) -> None:

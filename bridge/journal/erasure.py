@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, case, dele
 
 from bridge.events import Media
 from bridge.journal import tables
-from bridge.journal.crm_erasure import erase_contacts, export_contacts
+from bridge.journal.crm_erasure import ERASED, erase_contacts, export_contacts
 from bridge.journal.rows import Erased, JournalError, StillOpenError
 
 _session, _message, _outbox, _inbound = tables.session, tables.message, tables.outbox, tables.inbound
@@ -18,8 +18,6 @@ _PER_SESSION = (
     ("uploads", tables.upload, tables.upload.c.created_at),
 )
 _PER_NUMBER = (("blocked", tables.blocked), ("line_type", tables.line_type))
-ERASED = b"null"
-"""The snapshot of a session that was erased."""
 
 
 def export(connection: Connection, number: str) -> Mapping[str, Any]:
