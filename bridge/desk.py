@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
@@ -18,13 +18,15 @@ from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
 from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
 from bridge.legs import CallState, TextLeg
 from bridge.media_store import BlobsUnavailableError, MediaRefusedError, MediaStore
+from bridge.presets import Presets
 from bridge.records import QUIET, line_of, state_of
 from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
 from bridge.uploads import Uploads
 from bridge.web.console import core_words
-from bridge.web.console.timeline import LANGUAGES, transfer_failure
+from bridge.web.console.filling import gaps
+from bridge.web.console.timeline import LANGUAGES, pretty_number, transfer_failure
 from bridge.web.console.words import gettext as _
 from bridge.web.console.words import marked, number_words
 from bridge.web.ports import (
@@ -52,6 +54,7 @@ from bridge.web.ports import (
     TicksChanged,
     Work,
 )
+from bridge.web.ports_desk import DeskRules, Folded, Found, OwnText, ReadyText, Required, Waiter
 from sms import errors
 from sms.message import TextState
 from sms.numbers import look_up
@@ -67,6 +70,10 @@ KEPT = 50
 """Pieces of ended work an agent may still look at."""
 MOST_EARLIER = 5
 """Other conversations of a customer that an agent is shown."""
+MOST_FOLDED = 5
+"""Earlier conversations that are read at once."""
+MOST_FOUND = 30
+"""Conversations that a search shows."""
 MOST_ATTACHED = 100
 """Files of one agent that are kept in mind until they are sent."""
 SHORTEST_NUMBER = 7
@@ -93,7 +100,7 @@ class Desk:
         uploads: Uploads | None = None,
     ) -> None:
         self._runner = runner
-        self._presets = presets
+        self._presets = Presets(runner.journal, presets)
         self._channel = channel or Channel(runner)
         self._uploads = uploads
         self._agents: dict[e.AgentId, AgentSettings] = {}
@@ -156,7 +163,7 @@ class Desk:
 
     def presets(self, language: str) -> tuple[Preset, ...]:
         """Ready-made texts."""
-        return self._presets(language)
+        return self._presets.shared(language)
 
     async def set_state(
         self, agent: e.AgentId, state: Literal["ready", "not_ready", "offline"], reason: str | None = None
@@ -320,7 +327,14 @@ class Desk:
             transfer_why=self._transfer_why(state),
             set_aside_why=_set_aside_why(state),
             takes_files=self._uploads is not None,
+            told=glance.told,
+            wrap_up_requires=self._requires(state) if agent in state.wrapping else (),
         )
+
+    def _requires(self, state: State) -> tuple[Required, ...]:
+        """What has to be written about the work, of whichever queue it came from."""
+        queues = [self._runner.floor.queues.get(queue) for queue in (state.queue, state.chat_queue) if queue is not None]
+        return tuple(dict.fromkeys(each for queue in queues if queue is not None for each in queue.wrap_up_requires))
 
     def _handover(self, state: State) -> Handover | None:
         transfer = state.transfer
@@ -370,6 +384,87 @@ class Desk:
         settings = self._runner.floor.queues.get(queue)
         return (settings.title if settings is not None else "") or queue.replace("_", " ").capitalize()
 
+    # --- what an agent looks for
+
+    def rules(self) -> DeskRules:
+        """When a customer who waits for an answer stands out."""
+        return DeskRules(self._runner.settings.desk.slow, self._runner.settings.desk.late)
+
+    def waiting(self, agent: e.AgentId) -> tuple[Waiter, ...]:
+        """Who is in line for the agent's queues, the longest wait first."""
+        queues = set(self._agents[agent].queues) if agent in self._agents else set()
+        waiters = [
+            Waiter(state.id, state.customer, live.customer.name, queue, channel, state.since or state.opened_at, _summary(state))
+            for live in self._runner.sessions.values()
+            for state in [live.state]
+            for queue, channel in _in_line(state)
+            if queue in queues
+        ]
+        return tuple(sorted(waiters, key=lambda waiter: waiter.since))
+
+    async def search(self, agent: e.AgentId, words: str) -> tuple[Found, ...]:
+        """The agent's own conversations with *words* in number, name or texts, the newest first."""
+        found = await self._runner.journal.find_own(agent, words, MOST_FOUND)
+        return tuple(
+            Found(each.id, each.customer, each.name, each.queue, each.opened_at, each.closed_at is not None, each.body)
+            for each in found
+        )
+
+    async def before(self, agent: e.AgentId, session: e.SessionId, after: e.SessionId | None) -> tuple[tuple[Folded, ...], bool]:
+        """Earlier conversations with the customer of *session*, the newest first, and whether there are more."""
+        live, journal = self._runner.sessions.get(session), self._runner.journal
+        stored = await journal.session(session)
+        if stored is None or not (self._may_read(agent, stored) or (live is not None and self._has_it(agent, live))):
+            raise DeskRefusedError(_("This conversation is not yours."))
+        if stored.row.customer is None:
+            return (), False
+        older = await journal.sessions(MOST_FOLDED + 1, customer=stored.row.customer, after=after or session)
+        folded = [
+            Folded(
+                each.id,
+                each.row.opened_at,
+                each.row.closed_at is not None,
+                each.row.service,
+                each.row.queue,
+                next(reversed(state_of(each).names.values()), None),
+                each.row.ended_reason,
+            )
+            for each in older[:MOST_FOLDED]
+        ]
+        return tuple(folded), len(older) > MOST_FOLDED
+
+    async def ready_texts(self, agent: e.AgentId, session: e.SessionId | None, language: str) -> tuple[ReadyText, ...]:
+        """Ready-made texts, their gaps filled with what is known, the most used first."""
+        settings = self._runner.settings
+        known = {"agent": self._name(agent), "company": settings.brand}
+        live = None if session is None else self._runner.sessions.get(session)
+        if live is not None:
+            state = live.state
+            queue = state.chat_queue or state.queue
+            known |= {"customer": live.customer.name or "", "number": pretty_number(state.our_number), "code": state.code}
+            if queue is not None and queue in self._runner.floor.queues:
+                known |= {"queue": self.queue_title(queue), "ewt": self._minutes(queue)}
+        return await self._presets.ready(agent, language, known)
+
+    def _minutes(self, queue: str) -> str:
+        """The wait as it may be promised in a text; empty while there is nothing to be promised."""
+        band = self._runner.floor.estimator.forecast(self._runner.clock(), queue).band()
+        if not band.speak or band.high_min is None:
+            return ""
+        return f"{band.high_min:g} min" if band.low_min == band.high_min else f"{band.low_min:g}-{band.high_min:g} min"
+
+    async def own_texts(self, agent: e.AgentId) -> tuple[OwnText, ...]:
+        """The agent's own ready-made texts."""
+        return await self._presets.own(agent)
+
+    async def keep_own_text(self, agent: e.AgentId, text: OwnText) -> None:
+        """Keep a ready-made text of the agent's own."""
+        await self._presets.keep(agent, text, now=self._runner.clock())
+
+    async def drop_own_text(self, agent: e.AgentId, text: str) -> None:
+        """Forget a ready-made text of the agent's own."""
+        await self._presets.drop(agent, text)
+
     # --- doing it
 
     async def accept(self, agent: e.AgentId, session: e.SessionId, channel: e.Channel) -> None:
@@ -416,7 +511,12 @@ class Desk:
             raise DeskRefusedError(_("There is nothing to send."))
         if len(words) > LONGEST_TEXT:
             raise DeskRefusedError(_("Too long: a text may have %(most)s characters.", most=number_words(LONGEST_TEXT)))
+        missing = gaps(words)
+        if missing:
+            raise DeskRefusedError(_("Fill this in first: %(gaps)s", gaps=" ".join(missing)))
         await self._tell(session, e.AgentSaid(agent, words, preset, once, media))
+        if preset is not None:
+            await self._presets.used(agent, preset, now=self._runner.clock())
 
     @property
     def media(self) -> MediaStore:
@@ -604,6 +704,11 @@ class Desk:
         live = self._runner.sessions.get(session)
         if live is None or not self._worked_on(agent, live):
             raise DeskRefusedError(_("This conversation is not yours."))
+        required = self._requires(live.state) if agent in live.state.wrapping else ()
+        if "note" in required and not note.strip():
+            raise DeskRefusedError(_("A note is required here: write one first."))
+        if "disposition" in required and not disposition:
+            raise DeskRefusedError(_("Choose first how it ended."))
         await self._tell(session, e.WrapUpNoted(agent, note.strip(), disposition or None))
         if not any(agent in live.state.wrapping for live in self._runner.sessions.values()):
             self._runner.acd(lambda now: self._runner.floor.acd.finish_wrap_up(agent, now))
@@ -750,6 +855,14 @@ def _concerns(state: State, agent: e.AgentId) -> bool:
 def _came_back(transfer: Mapping[str, Any]) -> str:
     """What became of a transfer that nobody took, in a few words."""
     return _("%(to)s: %(why)s", to=transfer.get("to") or _("Handing over"), why=transfer_failure(transfer))
+
+
+def _in_line(state: State) -> Iterator[tuple[e.QueueId, e.Channel]]:
+    """Where the customer stands in line."""
+    if state.call is CallState.QUEUED and state.queue is not None:
+        yield e.QueueId(state.queue), "voice"
+    if state.text is TextLeg.QUEUED and state.chat_queue is not None:
+        yield e.QueueId(state.chat_queue), "sms"
 
 
 def _cannot_take(view: AgentView, free: int) -> str:

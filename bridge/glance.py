@@ -8,6 +8,7 @@ import msgspec
 from bridge.events import AgentId
 from bridge.journal import TimelineLine
 from bridge.web.ports import OptedOut, Suspicion, UploadLink
+from bridge.web.ports_desk import Told
 
 _ANSWERING = frozenset({"upload.asked", "opted_out", "chat.ended", "call.ended", "session.closed"})
 """After these nobody waits for an answer by text."""
@@ -32,6 +33,10 @@ class Glance(msgspec.Struct):
     """The customer's newest words."""
     probable: bool = False
     """The customer has another conversation with us, on another of our numbers."""
+    told: Told = Told()
+    """What the customer was told about the wait, and what came of it."""
+    _since: float | None = None
+    """When the waiting began."""
     _token: str = ""
 
     def take(self, line: TimelineLine) -> None:  # noqa: C901, PLR0912  # flat
@@ -64,10 +69,29 @@ class Glance(msgspec.Struct):
             case "upload.asked":
                 self.link = UploadLink(line.at, float(data.get("expires_at") or line.at))
                 self._token = str(data.get("token") or "")
+            case "prompt.played" | "ewt.told" | "promise.made" | "queue.joined" | "agent.joined":
+                self._tell(line)
             case _:
                 pass
         if line.kind in _ANSWERING:
             self.unanswered_since = None
+
+    def _tell(self, line: TimelineLine) -> None:
+        data, told = line.data, self.told
+        match line.kind:
+            case "prompt.played":
+                told = msgspec.structs.replace(told, heard=str(data.get("words") or "") or told.heard)
+            case "ewt.told" if told.high is None:
+                told = msgspec.structs.replace(told, low=data.get("low"), high=data.get("high"))
+            case "promise.made":
+                told = msgspec.structs.replace(told, promises=(*told.promises, str(data.get("words") or data.get("what") or "")))
+            case "queue.joined" if self._since is None:
+                self._since = line.at - float(data.get("waited") or 0)
+            case "agent.joined" if told.waited is None and self._since is not None:
+                told = msgspec.structs.replace(told, waited=line.at - self._since)
+            case _:
+                pass
+        self.told = told
 
     def _wrote(self, at: float) -> None:
         if self.unanswered_since is None:

@@ -8,6 +8,7 @@ import msgspec
 
 from bridge.events import AgentId, Channel, Media, MessageId, SessionId, TextState
 from bridge.media_store import MediaStore
+from bridge.web.ports_desk import DeskWork, Required, Told
 from sms.message import DeliveryReport, InboundText
 
 LONGEST_TEXT = 1600
@@ -221,6 +222,9 @@ class SessionView(msgspec.Struct, frozen=True):
     """Why the chat cannot be put aside now; empty when it can."""
     takes_files: bool = False
     """Links for pictures can be sent."""
+    told: Told = Told()
+    wrap_up_requires: tuple[Required, ...] = ()
+    """What has to be written before the work is finished."""
 
 
 class Preset(msgspec.Struct, frozen=True):
@@ -317,7 +321,7 @@ class SessionChanged(msgspec.Struct, frozen=True, tag=True):
 DeskUpdate: TypeAlias = LineAdded | TicksChanged | DeskChanged | SessionChanged
 
 
-class Desk(Protocol):
+class Desk(DeskWork, Protocol):
     """What an agent can see and do. Methods that act raise `DeskRefusedError` with words for the agent."""
 
     async def sign_in(self, login: str, password: str) -> Agent | None:
