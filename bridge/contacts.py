@@ -27,7 +27,7 @@ from bridge.crm import (
 from bridge.crm.book import Book
 from bridge.crm.fields import tidy
 from bridge.crm.local import crm_contact
-from bridge.crm.matching import changed, fields_of, in_order, learned, newest, screen_pop, verdict
+from bridge.crm.matching import fields_of, in_order, learned, newest, screen_pop, verdict
 from bridge.crm.record import found_out, record_of
 from bridge.journal import ERASED, TimelineLine, Unit
 from bridge.journal.crm import new_contact_id
@@ -40,6 +40,7 @@ from bridge.journal.crm_rows import (
     CrmMatch,
     StaleContactError,
     StoredContact,
+    changed,
     differences,
 )
 from bridge.runner import Runner

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import msgspec
 
 from bridge.crm import ContactFields, CrmContact, CrmRef, CrmRefusedError, CrmUnavailableError, SessionRecord
-from bridge.crm.matching import as_contact, changed
+from bridge.crm.matching import as_contact
 from bridge.events import SessionId
 from bridge.journal import Journal, JournalError
 from bridge.journal.crm import new_contact_id
-from bridge.journal.crm_rows import ContactChange, ContactWrite, StaleContactError, StoredContact, differences
+from bridge.journal.crm_rows import ContactChange, ContactWrite, StaleContactError, StoredContact, changed, differences
 
 TRIES = 5
 """Times that a change is computed anew because somebody else was faster."""

@@ -7,12 +7,9 @@ from urllib.parse import quote
 import msgspec
 
 from bridge.crm import CrmContact
-from bridge.journal.crm_rows import ContactFields
+from bridge.journal.crm_rows import LISTS, SINGLE, TABLES, ContactFields, union, values_of
 
 Verdict: TypeAlias = Literal["none", "one", "several"]
-_SINGLE = ("name", "company", "language")
-_LISTS = ("phones", "mails", "tags")
-_TABLES = ("external", "custom")
 
 
 def verdict(found: Sequence[CrmContact]) -> Verdict:
@@ -45,30 +42,20 @@ def learned(known: ContactFields, found_out: ContactFields) -> ContactFields | N
 
     A name or a language that is known stays: what was written down once counts more than what was guessed in a conversation.
     """
-    fresh: dict[str, Any] = {name: getattr(found_out, name) for name in _SINGLE if getattr(known, name) is None}
-    for name, value in _values(found_out, _LISTS):
+    fresh: dict[str, Any] = {name: getattr(found_out, name) for name in SINGLE if getattr(known, name) is None}
+    for name, value in values_of(found_out, LISTS):
         fresh[name] = tuple(item for item in value if item not in getattr(known, name))
-    for name, value in _values(found_out, _TABLES):
+    for name, value in values_of(found_out, TABLES):
         fresh[name] = {key: item for key, item in value.items() if key not in getattr(known, name)}
     new = ContactFields(**fresh)
     return None if new == ContactFields() else new
 
 
-def changed(known: ContactFields, by: ContactFields) -> ContactFields:
-    """*known* with what *by* says: single values take the place of the old ones, lists and tables are added to."""
-    after: dict[str, Any] = {
-        name: old if getattr(by, name) is None else getattr(by, name) for name, old in _values(known, _SINGLE)
-    }
-    after |= {name: _union(old, getattr(by, name)) for name, old in _values(known, _LISTS)}
-    after |= {name: {**old, **getattr(by, name)} for name, old in _values(known, _TABLES)}
-    return ContactFields(**after)
-
-
 def merged(keep: ContactFields, other: ContactFields) -> ContactFields:
     """One contact of two: where both know something *keep* counts, and of lists and tables both are kept."""
-    one: dict[str, Any] = {name: getattr(other, name) if value is None else value for name, value in _values(keep, _SINGLE)}
-    one |= {name: _union(value, getattr(other, name)) for name, value in _values(keep, _LISTS)}
-    one |= {name: {**getattr(other, name), **value} for name, value in _values(keep, _TABLES)}
+    one: dict[str, Any] = {name: getattr(other, name) if value is None else value for name, value in values_of(keep, SINGLE)}
+    one |= {name: union(value, getattr(other, name)) for name, value in values_of(keep, LISTS)}
+    one |= {name: {**getattr(other, name), **value} for name, value in values_of(keep, TABLES)}
     return ContactFields(**one)
 
 
@@ -79,22 +66,14 @@ def unmerged(now: ContactFields, before: ContactFields, other: ContactFields) ->
     """
     came = merged(before, other)
     left: dict[str, Any] = {
-        name: getattr(before, name) if value == getattr(came, name) else value for name, value in _values(now, _SINGLE)
+        name: getattr(before, name) if value == getattr(came, name) else value for name, value in values_of(now, SINGLE)
     }
-    for name, value in _values(now, _LISTS):
+    for name, value in values_of(now, LISTS):
         left[name] = tuple(item for item in value if item in getattr(before, name) or item not in getattr(other, name))
-    for name, value in _values(now, _TABLES):
+    for name, value in values_of(now, TABLES):
         old, theirs = getattr(before, name), getattr(other, name)
         left[name] = {key: item for key, item in value.items() if key in old or key not in theirs or item != theirs[key]}
     return ContactFields(**left)
-
-
-def _values(fields: ContactFields, names: Iterable[str]) -> list[tuple[str, Any]]:
-    return [(name, getattr(fields, name)) for name in names]
-
-
-def _union(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*first, *second)))
 
 
 def screen_pop(template: str, values: Mapping[str, str | None]) -> str:

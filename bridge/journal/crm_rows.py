@@ -1,7 +1,7 @@
 """What is kept of people and of what a CRM is told: rows, without a database."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -29,6 +29,10 @@ class ContactFields(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     custom: Mapping[str, Any] = {}
     """Strings, numbers, booleans."""
+
+
+SINGLE, LISTS, TABLES = ("name", "company", "language"), ("phones", "mails", "tags"), ("external", "custom")
+"""Fields by how several values of one go together."""
 
 
 class StoredContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +131,26 @@ def folded(*words: str | None) -> str:
 def searched(fields: ContactFields) -> str:
     """Everything of a contact that a search looks at."""
     return folded(fields.name, fields.company, *fields.phones, *fields.mails, *fields.tags, *fields.external.values())
+
+
+def values_of(fields: ContactFields, names: Iterable[str]) -> list[tuple[str, Any]]:
+    """Some of the fields with their values."""
+    return [(name, getattr(fields, name)) for name in names]
+
+
+def union(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """Both, each once, in order."""
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def changed(known: ContactFields, by: ContactFields) -> ContactFields:
+    """*known* with what *by* says: single values take the place of the old ones, lists and tables are added to."""
+    after: dict[str, Any] = {
+        name: old if getattr(by, name) is None else getattr(by, name) for name, old in values_of(known, SINGLE)
+    }
+    after |= {name: union(old, getattr(by, name)) for name, old in values_of(known, LISTS)}
+    after |= {name: {**old, **getattr(by, name)} for name, old in values_of(known, TABLES)}
+    return ContactFields(**after)
 
 
 def differences(before: ContactFields, after: ContactFields) -> dict[str, list[Any]]:

@@ -13,6 +13,7 @@ from bridge.journal import tables
 from bridge.journal.accounts import Accounts
 from bridge.journal.boards import Boards
 from bridge.journal.crm import Contacts
+from bridge.journal.crm_import import ContactImports
 from bridge.journal.crm_queue import CrmQueue
 from bridge.journal.database import READERS, Threads, upgrade
 from bridge.journal.desks import Desks
@@ -42,7 +43,22 @@ from bridge.journal.units import apply_units
 from bridge.journal.writer import GroupWriter
 
 
-class Journal(Facts, Texts, People, Contacts, CrmQueue, Notices, Requests, Reports, Forecasts, Boards, House, Accounts, Desks):
+class Journal(
+    Facts,
+    Texts,
+    People,
+    Contacts,
+    ContactImports,
+    CrmQueue,
+    Notices,
+    Requests,
+    Reports,
+    Forecasts,
+    Boards,
+    House,
+    Accounts,
+    Desks,
+):
     """What is never lost. Opened with `async with Journal.open(url) as journal`.
 
     Reading sees everything whose `commit` has returned, and never waits for a writer.
