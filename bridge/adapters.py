@@ -103,7 +103,12 @@ def pace_of(settings: Settings) -> Pace | None:
     """How fast our numbers may text; None: as fast as it goes."""
     if not settings.sms.limiter or settings.sms.provider == "loopback":
         return None  # nobody but carriers has limits
-    return Pace(
+    return Pace(senders_of(settings))
+
+
+def senders_of(settings: Settings) -> tuple[SenderFacts, ...]:
+    """What is known of our numbers."""
+    return tuple(
         SenderFacts(
             number=number.number,
             sender_class=number.sender.kind,

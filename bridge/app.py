@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry
 import ivr_flows
 from bridge import adapters
 from bridge import events as e
+from bridge.administration.publishing import Publishing, settings_in_force
 from bridge.channel import Channel
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
@@ -97,8 +99,8 @@ class Running(msgspec.Struct, frozen=True):
         return f"{host}:{port}"
 
 
-def load_flows(settings: Settings) -> dict[str, Flow]:
-    """Every flow that a number uses.
+def load_flows(settings: Settings, known: Mapping[str, Flow] = MappingProxyType({})) -> dict[str, Flow]:
+    """Every flow that a number uses; those that are *known* are not read again.
 
     Raises:
         SettingsError: A number names a flow that does not exist.
@@ -108,6 +110,9 @@ def load_flows(settings: Settings) -> dict[str, Flow]:
     names = {number.flow for number in settings.numbers if number.flow is not None}
     flows = {}
     for name in sorted(names):
+        if name in known:
+            flows[name] = known[name]
+            continue
         path = flows_folder / f"{name}.yaml"
         if not path.is_file():
             users = ", ".join(number.number for number in settings.numbers if number.flow == name)
@@ -151,7 +156,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         MenuErrors: A text menu cannot be used.
         OSError: A port is taken, a folder cannot be written.
     """
-    flows, menus = load_flows(settings), load_menus(settings)
+    file = settings
     prompts = settings.prompts or PACKAGED / "prompts"
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)  # numbers, words and pictures of other people
     registry = CollectorRegistry()
@@ -170,6 +175,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
 
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(Journal.open(settings.journal_url))
+        settings, begun = await settings_in_force(journal, file)
+        flows, menus = load(settings, {})
         cluster = await stack.enter_async_context(MemoryCluster(NodeId("main"), Hub()))
         loopback_calls = LoopbackCallProvider(
             on_call,
@@ -189,9 +196,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         blobs = await stack.enter_async_context(adapters.blobs_of(settings.media, settings.data / "media"))
         scanner = adapters.scanner_of(settings.media, settings.data / "spool")
         media = MediaStore(blobs, max_bytes=settings.media.max_bytes, scan=scanner)
-        floor = Floor(
-            settings, now=clock(), hours={queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}
-        )
+        floor = Floor(settings, now=clock(), hours=hours_of(menus))
         runner = Runner(
             settings,
             journal=journal,
@@ -213,7 +218,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             journal, media, _take(runner), public_url=base, spool=settings.data / "spool", lifetime=settings.media.upload_valid
         )
         channel = Channel(runner, pace=pace)
-        desk = Desk(runner, presets=lambda language: _presets(flows, language), channel=channel, uploads=uploads)
+        desk = Desk(runner, presets=partial(_presets, runner), channel=channel, uploads=uploads)
         records = Records(runner, draining=lambda: state["draining"])
         crm = await stack.enter_async_context(adapters.crm_of(settings, journal, clock))
         book = Book(journal, clock=clock, region=settings.country)
@@ -225,6 +230,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         contacts.watch(desk.session_changed)
         runner.listen(contacts)
         _watch(runner)
+        runner.follow_settings(partial(_watch, runner))
         # Open before the runner starts: it begins with what was left to be sent and fetched.
         await stack.enter_async_context(sms)
         await stack.enter_async_context(_task(runner.run))
@@ -236,6 +242,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
             await stack.enter_async_context(sip)
+        api = _api(runner, records, channel, waiting)
+        publishing = Publishing(journal, file, runner, load=load, swap=partial(_swap, runner), clock=clock, begun=begun)
         app = make_app(
             desk,
             runner.intake,
@@ -243,7 +251,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             _phone_line(settings, loopback_calls, network),
             _web(settings, prompts),
             registry=registry,
-            api=_api(runner, records, channel, waiting),
+            api=api,
             uploads=uploads,
             shared=(links, media),
         )
@@ -251,7 +259,9 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         if settings.mail is not None:
             mail = _mail(settings.mail, runner, desk, channel, key_for(secret, "mail"))
             runner.listen(mail)
+            runner.follow_settings(lambda: mail.know(runner.settings.agents, brand=runner.settings.brand))
             await stack.enter_async_context(_task(mail.run))
+        await stack.enter_async_context(_task(publishing.run))
         runner.spawn(_look_after_media(settings, media, clock))
         runner.spawn(runner.outbox.catch_up(runner.intake.text_reported))
 
@@ -309,6 +319,8 @@ def _watch(runner: Runner) -> None:
     metrics = runner.metrics
     metrics.sessions.set_function(lambda: len(runner.sessions))
     metrics.live_calls.set_function(lambda: runner.calls)
+    for gauge in (metrics.waiting, metrics.ewt):
+        gauge.clear()  # of queues that are gone
     for queue in runner.floor.queues:
         metrics.waiting.labels(queue).set_function(partial(_waiting, runner, e.QueueId(queue)))
         metrics.ewt.labels(queue).set_function(partial(_p50, runner, queue))
@@ -460,16 +472,48 @@ def _captions(flows: Mapping[str, Flow]) -> Callable[[str], str]:
     return lambda path: words.get(path, "")
 
 
-def _presets(flows: Mapping[str, Flow], language: str) -> tuple[Preset, ...]:
-    return tuple(
-        Preset(preset.id, _in(preset.title, language, flow), _in(preset.text, language, flow))
-        for flow in flows.values()
-        for preset in flow.presets
+def _presets(runner: Runner, language: str) -> tuple[Preset, ...]:
+    """Those of the house, then those of the flows that the house does not have."""
+    own = {
+        preset.id: Preset(preset.id, _in(preset.title, language, "en"), _in(preset.text, language, "en"))
+        for preset in runner.settings.presets
+    }
+    return (
+        *own.values(),
+        *(
+            Preset(
+                preset.id,
+                _in(preset.title, language, flow.default_language),
+                _in(preset.text, language, flow.default_language),
+            )
+            for flow in runner.flows.values()
+            for preset in flow.presets
+            if preset.id not in own
+        ),
     )
 
 
-def _in(texts: Mapping[str, str], language: str, flow: Flow) -> str:
-    return texts.get(language) or texts[flow.default_language]
+def _in(texts: Mapping[str, str], language: str, otherwise: str) -> str:
+    return texts.get(language) or texts.get(otherwise) or next(iter(texts.values()))
+
+
+def load(settings: Settings, known: Mapping[str, Flow]) -> tuple[dict[str, Flow], dict[str, Menu]]:
+    """Every flow and text menu that numbers use; flows that are *known* are not read again.
+
+    Raises:
+        SettingsError, FlowErrors, MenuErrors: As `load_flows` and `load_menus`.
+    """
+    return load_flows(settings, known), load_menus(settings)
+
+
+def hours_of(menus: Mapping[str, Menu]) -> dict[str, str | None]:
+    """By queue, the opening hours that a text menu names."""
+    return {queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}
+
+
+def _swap(runner: Runner, settings: Settings, flows: Mapping[str, Flow], menus: Mapping[str, Menu]) -> None:
+    """Put settings into force, or raise QueueInUse."""
+    runner.reconfigure(settings, flows=flows, menus=menus, senders=adapters.senders_of(settings))
 
 
 def examine(settings: Settings) -> list[tuple[str, str | None]]:

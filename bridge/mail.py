@@ -116,8 +116,7 @@ class Mail:
         in_front: tuple[str, ...] = IN_FRONT,
     ) -> None:
         self._settings = settings
-        self._agents = {e.AgentId(agent.id): agent for agent in agents}
-        self._brand = brand
+        self.know(agents, brand=brand)
         self._key = key
         self._journal = journal
         self._chats = chats
@@ -128,6 +127,11 @@ class Mail:
             carrier = _smarthost(settings.smarthost, settings.domain)
         self.spool = None if carrier is None else Spool(folder, carrier, clock=clock)
         self._server = MailServer(_listen(settings, in_front), self)
+
+    def know(self, agents: Sequence[AgentSettings], *, brand: str) -> None:
+        """These are the agents from now on, and this is the name that our mails come from."""
+        self._agents = {e.AgentId(agent.id): agent for agent in agents}
+        self._brand = brand
         self._tasks: asyncio.TaskGroup | None = None
         self._pending: dict[tuple[e.AgentId, e.SessionId], list[TimelineLine]] = {}
         self._telling: set[tuple[e.AgentId, e.SessionId]] = set()
