@@ -39,6 +39,7 @@ from bridge.runner import Runner
 from bridge.secret import key_for, load_secret
 from bridge.session import UnexpectedEvent
 from bridge.settings import MailSettings, Settings, SettingsError
+from bridge.supervisor import Supervisor
 from bridge.telephony.loopback import LoopbackCallProvider
 from bridge.telephony.provider import CallProvider
 from bridge.telephony.sip import SipCallProvider
@@ -229,8 +230,10 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         book.watch(contacts.contact_changed)
         contacts.watch(desk.session_changed)
         runner.listen(contacts)
+        supervisor = Supervisor(runner, desk, records)
         _watch(runner)
         runner.follow_settings(partial(_watch, runner))
+        await supervisor.load()
         # Open before the runner starts: it begins with what was left to be sent and fetched.
         await stack.enter_async_context(sms)
         await stack.enter_async_context(_task(runner.run))
@@ -238,6 +241,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         waiting = Waiting(floor, journal, registry, zone=_zone(settings), clock=clock)
         await stack.enter_async_context(_task(waiting.run))
         await stack.enter_async_context(_task(contacts.run))
+        await stack.enter_async_context(_task(supervisor.run))
         desk.expect_desks()
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
@@ -254,6 +258,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             api=api,
             uploads=uploads,
             shared=(links, media),
+            supervising=supervisor,
         )
         web_port = await stack.enter_async_context(serving(app, settings.web.host, port))
         if settings.mail is not None:

@@ -34,6 +34,7 @@ COUNTED = frozenset(
         "offer.answered",
         "text.sent",
         "session.closed",
+        "supervisor.moved",
     }
 )
 """Kinds of lines that the counts are made of."""
@@ -196,7 +197,7 @@ class Day:
 
     # --- line by line
 
-    def take(  # noqa: C901, PLR0912  # flat
+    def take(  # noqa: C901, PLR0912, PLR0915  # flat
         self, session: SessionId, at: float, kind: str, data: Mapping[str, Any]
     ) -> None:
         """Count one line of a session's timeline. Lines of one session come in order."""
@@ -234,6 +235,12 @@ class Day:
                     self._enter(course, channel, str(data["queue"]), at)
             case "transfer.failed":
                 self._lost(course, data.get("channel", "sms"), at, abandoned=False)
+            case "supervisor.moved":
+                visit = course.visits.get(data["channel"])
+                # Work that an agent had is in the other line already, by its transfer.
+                if visit is not None and data.get("queue") not in {None, visit.queue}:
+                    self._lost(course, data["channel"], at, abandoned=False)
+                    self._enter(course, data["channel"], str(data["queue"]), at)
             case "offer.decided":
                 course.queue = str((data.get("inputs") or {}).get("queue") or "") or None
             case "offer.made":

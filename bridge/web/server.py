@@ -22,12 +22,14 @@ from bridge.web.api import Api
 from bridge.web.console.desk import DeskPages
 from bridge.web.console.phone import PhoneLine, PhonePages
 from bridge.web.console.signin import SignInPages
+from bridge.web.console.supervisor import SupervisorPages
 from bridge.web.console.views import STATIC_FOLDER, set_up_templates
 from bridge.web.health import Health
 from bridge.web.http import SECURITY_HEADERS
 from bridge.web.media import SharedMediaPages
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import Desk, Intake, Records
+from bridge.web.ports_supervisor import Supervising
 from bridge.web.uploads import UploadPages
 from bridge.web.webhooks import TwilioWebhooks
 from sms.providers.twilio import SignatureVerifier
@@ -85,6 +87,7 @@ def make_app(
     api: Api | None = None,
     uploads: Uploads | None = None,
     shared: tuple[MediaLinks, MediaStore] | None = None,
+    supervising: Supervising | None = None,
 ) -> web.Application:
     """The whole web side.
 
@@ -99,6 +102,7 @@ def make_app(
         api: What programs may do; None: `/api/v1` does not exist.
         uploads: Links by which customers send files; None: `/u/` does not exist.
         shared: Signed addresses of media and where the media are; None: only signed-in agents see any.
+        supervising: What supervisors see and do; None: `/supervisor` does not exist.
 
     Raises:
         ValueError: Twilio is configured without a `public_url`.
@@ -127,9 +131,13 @@ def make_app(
         now=now,
     )
     app.add_routes(sign_in.routes())
-    pages = DeskPages(desk, sign_in, metrics, public_url=config.public_url, now=now)
+    pages = DeskPages(desk, sign_in, metrics, public_url=config.public_url, now=now, supervising=supervising)
     app.add_routes(pages.routes())
     app.on_shutdown.append(pages.close_sockets)
+    if supervising is not None:
+        boards = SupervisorPages(supervising, sign_in, metrics, public_url=config.public_url, now=now)
+        app.add_routes(boards.routes())
+        app.on_shutdown.append(boards.close_sockets)
     if phone is not None:
         phone_pages = PhonePages(phone, metrics, public_url=config.public_url, for_everybody=config.phone_for_everybody)
         app.add_routes(phone_pages.routes())

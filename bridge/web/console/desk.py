@@ -18,12 +18,14 @@ from aiohttp import WSCloseCode, web
 from bridge.events import AgentId, Channel, MessageId, SessionId
 from bridge.media_store import BlobsUnavailableError, Kept, Missing
 from bridge.web.access import Right, rights_of
+from bridge.web.console.filling import VARIABLES, gaps
 from bridge.web.console.guard import Guard, Who, places, shell_page
+from bridge.web.console.inbox import by_person
 from bridge.web.console.signin import SignInPages
 from bridge.web.console.timeline import Shown, show
 from bridge.web.console.views import page, render
+from bridge.web.console.words import LANGUAGES, language_of, marked, speak
 from bridge.web.console.words import gettext as _
-from bridge.web.console.words import language_of, marked, speak
 from bridge.web.http import read_capped, read_form, same_origin
 from bridge.web.media import send_media
 from bridge.web.metrics import WebMetrics
@@ -43,6 +45,8 @@ from bridge.web.ports import (
     Ticks,
     TicksChanged,
 )
+from bridge.web.ports_desk import OwnText
+from bridge.web.ports_supervisor import Supervising
 from sms.segments import segment
 
 log = structlog.get_logger(__name__)
@@ -55,6 +59,8 @@ UPLOAD_TIME = 120.0
 """Seconds in which a file that an agent attaches has to arrive: 20 MB over a slow line."""
 NEW = "new"
 """In the place of a session's id: the conversation that is about to begin."""
+SHORTEST_SEARCH = 2
+"""Characters. With fewer an agent is still typing."""
 MOST_SOCKETS = 40
 """Websockets of one agent at one time: two for each of twenty windows."""
 SIGNED_OUT = 4401
@@ -68,6 +74,8 @@ _NOT_SHOWN: Mapping[Missing, str] = {
     "infected": marked("This file was harmful and is not kept."),
     "gone": marked("This file is not kept any more."),
 }
+_LISTS = ("presence", "messages", "offers", "work", "waiting")
+"""Parts of the page that are sent again when they are not what they were."""
 _Action = Callable[[web.Request, Agent], Awaitable[web.Response]]
 
 
@@ -82,8 +90,10 @@ class DeskPages:
         *,
         public_url: str | None,
         now: Callable[[], float],
+        supervising: Supervising | None = None,
     ) -> None:
         self._desk = desk
+        self._supervising = supervising
         self._sign_in = sign_in
         self._guard = Guard(sign_in)
         self._metrics = metrics
@@ -102,6 +112,10 @@ class DeskPages:
             web.post("/desk/accept", self._action(self._accept)),
             web.post("/desk/decline", self._action(self._decline)),
             web.post("/desk/media", self._action(self._keep_media)),
+            web.get("/desk/search", self._reading(self._search)),
+            web.get("/desk/texts", self._reading(self._texts)),
+            web.post("/desk/texts", self._action(self._keep_text, problem="texts")),
+            web.post("/desk/texts/drop", self._action(self._drop_text, problem="texts")),
             web.get("/desk/new", self._reading(self._new)),
             web.post("/desk/new", self._action(self._begin, problem="new")),
             web.post("/desk/new/check", self._action(self._check)),
@@ -119,6 +133,9 @@ class DeskPages:
             web.post("/desk/{session}/ask-for-photos", self._action(self._ask_for_photos)),
             web.post("/desk/{session}/contact", self._action(self._rename)),
             web.get("/desk/{session}/peek", self._reading(self._peek)),
+            web.get("/desk/{session}/unfold", self._reading(self._unfold)),
+            web.get("/desk/{session}/before", self._reading(self._before)),
+            web.get("/desk/{session}/presets", self._reading(self._presets)),
             web.get("/desk/{session}/media/{digest}", self._media),
             web.get("/desk/{session}/media/{digest}/thumbnail", self._media),
         ]
@@ -149,7 +166,7 @@ class DeskPages:
             except DeskRefusedError as error:
                 problem = str(error)
         if fragment:
-            return self._session_fragment(request, agent, view, problem)
+            return await self._session_fragment(request, agent, view, problem)
         return shell_page(
             "desk.html",
             request,
@@ -157,11 +174,11 @@ class DeskPages:
             here="desk",
             problem=problem,
             now=self._now(),
-            **(await self._lists(agent.id) | self._session_context(agent.id, view)),
+            **(await self._lists(agent.id) | await self._whole_session(agent.id, view)),
         )
 
-    def _session_fragment(self, request: web.Request, agent: Agent, view: SessionView | None, problem: str) -> web.Response:
-        response = page("session.html", request, problem=problem, **self._session_context(agent.id, view))
+    async def _session_fragment(self, request: web.Request, agent: Agent, view: SessionView | None, problem: str) -> web.Response:
+        response = page("session.html", request, problem=problem, **await self._whole_session(agent.id, view))
         if view is not None:
             response.headers["HX-Push-Url"] = f"/desk/{view.id}"
         return response
@@ -172,7 +189,22 @@ class DeskPages:
             "reasons": self._desk.reasons(),
             "queue_title": self._desk.queue_title,
             "offers": self._desk.offers(agent),
-            "work": await self._desk.work(agent),
+            "people": by_person(await self._desk.work(agent)),
+            "waiting": self._desk.waiting(agent),
+            "rules": self._desk.rules(),
+            "messages": () if self._supervising is None else self._supervising.at_desk(agent),
+        }
+
+    async def _whole_session(self, agent: AgentId, view: SessionView | None) -> dict[str, Any]:
+        """What the page of a session reads, with what is only drawn once."""
+        context = self._session_context(agent, view)
+        if view is None:
+            return context
+        earlier = [other for other in view.earlier if other.opened_at < view.opened_at]
+        return {
+            **context,
+            "presets": await self._desk.ready_texts(agent, view.id, view.language),
+            "before": f"/desk/{view.id}/before" if earlier else "",
         }
 
     def _session_context(self, agent: AgentId, view: SessionView | None) -> dict[str, Any]:
@@ -185,13 +217,10 @@ class DeskPages:
             "on_call": view.agent == agent and view.call_state == "connected",
             "chats": view.chat_agent == agent and view.text_state == "chatting",
             "agent_id": agent,
-            "presets": self._desk.presets(view.language),
             "dispositions": self._desk.dispositions(),
             "queue_title": self._desk.queue_title,
             "session": view.id,
-            "place": "segments",
-            "count": segment(""),
-            "too_long": False,
+            **_counted("", "segments"),
         }
 
     def _shown(self, view: SessionView) -> list[Shown]:
@@ -245,7 +274,7 @@ class DeskPages:
     async def _accept(self, request: web.Request, agent: Agent) -> web.Response:
         session, channel = await _offer_of(request)
         await self._desk.accept(agent.id, session, channel)
-        return self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
+        return await self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
 
     async def _decline(self, request: web.Request, agent: Agent) -> web.Response:
         session, channel = await _offer_of(request)
@@ -268,16 +297,8 @@ class DeskPages:
 
     async def _segments(self, request: web.Request, _agent: Agent) -> web.Response:
         form = await read_form(request)
-        body = form.get("body", "").strip()
-        return _fragment(
-            render(
-                "segments.html",
-                request,
-                place="new-segments" if _session_of(request) == NEW else "segments",
-                count=segment(body[: 2 * LONGEST_TEXT]),
-                too_long=len(body) > LONGEST_TEXT,
-            )
-        )
+        place = "new-segments" if _session_of(request) == NEW else "segments"
+        return _fragment(render("segments.html", request, **_counted(form.get("body", "").strip(), place)))
 
     async def _keep_media(self, request: web.Request, agent: Agent) -> web.Response:
         """A file on its own, as the body: JSON for the script that sends it."""
@@ -339,6 +360,47 @@ class DeskPages:
         lines = self._shown(view)
         return page("peek.html", request, view=view, lines=lines, session=view.id, queue_title=self._desk.queue_title)
 
+    async def _unfold(self, request: web.Request, agent: Agent) -> web.Response:
+        view = await self._desk.session(agent.id, _session_of(request))
+        return page("unfolded.html", request, view=view, lines=self._shown(view), session=view.id)
+
+    async def _before(self, request: web.Request, agent: Agent) -> web.Response:
+        session, after = _session_of(request), request.query.get("after", "")
+        folded, more = await self._desk.before(agent.id, session, SessionId(after) if after else None)
+        before = f"/desk/{session}/before?after={folded[-1].session}" if more else ""
+        return page("before.html", request, folded=folded, before=before, queue_title=self._desk.queue_title)
+
+    async def _search(self, request: web.Request, agent: Agent) -> web.Response:
+        words = " ".join(request.query.get("q", "").split())[:80]
+        found = await self._desk.search(agent.id, words) if len(words) >= SHORTEST_SEARCH else None
+        return page("found.html", request, found=found, queue_title=self._desk.queue_title)
+
+    async def _presets(self, request: web.Request, agent: Agent) -> web.Response:
+        view = await self._desk.session(agent.id, _session_of(request))
+        return page("presets.html", request, view=view, presets=await self._desk.ready_texts(agent.id, view.id, view.language))
+
+    async def _texts(self, request: web.Request, agent: Agent) -> web.Response:
+        return page("texts.html", request, **await self._own_texts(agent, request.query.get("language", "")))
+
+    async def _own_texts(self, agent: Agent, language: str) -> dict[str, Any]:
+        texts = await self._desk.own_texts(agent.id)
+        return {"texts": texts, "languages": LANGUAGES, "chosen": language, "variables": VARIABLES}
+
+    async def _keep_text(self, request: web.Request, agent: Agent) -> web.Response:
+        form = await read_form(request)
+        text = OwnText(form.get("id", "")[:64], form.get("language", ""), form.get("title", ""), form.get("text", ""))
+        await self._desk.keep_own_text(agent.id, text)
+        return await self._texts_anew(request, agent, text.language)
+
+    async def _drop_text(self, request: web.Request, agent: Agent) -> web.Response:
+        await self._desk.drop_own_text(agent.id, (await read_form(request)).get("id", ""))
+        return await self._texts_anew(request, agent, "")
+
+    async def _texts_anew(self, request: web.Request, agent: Agent, language: str) -> web.Response:
+        response = page("texts.html", request, **await self._own_texts(agent, language))
+        response.headers.update({"HX-Retarget": "#panel-body", "HX-Reswap": "innerHTML", "HX-Trigger": "presets-changed"})
+        return response
+
     async def _new(self, request: web.Request, agent: Agent) -> web.Response:
         senders = self._desk.senders(agent.id)
         if not senders:
@@ -347,11 +409,9 @@ class DeskPages:
             "new.html",
             request,
             senders=senders,
-            presets=self._desk.presets(senders[0].language),
+            presets=await self._desk.ready_texts(agent.id, None, senders[0].language),
             recipient=Recipient(None),
-            place="new-segments",
-            count=segment(""),
-            too_long=False,
+            **_counted("", "new-segments"),
         )
 
     async def _check(self, request: web.Request, agent: Agent) -> web.Response:
@@ -366,12 +426,14 @@ class DeskPages:
             raise DeskRefusedError(_("Write what you want to say first."))
         if len(body) > LONGEST_TEXT:
             raise DeskRefusedError(_too_long_text(body))
+        if gaps(body):
+            raise DeskRefusedError(_("Fill this in first: %(gaps)s", gaps=" ".join(gaps(body))))
         sender = form.get("sender", "")
         recipient = await self._desk.recipient(agent.id, form.get("number", "")[:40], sender)
         if recipient.number is None or recipient.problem:
             raise DeskRefusedError(recipient.problem or _("That is not a telephone number."))
         session = await self._desk.open(agent.id, recipient.number, sender, body, form.get("preset", "") or None)
-        response = self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
+        response = await self._session_fragment(request, agent, await self._desk.session(agent.id, session), "")
         response.headers.update({"HX-Retarget": "#session", "HX-Reswap": "outerHTML", "HX-Trigger": "panel-done"})
         return response
 
@@ -413,7 +475,7 @@ class DeskPages:
             await socket.close(code=SIGNED_OUT)
             return
         context = await self._lists(agent.id)
-        html = {name: render(f"{name}.html", request, oob=True, **context) for name in ("presence", "offers", "work")}
+        html = {name: render(f"{name}.html", request, oob=True, **context) for name in _LISTS}
         await _send_changed(socket, html, sent)
 
     async def _session_socket(self, request: web.Request) -> web.WebSocketResponse:
@@ -612,6 +674,19 @@ async def _while_open(socket: web.WebSocketResponse, updates: AsyncIterator[Desk
     finally:
         closed.cancel()
         await asyncio.wait({closed})
+
+
+def _counted(body: str, place: str) -> dict[str, Any]:
+    """What the line below a text says: how many SMS, why so many, and what is still to be filled in."""
+    count = segment(body[: 2 * LONGEST_TEXT])
+    plain = "".join("e" if char in count.forced_by else char for char in body[: 2 * LONGEST_TEXT])
+    return {
+        "place": place,
+        "count": count,
+        "saved": count.segments - segment(plain).segments if count.forced_by else 0,
+        "missing": gaps(body),
+        "too_long": len(body) > LONGEST_TEXT,
+    }
 
 
 def _too_long_text(body: str) -> str:

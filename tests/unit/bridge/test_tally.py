@@ -108,6 +108,21 @@ def test_a_chat_that_is_handed_on() -> None:
     assert (today.agent(ANN).answered, today.agent(ANN).handled, today.agent(ANN).seconds) == (2, 2, 50.0)
 
 
+def test_who_is_moved_while_waiting() -> None:
+    """Out of one line and into the other; what a transfer has moved already, or an agent was given, is not counted again."""
+    today = day()
+    tell(
+        today,
+        ONE,
+        (0, "queue.joined", joins()),
+        (30, "supervisor.moved", {"by": "Sue", "to": None, "queue": "sales", "channel": "voice", "note": ""}),
+        (31, "supervisor.moved", {"by": "Sue", "to": None, "queue": "sales", "channel": "voice", "note": ""}),
+        (32, "supervisor.moved", {"by": "Sue", "to": "Ann", "queue": None, "channel": "voice", "note": ""}),
+        (33, "supervisor.moved", {"by": "Sue", "to": None, "queue": "texts", "channel": "sms", "note": ""}),
+    )
+    assert (today.queue("support"), today.queue("sales")) == (Counts(offered=1, left=1), Counts(offered=1))
+
+
 def test_two_agents_of_one_name() -> None:
     """It is the one at whose desk it rang; one whom the settings do not know any more is still known by that."""
     today = Day(START, lambda _queue: Target(), {"Ann": ANN})
