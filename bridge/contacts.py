@@ -44,7 +44,7 @@ from bridge.journal.crm_rows import (
     differences,
 )
 from bridge.runner import Runner
-from bridge.transcript import Names
+from bridge.transcript import Names, as_text
 from bridge.web.ports import DeskRefusedError
 from bridge.web.ports_contacts import ContactCard
 from sms.numbers import normalise
@@ -479,6 +479,16 @@ class Contacts:
             return match
         contact = newest([msgspec.convert(each, CrmContact) for each in match.candidates])
         return await self._assign(session, contact, "newest", unless={"assigned", "creating"})
+
+    async def transcript(self, session: e.SessionId) -> str | None:
+        """A conversation as plain text; None: there is no such session, or it has been erased."""
+        stored = await self._journal.session(session)
+        if stored is None or stored.snapshot == ERASED:
+            return None
+        lines, messages = await self._journal.timeline(session), await self._journal.messages(session)
+        contact = None if stored.row.customer is None else await self._journal.contact(stored.row.customer)
+        names = self._names(None if contact is None else contact.name)
+        return as_text(stored, lines, messages, zone=self._zone(), names=names, link=self._link)
 
     def _names(self, customer: str | None) -> Names:
         settings = self._runner.settings

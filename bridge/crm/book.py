@@ -32,15 +32,21 @@ class NoContactError(Exception):
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of one contact; as `bridge.web.ports_contacts.ContactPage` has it."""
+    """Everything of one contact."""
 
     contact: StoredContact
     merged_into: StoredContact | None
+    """What it has become a part of."""
     sessions: tuple[StoredSession, ...]
+    """Of all phones, newest first."""
     consents: Mapping[str, tuple[ConsentRow, ...]]
+    """By phone, newest first."""
     opt_outs: Mapping[str, tuple[tuple[bool, Suppression], ...]]
+    """By phone, newest first: True for an opt-out, False for an opt-in."""
     history: tuple[StoredChange, ...]
+    """Newest first, with that of what has become a part of it."""
     undoable: Mapping[int, str]
+    """Merges that can be undone: number of the change to the name of the contact that comes out again."""
 
 
 class Book:

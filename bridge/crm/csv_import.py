@@ -41,13 +41,16 @@ class ImportRefusedError(Exception):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an import has come; as `bridge.web.ports_contacts.ImportState` has it."""
+    """How far an import has come."""
 
     id: str
     file: str
+    """As it was called by whoever uploaded it."""
     columns: tuple[str, ...]
     mapping: Mapping[str, str]
+    """Column to field; columns that are not kept are missing."""
     sample: tuple[tuple[str, ...], ...]
+    """The first rows."""
     state: Literal["ready", "running", "done", "failed"] = "ready"
     dry_run: bool = False
     rows: int
@@ -57,6 +60,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     same: int = 0
     wrong: int = 0
     problem: str = ""
+    """Why it could not be finished."""
 
 
 class _Writer(Protocol):

@@ -19,10 +19,12 @@ _LABEL = re.compile(r"[^\x00-\x1f]{1,100}")
 class FieldsError(ValueError):
     """Some of it cannot be kept; nothing was."""
 
-    def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{field}: {why}" for field, why in faults.items()))
-        self.faults = dict(faults)
-        """Field to what is wrong with it, as a sentence."""
+    def __init__(self, said: Mapping[str, tuple[str, Mapping[str, object]]]) -> None:
+        self.said = dict(said)
+        """Field to what is wrong with it: a sentence, and what is to be filled in."""
+        self.faults = {field: words % values for field, (words, values) in said.items()}
+        """The same, filled in."""
+        super().__init__("; ".join(f"{field}: {why}" for field, why in self.faults.items()))
 
 
 def tidy(given: Mapping[str, Any], *, region: str | None = None) -> ContactFields:
@@ -35,12 +37,12 @@ def tidy(given: Mapping[str, Any], *, region: str | None = None) -> ContactField
     Raises:
         FieldsError: With everything that is wrong.
     """
-    faults: dict[str, str] = {}
+    faults: dict[str, tuple[str, Mapping[str, object]]] = {}
 
     def text(field: str, longest: int) -> str | None:
         words = " ".join(readable(str(given.get(field) or "")).split())
         if len(words) > longest:
-            faults[field] = f"Please use at most {longest} characters."
+            faults[field] = ("Please use at most %(most)s characters.", {"most": longest})
         return words or None
 
     def each(field: str, most: int, make: Callable[[str], str | None], wrong: str) -> tuple[str, ...]:
@@ -48,23 +50,23 @@ def tidy(given: Mapping[str, Any], *, region: str | None = None) -> ContactField
         for item in _items(given.get(field)):
             made = make(item)
             if made is None:
-                faults[field] = wrong % item[:60]
+                faults[field] = (wrong, {"value": item[:60]})
             else:
                 kept.append(made)
         if len(kept) > most:
-            faults[field] = f"At most {most} are kept."
+            faults[field] = ("At most %(most)s are kept.", {"most": most})
         return tuple(dict.fromkeys(kept))
 
     language = (text("language", 10) or "").replace("_", "-") or None
     if language is not None and not _LANGUAGE.fullmatch(language):
-        faults["language"] = f"{language} is no language; write it like en or fr-CA."
+        faults["language"] = ("%(value)s is no language; write it like en or fr-CA.", {"value": language})
     fields = ContactFields(
         name=text("name", LONGEST_NAME),
         company=text("company", LONGEST_COMPANY),
         language=language,
-        phones=each("phones", MOST_PHONES, lambda it: normalise(it, region=region), "%s is not a telephone number."),
-        mails=each("mails", MOST_MAILS, _mail, "%s is not a mail address."),
-        tags=each("tags", MOST_TAGS, lambda it: it if len(it) <= LONGEST_TAG else None, "%s is too long for a tag."),
+        phones=each("phones", MOST_PHONES, lambda it: normalise(it, region=region), "%(value)s is not a telephone number."),
+        mails=each("mails", MOST_MAILS, _mail, "%(value)s is not a mail address."),
+        tags=each("tags", MOST_TAGS, lambda it: it if len(it) <= LONGEST_TAG else None, "%(value)s is too long for a tag."),
         external={name: str(value) for name, value in _table(given, "external", MOST_EXTERNAL, faults).items()},
         custom=_table(given, "custom", MOST_CUSTOM, faults),
     )
@@ -83,16 +85,18 @@ def _items(given: Any) -> list[str]:
     return [words for part in parts if (words := " ".join(readable(str(part)).split()))]
 
 
-def _table(given: Mapping[str, Any], field: str, most: int, faults: dict[str, str]) -> dict[str, Any]:
+def _table(
+    given: Mapping[str, Any], field: str, most: int, faults: dict[str, tuple[str, Mapping[str, object]]]
+) -> dict[str, Any]:
     kept = {}
     for label, value in (given.get(field) or {}).items():
         clean = readable(value) if isinstance(value, str) else value
         if not _LABEL.fullmatch(label):
-            faults[field] = "A label has 1 to 100 characters."
+            faults[field] = ("A label has 1 to 100 characters.", {})
         elif isinstance(clean, str) and len(clean) > LONGEST_VALUE:
-            faults[field] = f"{label}: please use at most {LONGEST_VALUE} characters."
+            faults[field] = ("%(label)s: please use at most %(most)s characters.", {"label": label, "most": LONGEST_VALUE})
         elif clean not in {"", None}:
             kept[label] = clean
     if len(kept) > most:
-        faults[field] = f"At most {most} are kept."
+        faults[field] = ("At most %(most)s are kept.", {"most": most})
     return kept

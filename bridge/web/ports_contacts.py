@@ -7,9 +7,10 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from bridge.crm import CrmContact, CrmRef
+from bridge.crm.book import Whole
+from bridge.crm.csv_import import Progress
 from bridge.events import AgentId, SessionId
-from bridge.journal import ConsentRow, StoredSession, Suppression
-from bridge.journal.crm_rows import CrmEntry, StoredChange, StoredContact
+from bridge.journal.crm_rows import CrmEntry, StoredContact
 
 CardState: TypeAlias = Literal["waiting", "choose", "creating", "assigned", "nobody"]
 
@@ -40,49 +41,8 @@ class ContactCard(msgspec.Struct, frozen=True, kw_only=True):
     """This agent cannot say who it is: another one has, or the session is over, or is somebody else's."""
 
 
-class ContactPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of one contact."""
-
-    contact: StoredContact
-    merged_into: StoredContact | None
-    """What it has become a part of."""
-    sessions: tuple[StoredSession, ...]
-    """Of all phones, newest first."""
-    consents: Mapping[str, tuple[ConsentRow, ...]]
-    """By phone, newest first."""
-    opt_outs: Mapping[str, tuple[tuple[bool, Suppression], ...]]
-    """By phone, newest first: True for an opt-out, False for an opt-in."""
-    history: tuple[StoredChange, ...]
-    """Newest first, with that of what has become a part of it."""
-    undoable: Mapping[int, str]
-    """Merges that can be undone: number of the change to the name of the contact that comes out again."""
-
-
-class ImportState(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an import has come."""
-
-    id: str
-    file: str
-    """As it was called by whoever uploaded it."""
-    columns: tuple[str, ...]
-    mapping: Mapping[str, str]
-    """Column to field; columns that are not kept are missing."""
-    sample: tuple[tuple[str, ...], ...]
-    """The first rows."""
-    state: Literal["ready", "running", "done", "failed"]
-    dry_run: bool = False
-    rows: int
-    done: int = 0
-    created: int = 0
-    changed: int = 0
-    same: int = 0
-    wrong: int = 0
-    problem: str = ""
-    """Why it could not be finished."""
-
-
 class ContactBook(Protocol):
-    """Contacts, for pages and programs.
+    """Contacts, for pages and programs: `bridge.crm.book.Book`.
 
     Methods that change something take the *actor* (`agent:ID`, `api:NAME`) for the history. They raise `NoContactError`,
     `StaleContactError` (somebody else was faster), and `FieldsError` for what cannot be kept.
@@ -97,7 +57,7 @@ class ContactBook(Protocol):
     async def contact(self, contact: str) -> StoredContact:
         """Also a merged or deleted one."""
 
-    async def page(self, contact: str) -> ContactPage:
+    async def page(self, contact: str) -> Whole:
         """Everything of one contact."""
 
     async def create(self, given: Mapping[str, Any], actor: str) -> StoredContact:
@@ -123,15 +83,15 @@ class ContactBook(Protocol):
 
 
 class Imports(Protocol):
-    """CSV files on their way into the contacts."""
+    """CSV files on their way into the contacts: `bridge.crm.csv_import.CsvImports`."""
 
-    async def take(self, file: str, path: Path) -> ImportState:
+    async def take(self, file: str, path: Path) -> Progress:
         """Look at an uploaded file, which is ours from now on; raises `ImportRefusedError`."""
 
-    def start(self, job: str, mapping: Mapping[str, str], actor: str, *, dry_run: bool) -> ImportState:
+    def start(self, job: str, mapping: Mapping[str, str], actor: str, *, dry_run: bool) -> Progress:
         """Begin; raises `ImportRefusedError`."""
 
-    def state(self, job: str) -> ImportState | None:
+    def state(self, job: str) -> Progress | None:
         """None: there is no such import (any more)."""
 
     def errors(self, job: str) -> AsyncIterator[bytes]:
@@ -143,7 +103,7 @@ class Imports(Protocol):
 
 
 class ContactCards(Protocol):
-    """Who a session is with, at the desk. Methods that act raise `DeskRefusedError` with words for the agent."""
+    """Who a session is with, at the desk: `bridge.contacts.Contacts`. Methods that act raise `DeskRefusedError`."""
 
     async def card(self, agent: AgentId, session: SessionId) -> ContactCard | None:
         """None: nobody has begun to look."""
@@ -166,6 +126,17 @@ class ContactCards(Protocol):
     async def redeliver(self, n: int) -> bool:
         """Try a dead letter again. False: it is none."""
 
+    async def transcript(self, session: SessionId) -> str | None:
+        """A conversation as plain text; None: there is no such session, or it has been erased."""
+
     @property
     def provider(self) -> str:
         """Name of the CRM; `local`: the built-in one."""
+
+
+class ContactParts(msgspec.Struct, frozen=True):
+    """Everything the pages of contacts need."""
+
+    book: ContactBook
+    cards: ContactCards
+    imports: Imports
