@@ -50,6 +50,9 @@ def sip_provider(settings: Settings, sink: CallSink, prompts: Path) -> SipCallPr
         media_timeout=sip.media_timeout,
         max_calls=sip.max_calls,
         country_code=sip.country_code,
+        outbound=sip.outbound,
+        outbound_user=sip.outbound_user,
+        outbound_password=None if sip.outbound_password is None else sip.outbound_password.get_secret_value(),
         music=str(prompts / "music"),
     )
     return SipCallProvider(config, sink, prompts)

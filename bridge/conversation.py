@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -66,6 +66,54 @@ class Transfer(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class CallTransfer(msgspec.Struct, frozen=True):
+    """A call that an agent has handed on and nobody has taken yet."""
+
+    by: e.AgentId
+    of: e.QueueId | None
+    """The queue it came from, and goes back to; None: an agent called the customer."""
+    at: float
+    to: e.AgentId | None = None
+    to_name: str | None = None
+    number: str | None = None
+    """It goes to somebody outside."""
+    note: str = ""
+    skills: tuple[str, ...] = ()
+    """What the place had asked for before."""
+
+
+class Consult(msgspec.Struct, frozen=True):
+    """Somebody the agent asks while the caller waits."""
+
+    leg: e.LegId
+    name: str
+    at: float
+    to: e.AgentId | None = None
+    """None: it is a number outside."""
+    queue: e.QueueId | None = None
+    note: str = ""
+    answered: bool = False
+    waits: bool = False
+    """The agent talks to the caller meanwhile."""
+
+
+class Callback(msgspec.Struct, frozen=True):
+    """The customer is to be called back."""
+
+    number: str
+    """E.164."""
+    asked_at: float
+    by: str
+    """`caller`, `api:<key name>`."""
+    since: float
+    """The place in line it has, or will have."""
+    due_at: float | None = None
+    """Not before; None: as soon as it is their turn."""
+    promised_by: float | None = None
+    """Until when, by what the caller was told; None: nothing was said."""
+    tries: int = 0
+
+
 class Suspicion(msgspec.Struct, frozen=True):
     """Words that sounded like a wish to be left alone, and that no agent has judged yet."""
 
@@ -114,6 +162,22 @@ class State(msgspec.Struct, kw_only=True):
     chat_agent: e.AgentId | None = None
     names: dict[e.AgentId, str] = {}
     queue: e.QueueId | None = None
+    call_legs: int = 0
+    """Calls of ours in this session."""
+    held_at: float | None = None
+    """Since when the caller has waited with music; None while they do not."""
+    held_by: Literal["desk", "phone"] | None = None
+    """Where the agent has put them on hold; None: they are not, or a colleague is being asked."""
+    on_hold: float = 0.0
+    """Seconds in which an agent let the caller wait."""
+    consult: Consult | None = None
+    call_transfer: CallTransfer | None = None
+    call_transfers: int = 0
+    call_prefer: e.AgentId | None = None
+    """Who alone is asked to take the call."""
+    outside: str | None = None
+    """Whom outside the caller is handed to."""
+    callback: Callback | None = None
     chat_queue: e.QueueId | None = None
     since: float | None = None
     """The place in line, whatever leg waits; None again once an agent has served the customer."""
@@ -206,6 +270,25 @@ class ChatRules(msgspec.Struct, frozen=True):
     max_transfers: int = 5
 
 
+class CallRules(msgspec.Struct, frozen=True):
+    """How calls are handed on, and how customers are called; in seconds."""
+
+    hold_music: str = "calm"
+    """What callers hear while an agent lets them wait."""
+    transfer_ring: float = 30.0
+    """A colleague who has not taken a call by then is not waited for; 0: for ever."""
+    max_transfers: int = 5
+    """Of one call."""
+    ring: float = 45.0
+    """A customer's phone, and any number outside."""
+    callback_tries: int = 3
+    """Calls until a callback is given up."""
+    callback_retry: float = 600.0
+    """Between two of them."""
+    callback_expire: float = 86_400.0
+    """A callback that nobody has taken for so long is given up."""
+
+
 class Limits(msgspec.Struct, frozen=True):
     """How long a session waits for what, in seconds."""
 
@@ -218,6 +301,7 @@ class Limits(msgspec.Struct, frozen=True):
     """For the agent who is writing up to answer a text that comes afterwards; then it goes to the desk."""
     agent_ring: float = 20.0
     """An agent's phone, once the agent has accepted."""
+    calls: CallRules = CallRules()
     chat: ChatRules = ChatRules()
     chats: Mapping[str, ChatRules] = {}
     """Of queues that have rules of their own."""
@@ -234,6 +318,10 @@ class Conversation(ABC):
     _words: Words
     _limits: Limits
     _out: list[e.AnyCommand]
+
+    @abstractmethod
+    def _takes_back(self, body: str) -> bool:
+        """Whether a text takes back the wish to be called; then it is."""
 
     @abstractmethod
     def _resume(self, resume: o.AnyResume, facts: Facts, now: float) -> bool:
@@ -341,5 +429,6 @@ class Conversation(ABC):
     def _place_used(self) -> None:
         """What comes after being served is a new place in line, unless the other leg still has this one."""
         state = self.state
-        if state.call not in {CallState.QUEUED, CallState.CONNECTING} and state.text not in {TextLeg.QUEUED, TextLeg.CHATTING}:
+        waiting = {CallState.QUEUED, CallState.CONNECTING, CallState.CALLBACK}
+        if state.call not in waiting and state.text not in {TextLeg.QUEUED, TextLeg.CHATTING}:
             state.since = None

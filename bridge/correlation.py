@@ -42,7 +42,10 @@ class Match(msgspec.Struct, frozen=True):
     why: str
 
 
-LIVE_CALL = frozenset({"ringing", "in_flow", "queued", "connecting", "connected", "ending"})
+WITH_AGENT = frozenset({"connected", "held", "consulting"})
+LIVE_CALL = WITH_AGENT | {
+    "ringing", "in_flow", "queued", "connecting", "calling_out", "outside", "summoning", "dialing", "ending"
+}  # fmt: skip
 
 RANK: tuple[tuple[str, str], ...] = (
     ("asked", "answers the question we asked by text"),
@@ -66,7 +69,7 @@ def kind(session: OpenSession) -> str:
             return "asked"
         case "open" if live:
             return "in_call"
-        case "none" if session.call_state == "connected":
+        case "none" if session.call_state in WITH_AGENT:
             return "in_call"  # what the agent has just asked for by word of mouth, whatever else is open
         case "chatting" | "queued" | "choosing" | "invited" | "dismissed":
             return session.text_state

@@ -85,7 +85,7 @@ class AgentLegAnswered(Event, frozen=True):
 
 
 class AgentLegFailed(Event, frozen=True):
-    """The agent's phone did not answer, was busy or could not be reached. The caller's leg is untouched."""
+    """The agent's phone (or one asked beside it) was not picked up, busy or out of reach. The caller's leg is untouched."""
 
     leg: LegId
     agent_leg: LegId
@@ -109,13 +109,34 @@ class AgentLegEnded(Event, frozen=True):
     by: EndedBy
 
 
+class PhoneHeld(Event, frozen=True):
+    """The agent has put the call on hold at the phone itself (RFC 3264 section 8.4)."""
+
+    leg: LegId
+    agent_leg: LegId
+
+
+class PhoneResumed(Event, frozen=True):
+    """The agent has taken it off hold there."""
+
+    leg: LegId
+    agent_leg: LegId
+
+
+class CustomerAnswered(Event, frozen=True):
+    """The customer has picked up a call of ours; their media and the agent's are joined."""
+
+    leg: LegId
+
+
 class CallEnded(Event, frozen=True):
-    """The caller's leg is over; an agent leg that was connected to it has been ended too."""
+    """The customer's leg is over; every agent leg of the call has been ended too."""
 
     leg: LegId
     by: EndedBy
     cause: str
-    """Short and stable: `bye`, `cancel`, `timeout`, `media_timeout`, `restart`, or a SIP status as text."""
+    """Short and stable: `bye`, `cancel`, `timeout`, `media_timeout`, `restart`, or a SIP status as text: of a call of ours that
+    was not picked up, the answer of the other end, 408 when there was none within the ring timeout."""
 
 
 class TextArrived(Event, frozen=True):
@@ -307,6 +328,100 @@ class AgentHungUp(Event, frozen=True):
     agent: AgentId
 
 
+class AgentHeld(Event, frozen=True):
+    """An agent lets the caller wait: the caller hears music, the agent nothing."""
+
+    agent: AgentId
+
+
+class AgentResumed(Event, frozen=True):
+    """The agent talks to the caller again."""
+
+    agent: AgentId
+
+
+class CallTransferred(Event, frozen=True):
+    """An agent hands the call on without talking to whoever gets it: to a colleague, a queue or a number outside."""
+
+    agent: AgentId
+    queue: QueueId | None = None
+    """Where the colleague is asked, or anybody; None: it goes to a number."""
+    to: AgentId | None = None
+    to_name: str | None = None
+    number: str | None = None
+    """E.164."""
+    note: str = ""
+
+
+class AgentConsulted(Event, frozen=True):
+    """An agent wants to talk to a colleague, or to a number outside, while the caller waits."""
+
+    agent: AgentId
+    name: str
+    """Of whom is asked; a number's is itself."""
+    address: str
+    """Where it rings: `sip:...`, or `tel:...` for a number."""
+    to: AgentId | None = None
+    queue: QueueId | None = None
+    """What the call counts for when the colleague has it; None for a number."""
+    note: str = ""
+
+
+class AgentSwapped(Event, frozen=True):
+    """The agent talks to the other one now: to the caller while whoever was asked waits, or the other way round."""
+
+    agent: AgentId
+
+
+class AgentTookBack(Event, frozen=True):
+    """The agent goes on alone with the caller; whoever was asked is out."""
+
+    agent: AgentId
+
+
+class AgentCompleted(Event, frozen=True):
+    """The agent leaves the caller to whoever was asked."""
+
+    agent: AgentId
+
+
+class AgentCalled(Event, frozen=True):
+    """An agent calls the customer: first the agent's phone rings, then the customer's."""
+
+    agent: AgentId
+    name: str
+    queue: QueueId
+    """What the call counts for."""
+    address: str
+    """Where the agent's phone is."""
+
+
+class CallbackAsked(Event, frozen=True):
+    """A program asks that the customer be called back."""
+
+    author: str
+    queue: QueueId
+    due_at: float | None = None
+    """Not before; None: as soon as it is their turn."""
+    reason: str = ""
+    """What it is about; agents read it."""
+
+
+class CallbackStarted(Event, frozen=True):
+    """An agent does not wait until it is a callback's turn."""
+
+    agent: AgentId
+    name: str
+    address: str
+
+
+class CallbackCancelled(Event, frozen=True):
+    """An agent or a program says that a callback is not wanted any more."""
+
+    by: str
+    """Name, for people."""
+
+
 class AgentEndedChat(Event, frozen=True):
     """An agent closed the text conversation."""
 
@@ -333,13 +448,16 @@ class ProcessRestarted(Event, frozen=True):
 
 AnyEvent: TypeAlias = (
     CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded
-    | CallEnded | TextArrived | TextAccepted | TextRejected | TextReported | OptOutChanged | OptOutJudged | OfferDecided
-    | AgentOffered | OfferLapsed | AgentAccepted | AgentSaid | AgentOpened | ApiSaid | UploadAsked | MediaUploaded
-    | AgentTransferred | AgentDismissed | AgentHungUp | AgentEndedChat | WrapUpNoted | AgentLost | ProcessRestarted
+    | PhoneHeld | PhoneResumed | CustomerAnswered | CallEnded | TextArrived | TextAccepted | TextRejected | TextReported
+    | OptOutChanged | OptOutJudged | OfferDecided | AgentOffered | OfferLapsed | AgentAccepted | AgentSaid | AgentOpened
+    | ApiSaid | UploadAsked | MediaUploaded | AgentTransferred | AgentDismissed | AgentHungUp | AgentHeld | AgentResumed
+    | CallTransferred | AgentConsulted | AgentSwapped | AgentTookBack | AgentCompleted | AgentCalled | CallbackAsked
+    | CallbackStarted | CallbackCancelled | AgentEndedChat | WrapUpNoted | AgentLost | ProcessRestarted
 )  # fmt: skip
 CallEvent: TypeAlias = (
-    CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded | CallEnded
-)
+    CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded
+    | PhoneHeld | PhoneResumed | CustomerAnswered | CallEnded
+)  # fmt: skip
 """What a call provider may report."""
 
 
@@ -389,12 +507,21 @@ class StopAudio(Command, frozen=True):
 
 
 class ConnectAgent(Command, frozen=True):
-    """Ring an agent's phone and join it to the caller when it answers. What the caller hears is cut at that instant."""
+    """Ring an agent's phone, or a number outside, and join it when it answers.
+
+    Joined to the caller, what the caller hears is cut at that instant. On a call of ours that nobody has dialled yet the agent
+    waits for the customer.
+    """
 
     leg: LegId
     agent_leg: LegId
     address: str
+    """`sip:...`, a registered user, or `tel:...` (RFC 3966) for a number outside."""
     ring_timeout: float = 20.0
+    with_leg: LegId | None = None
+    """The agent leg it is joined to, while the caller goes on waiting; None: the caller."""
+    sender: str | None = None
+    """The number shown there; None: the caller's."""
 
 
 class DropAgent(Command, frozen=True):
@@ -402,6 +529,41 @@ class DropAgent(Command, frozen=True):
 
     leg: LegId
     agent_leg: LegId
+
+
+class HoldCall(Command, frozen=True):
+    """Part everybody on the call: the caller hears music, the agents silence."""
+
+    leg: LegId
+    music: str
+
+
+class JoinLegs(Command, frozen=True):
+    """Let two hear each other. Whoever else is on the call hears what they heard before, an agent silence."""
+
+    leg: LegId
+    agent_leg: LegId
+    with_leg: LegId | None = None
+    """Another agent leg; None: the caller."""
+
+
+class OpenCall(Command, frozen=True):
+    """A call of ours begins, with nobody on it yet. Agents can be rung for it; `DialCustomer` calls the customer."""
+
+    leg: LegId
+    number: str
+    """E.164."""
+
+
+class DialCustomer(Command, frozen=True):
+    """Call the customer and join them to the agent when they pick up. What comes of it: `CustomerAnswered` or `CallEnded`."""
+
+    leg: LegId
+    number: str
+    """E.164."""
+    sender: str
+    """The number of ours that is shown."""
+    ring_timeout: float = 45.0
 
 
 class HangUp(Command, frozen=True):
@@ -474,6 +636,8 @@ class ReleaseAgent(Command, frozen=True):
     agent: AgentId
     channel: Channel
     wrap_up: bool = True
+    beside: bool = False
+    """They were asked by the agent who has the call, and did not have it themselves."""
 
 
 class OfferMenu(Command, frozen=True):
@@ -481,11 +645,13 @@ class OfferMenu(Command, frozen=True):
 
 
 class AssignAgent(Command, frozen=True):
-    """The agent has the work already: they began it."""
+    """The agent has the work already: they began it, or a colleague has given it to them."""
 
     agent: AgentId
     channel: Channel
     queue: QueueId
+    beside: bool = False
+    """A colleague who has the call asks them: they are busy, and the call stays where it is."""
 
 
 class KeepUpload(Command, frozen=True):
@@ -548,9 +714,17 @@ class CloseSession(Command, frozen=True):
 
 
 AnyCommand: TypeAlias = (
-    AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HangUp | SendText
-    | DecideOffer | ReportOffer | JoinQueue | LeaveQueue | ReleaseAgent | OfferMenu | AssignAgent | KeepUpload | Record
-    | RecordConsent | OptOut | OptIn | CloseSession
+    AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HoldCall | JoinLegs
+    | OpenCall | DialCustomer | HangUp | SendText | DecideOffer | ReportOffer | JoinQueue | LeaveQueue | ReleaseAgent
+    | OfferMenu | AssignAgent | KeepUpload | Record | RecordConsent | OptOut | OptIn | CloseSession
 )  # fmt: skip
-CallCommand: TypeAlias = AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HangUp
+CallCommand: TypeAlias = (
+    AnswerCall | RefuseCall | PlayPrompts | PlayMusic | StopAudio | ConnectAgent | DropAgent | HoldCall | JoinLegs
+    | OpenCall | DialCustomer | HangUp
+)  # fmt: skip
 """What a call provider must be able to do."""
+
+
+def beside(session: SessionId) -> SessionId:
+    """The name under which the floor knows the work of a colleague who is asked by whoever has the session's call."""
+    return SessionId(f"{session}/beside")

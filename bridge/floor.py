@@ -19,7 +19,8 @@ from bridge.acd import (
     contact_id,
     inherited,
 )
-from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId
+from bridge.call_leg import voice_skills
+from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId, beside
 from bridge.hindsight import Witness
 from bridge.hours import hours_at, reopens_in_words
 from bridge.legs import LIVE, CallState, TextLeg
@@ -192,7 +193,8 @@ class Floor:
 
     def reconcile(self, states: Iterable[State], now: float) -> list[AnyAcdOutput]:
         """Compare the lines and desks with what the live sessions say, and heal what has differed for long (`Acd.reconcile`)."""
-        return self.acd.reconcile([seen for state in states for seen in (_call_seen(state), _text_seen(state))], now)
+        seen = [each for state in states for each in (_call_seen(state), _text_seen(state), _asked_seen(state))]
+        return self.acd.reconcile(seen, now)
 
     def _desk(self, name: str, now: float) -> Desk:
         view = self.acd.queue_view(QueueId(name), now)
@@ -263,11 +265,19 @@ def _target(target: TargetSettings) -> Target:
 
 def _call_seen(state: State) -> Seen:
     """What a session says of its call."""
-    if state.call is CallState.QUEUED and state.queue is not None and state.since is not None:
-        return Seen(state.id, "voice", place=PlaceInLine(state.queue, state.since, state.priority, state.skills))
+    in_line = state.call in {CallState.QUEUED, CallState.CALLBACK}
+    if in_line and state.queue is not None and state.since is not None:
+        return Seen(state.id, "voice", place=PlaceInLine(state.queue, state.since, state.priority, voice_skills(state)))
     if state.agent is not None and state.call not in {CallState.NONE, CallState.ENDED}:
         return Seen(state.id, "voice", agent=state.agent, queue=state.queue)
     return Seen(state.id, "voice")
+
+
+def _asked_seen(state: State) -> Seen:
+    """What a session says of a colleague whom the agent on the call asks."""
+    consult = state.consult
+    asked = None if consult is None else consult.to
+    return Seen(beside(state.id), "voice", agent=asked, queue=None if consult is None else consult.queue)
 
 
 def _text_seen(state: State) -> Seen:

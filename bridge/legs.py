@@ -23,6 +23,20 @@ class CallState(StrEnum):
     QUEUED = "queued"
     CONNECTING = "connecting"
     CONNECTED = "connected"
+    HELD = "held"
+    """The agent lets the caller wait."""
+    CONSULTING = "consulting"
+    """The agent has asked a colleague, or somebody outside; the caller waits, or whoever was asked."""
+    CALLING_OUT = "calling_out"
+    """A number outside rings that is to have the caller."""
+    OUTSIDE = "outside"
+    """The caller talks to somebody outside."""
+    CALLBACK = "callback"
+    """Nobody is on the line: the customer stands in it to be called back."""
+    SUMMONING = "summoning"
+    """The phone of the agent who is to talk to the customer rings."""
+    DIALING = "dialing"
+    """The customer's phone rings."""
     ENDING = "ending"
     ENDED = "ended"
 
@@ -51,7 +65,11 @@ def _table(rows: dict[Any, dict[Kind, Any]]) -> Mapping[Any, Mapping[Kind, Any]]
 
 CALL: Mapping[CallState, Mapping[Kind, CallState]] = _table(
     {
-        CallState.NONE: {e.CallArrived: CallState.RINGING},
+        CallState.NONE: {
+            e.CallArrived: CallState.RINGING,
+            e.AgentCalled: CallState.SUMMONING,
+            e.CallbackAsked: CallState.CALLBACK,
+        },
         CallState.RINGING: {
             e.AnswerCall: CallState.IN_FLOW,
             e.RefuseCall: CallState.ENDED,
@@ -94,7 +112,86 @@ CALL: Mapping[CallState, Mapping[Kind, CallState]] = _table(
             e.PromptFinished: CallState.CONNECTED,
             e.AudioConnected: CallState.CONNECTED,
             e.AgentHungUp: CallState.CONNECTED,
+            e.CallTransferred: CallState.CONNECTED,
+            e.AgentHeld: CallState.HELD,
+            e.PhoneHeld: CallState.HELD,
+            e.AgentConsulted: CallState.CONSULTING,
+            e.JoinQueue: CallState.QUEUED,
+            e.ConnectAgent: CallState.CALLING_OUT,
+            e.ReleaseAgent: CallState.OUTSIDE,
             e.AgentLegEnded: CallState.IN_FLOW,
+            e.CallEnded: CallState.ENDED,
+            e.ProcessRestarted: CallState.ENDED,
+        },
+        CallState.HELD: {
+            e.DigitsReceived: CallState.HELD,
+            e.PromptFinished: CallState.HELD,
+            e.AudioConnected: CallState.HELD,
+            e.AgentHungUp: CallState.HELD,
+            e.CallTransferred: CallState.HELD,
+            e.PhoneHeld: CallState.HELD,
+            e.AgentResumed: CallState.CONNECTED,
+            e.PhoneResumed: CallState.CONNECTED,
+            e.AgentConsulted: CallState.CONSULTING,
+            e.JoinQueue: CallState.QUEUED,
+            e.ConnectAgent: CallState.CALLING_OUT,
+            e.AgentLegEnded: CallState.IN_FLOW,
+            e.CallEnded: CallState.ENDED,
+            e.ProcessRestarted: CallState.ENDED,
+        },
+        CallState.CONSULTING: {
+            e.DigitsReceived: CallState.CONSULTING,
+            e.PromptFinished: CallState.CONSULTING,
+            e.AudioConnected: CallState.CONSULTING,
+            e.PhoneHeld: CallState.CONSULTING,
+            e.PhoneResumed: CallState.CONSULTING,
+            e.AgentSwapped: CallState.CONSULTING,
+            e.AgentLegAnswered: CallState.CONSULTING,
+            e.AgentLegFailed: CallState.CONNECTED,
+            e.AgentTookBack: CallState.CONNECTED,
+            e.AgentCompleted: CallState.CONNECTED,
+            e.AgentLegEnded: CallState.CONNECTED,
+            e.CallEnded: CallState.ENDED,
+            e.ProcessRestarted: CallState.ENDED,
+        },
+        CallState.CALLING_OUT: {
+            e.DigitsReceived: CallState.CALLING_OUT,
+            e.PromptFinished: CallState.CALLING_OUT,
+            e.AgentLegAnswered: CallState.OUTSIDE,
+            e.AgentLegFailed: CallState.QUEUED,
+            e.CallEnded: CallState.ENDED,
+            e.ProcessRestarted: CallState.ENDED,
+        },
+        CallState.OUTSIDE: {
+            e.DigitsReceived: CallState.OUTSIDE,
+            e.PromptFinished: CallState.OUTSIDE,
+            e.AudioConnected: CallState.OUTSIDE,
+            e.AgentLegEnded: CallState.IN_FLOW,
+            e.CallEnded: CallState.ENDED,
+            e.ProcessRestarted: CallState.ENDED,
+        },
+        CallState.CALLBACK: {
+            e.AgentOffered: CallState.CALLBACK,
+            e.OfferLapsed: CallState.CALLBACK,
+            e.CallbackCancelled: CallState.CALLBACK,
+            e.AgentAccepted: CallState.SUMMONING,
+            e.CallbackStarted: CallState.SUMMONING,
+            e.CallArrived: CallState.RINGING,
+            e.LeaveQueue: CallState.ENDED,
+            e.ProcessRestarted: CallState.CALLBACK,
+        },
+        CallState.SUMMONING: {
+            e.AgentHungUp: CallState.SUMMONING,
+            e.AgentLegAnswered: CallState.DIALING,
+            e.AgentLegFailed: CallState.ENDING,
+            e.CallEnded: CallState.ENDED,
+            e.ProcessRestarted: CallState.ENDED,
+        },
+        CallState.DIALING: {
+            e.DigitsReceived: CallState.DIALING,
+            e.AgentHungUp: CallState.DIALING,
+            e.CustomerAnswered: CallState.CONNECTED,
+            e.AgentLegEnded: CallState.ENDING,
             e.CallEnded: CallState.ENDED,
             e.ProcessRestarted: CallState.ENDED,
         },
@@ -104,7 +201,13 @@ CALL: Mapping[CallState, Mapping[Kind, CallState]] = _table(
             e.CallEnded: CallState.ENDED,
             e.ProcessRestarted: CallState.ENDED,
         },
-        CallState.ENDED: {},
+        CallState.ENDED: {
+            e.CallArrived: CallState.RINGING,
+            e.AgentCalled: CallState.SUMMONING,
+            e.CallbackStarted: CallState.SUMMONING,
+            e.CallbackCancelled: CallState.ENDED,
+            e.JoinQueue: CallState.CALLBACK,
+        },
     }
 )
 """Call leg: state, then what happens or what we do, then the next state."""
@@ -191,5 +294,12 @@ TEXT: Mapping[TextLeg, Mapping[Kind, TextLeg]] = _table(
 )
 """Text leg: state, then what happens or what we do, then the next state."""
 
-LIVE = frozenset({CallState.RINGING, CallState.IN_FLOW, CallState.QUEUED, CallState.CONNECTING, CallState.CONNECTED})
-"""The caller is on the line and we have not said goodbye."""
+TALKING = frozenset({CallState.CONNECTED, CallState.HELD, CallState.CONSULTING})
+"""An agent has the call."""
+LIVE = TALKING | {
+    CallState.RINGING, CallState.IN_FLOW, CallState.QUEUED, CallState.CONNECTING, CallState.CALLING_OUT, CallState.OUTSIDE,
+    CallState.SUMMONING, CallState.DIALING,
+}  # fmt: skip
+"""The customer is on the line, or is just being called, and we have not said goodbye."""
+NO_CALL = frozenset({CallState.NONE, CallState.CALLBACK, CallState.ENDED})
+"""There is no call leg."""

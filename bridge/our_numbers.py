@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge import events as e
-from bridge.conversation import ChatRules, Limits, Words
+from bridge.conversation import CallRules, ChatRules, Limits, Words
 from bridge.hours import hours_at
 from bridge.settings import ChatSettings, Settings
 from ivr_flows.model import Flow
@@ -99,6 +99,15 @@ def limits_of(settings: Settings) -> Limits:
         open_window=settings.sms.open_window,
         menu=settings.sms.menu_timeout,
         agent_ring=settings.sip.ring_timeout,
+        calls=CallRules(
+            hold_music=settings.calls.hold_music,
+            transfer_ring=settings.calls.transfer_ring,
+            max_transfers=settings.calls.max_transfers,
+            ring=settings.calls.ring,
+            callback_tries=settings.calls.callback.tries,
+            callback_retry=settings.calls.callback.retry_after,
+            callback_expire=settings.calls.callback.expire,
+        ),
         chat=_chat_rules(settings, None),
         chats={queue.id: _chat_rules(settings, queue.chat) for queue in settings.queues if queue.channel == "sms"},
     )

@@ -3,10 +3,10 @@
 The tables in `bridge.legs` say what may follow what. What we *do* about an event is the `match` in `Session.handle`.
 An event that a table does not have in the leg's state is refused and changes nothing.
 
-What each leg's events lead to stands here for the call and its flow, in `bridge.text_leg` for the text leg; what both
-share, and what a session remembers, in `bridge.conversation`. The session does no I/O. It does not know whether its call
-comes by SIP or from a browser, who carries its texts, or which agents there are; it says what it wants as commands and is
-told what came of them as events.
+What each leg's events lead to stands here for the call and its flow, in `bridge.call_leg` for the people on the call, in
+`bridge.text_leg` for the text leg; what they share, and what a session remembers, in `bridge.conversation`. The session does
+no I/O. It does not know whether its call comes by SIP or from a browser, who carries its texts, or which agents there are;
+it says what it wants as commands and is told what came of them as events.
 """
 
 from collections.abc import Iterable
@@ -14,9 +14,11 @@ from collections.abc import Iterable
 import msgspec
 
 from bridge import events as e
+from bridge.call_leg import LAPSED, CallSide
 from bridge.conversation import (
     DEFLECT_TEXT,
     HOLD_TEXT,
+    CallRules,
     ChatRules,
     Facts,
     Limits,
@@ -26,32 +28,42 @@ from bridge.conversation import (
     UnexpectedEvent,
     Words,
 )
-from bridge.legs import CALL, LIVE, TEXT, CallState, TextLeg
-from bridge.text_leg import TextSide
+from bridge.legs import CALL, LIVE, NO_CALL, TEXT, CallState, TextLeg
 from ivr_flows import outputs as o
 from ivr_flows.model import Flow
 from ivr_flows.run import FlowRun, ResumeRefused
 from sms.menu import Menu
 
-__all__ = ["ChatRules", "Facts", "Limits", "Session", "State", "Suspicion", "Transfer", "UnexpectedEvent", "Words"]
+__all__ = ["CallRules", "ChatRules", "Facts", "Limits", "Session", "State", "Suspicion", "Transfer", "UnexpectedEvent", "Words"]
 
 
 _CALL_EVENTS = (
     e.CallArrived, e.DigitsReceived, e.PromptFinished, e.OfferDecided, e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected,
-    e.AgentLegEnded, e.CallEnded, e.AgentHungUp,
+    e.AgentLegEnded, e.PhoneHeld, e.PhoneResumed, e.CustomerAnswered, e.CallEnded, e.AgentHungUp, e.AgentHeld, e.AgentResumed,
+    e.CallTransferred, e.AgentConsulted, e.AgentSwapped, e.AgentTookBack, e.AgentCompleted, e.AgentCalled, e.CallbackAsked,
+    e.CallbackStarted, e.CallbackCancelled,
 )  # fmt: skip
 _TEXT_EVENTS = (e.TextArrived, e.AgentOpened, e.AgentTransferred, e.AgentDismissed, e.AgentEndedChat, e.AgentLost)
 _AFTERWARDS = (e.TextAccepted, e.TextRejected, e.TextReported, e.WrapUpNoted)
 """What may still come in when a session is closed."""
 _NOBODYS = (e.TextAccepted, e.TextRejected, e.TextReported, e.ProcessRestarted)
 """What happens without anybody doing it: it does not bring a conversation to the front."""
-_AGENT_LEG_EVENTS = (e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected, e.AgentLegEnded)
+_LEG_EVENTS = (
+    e.DigitsReceived, e.PromptFinished, e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected, e.AgentLegEnded, e.PhoneHeld,
+    e.PhoneResumed, e.CustomerAnswered, e.CallEnded,
+)  # fmt: skip
+"""What happens to one leg of one call."""
 _BY_CHANNEL = (e.AgentOffered, e.OfferLapsed, e.AgentAccepted)
+_CALL_AGENT_EVENTS = (
+    e.AgentHungUp, e.AgentHeld, e.AgentResumed, e.CallTransferred, e.AgentConsulted, e.AgentSwapped, e.AgentTookBack,
+    e.AgentCompleted,
+)  # fmt: skip
+"""What only the agent who has the call can do."""
 _CHAT_EVENTS = (e.AgentEndedChat, e.AgentLost, e.AgentTransferred, e.AgentDismissed)
 """What only the agent who has the chat can do, or lose."""
 
 
-class Session(TextSide):
+class Session(CallSide):
     """The rules of one conversation. No I/O.
 
     Give `handle` what happened and perform the commands it returns, in order; call `wake` when the clock reaches
@@ -137,16 +149,14 @@ class Session(TextSide):
             case e.OfferLapsed():
                 self._record("offer.lapsed", agent=event.agent, channel=event.channel, reason=event.reason)
                 self._offer_lapsed(event, now)
+                if event.channel == "voice" and event.agent == self.state.call_prefer and event.reason != "withdrawn":
+                    self._call_preference_over(LAPSED.get(event.reason, event.reason), facts, now)
             case e.AgentAccepted():
                 self._agent_accepted(event, now)
             case e.AgentLegAnswered():
-                self._move_call(e.AgentLegAnswered)
-                self.state.unanswered = False
-                self.state.first_agent_at = self.state.first_agent_at or now
-                self._record("agent.joined", name=self._name(self.state.agent), channel="voice")
-                self._resume(o.AgentAnswered(), facts, now)
+                self._agent_leg_answered(facts, now)
             case e.AgentLegFailed():
-                self._agent_leg_failed(event)
+                self._agent_leg_failed(event, facts, now)
             case e.AudioConnected():
                 self._record("audio.connected")
             case e.AgentLegEnded():
@@ -155,6 +165,33 @@ class Session(TextSide):
                 assert self.state.leg is not None
                 assert self.state.agent_leg is not None
                 self._out.append(e.DropAgent(self.state.leg, self.state.agent_leg))
+            case e.AgentHeld() | e.PhoneHeld():
+                self._held(type(event), now)
+            case e.AgentResumed() | e.PhoneResumed():
+                self._resumed(type(event), now)
+            case e.AgentConsulted():
+                self._consulted(event, now)
+            case e.AgentSwapped():
+                self._swapped(now)
+            case e.AgentTookBack():
+                self._move_call(e.AgentTookBack)
+                self._back_with_agent("taken back", now)
+            case e.AgentCompleted():
+                self._move_call(e.AgentCompleted)
+                self._complete(now)
+            case e.CallTransferred():
+                self._call_transferred(event, facts, now)
+            case e.AgentCalled():
+                self._agent_called(event)
+            case e.CustomerAnswered():
+                self._customer_answered(now)
+            case e.CallbackAsked():
+                self._callback_asked(event, now)
+            case e.CallbackStarted():
+                self._callback_started(event)
+            case e.CallbackCancelled():
+                self._move_call(e.CallbackCancelled)
+                self._drop_callback(event.by)
             case e.CallEnded():
                 self._call_ended(event.by, event.cause, facts, now)
             case e.TextArrived():
@@ -224,6 +261,12 @@ class Session(TextSide):
                 self._dismissed("timer", now)
             case "prefer":
                 self._preference_over(now)
+            case "call_prefer":
+                self._call_preference_over("no answer", facts, now)
+            case "callback":
+                self._await_callback(now)
+            case "callback_over":
+                self._callback_given_up("expired")
             case "reopen":
                 pass  # nobody came back: what is over may be closed
             case _:
@@ -244,12 +287,47 @@ class Session(TextSide):
             raise UnexpectedEvent(f"{kind.__name__} on a call leg that is {state.call}")
         if on_text and kind not in TEXT[state.text]:
             raise UnexpectedEvent(f"{kind.__name__} on a text leg that is {state.text}")
-        if isinstance(event, _AGENT_LEG_EVENTS) and event.agent_leg != state.agent_leg:
-            raise UnexpectedEvent(f"{kind.__name__} of an agent leg that is not ours")
-        if isinstance(event, e.AgentHungUp) and event.agent != state.agent:
-            raise UnexpectedEvent("AgentHungUp by an agent who does not have the call")
+        if isinstance(event, _LEG_EVENTS) and event.leg != state.leg:
+            raise UnexpectedEvent(f"{kind.__name__} of a call that is over")
+        if isinstance(event, _CALL_AGENT_EVENTS) and event.agent != state.agent:
+            raise UnexpectedEvent(f"{kind.__name__} by an agent who does not have the call")
+        self._check_agent_leg(event)
         if isinstance(event, _CHAT_EVENTS) and event.agent != state.chat_agent:
             raise UnexpectedEvent(f"{kind.__name__} of an agent who does not have the chat")
+
+    def _check_agent_leg(self, event: e.AnyEvent) -> None:
+        state = self.state
+        asked = None if state.consult is None else state.consult.leg
+        match event:
+            case e.AgentLegAnswered() | e.AgentLegFailed():
+                ours = {asked or state.agent_leg}
+            case e.AudioConnected() | e.AgentLegEnded():
+                ours = {state.agent_leg, asked}
+            case e.PhoneHeld() | e.PhoneResumed():
+                ours = {state.agent_leg}
+            case _:
+                return
+        if event.agent_leg not in ours:
+            raise UnexpectedEvent(f"{type(event).__name__} of an agent leg that is not ours")
+
+    def _why_no_call(self, event: e.AnyEvent) -> str | None:
+        """As `_why_not`, of what is asked of the call."""
+        state = self.state
+        match event:
+            case e.AgentConsulted() | e.CallTransferred() if state.call_transfers >= self._limits.calls.max_transfers:
+                return f"This call has been handed on {state.call_transfers} times already. Please keep it."
+            case e.AgentSwapped() | e.AgentCompleted() if state.consult is not None and not state.consult.answered:
+                return f"{state.consult.name} has not answered yet."
+            case e.AgentResumed() if state.held_by == "phone":
+                return "The call is on hold at your phone: take it off hold there."
+            case e.AgentCalled() | e.CallbackAsked() if state.customer is None:
+                return "There is no number to call."
+            case e.CallbackStarted() | e.CallbackCancelled() if state.callback is None:
+                return "There is no callback to make any more."
+            case e.CallArrived() if state.call is not CallState.NONE and state.callback is None:
+                return "The call is over."
+            case _:
+                return None
 
     def _why_not(self, event: e.AnyEvent) -> str | None:
         """Why what somebody asks for cannot be done, in words fit to show them."""
@@ -264,22 +342,27 @@ class Session(TextSide):
             case e.AgentDismissed() if event.agent == state.chat_agent and not (state.heard and state.answered):
                 return "A chat can be put aside once both of you have written, and you last."
             case _:
-                return None
+                return self._why_no_call(event)
 
     # --- the call leg
 
     def _call_arrived(self, event: e.CallArrived, facts: Facts, now: float) -> None:
         state = self.state
+        again = state.callback is not None
+        if again:
+            self._callback_merged()
         self._move_call(e.CallArrived)
         state.leg, state.provider = event.leg, event.provider
         self._record("call.arrived", caller=event.caller, called=event.called)
-        self._suspected_before()
+        if not again:
+            self._suspected_before()
         if self._flow is None:
             self._move_call(e.RefuseCall)
             self._out.append(e.RefuseCall(event.leg, 404))
             return
         state.flow_revision = self._flow.revision
-        self._run, outputs = FlowRun.start(self._flow, facts, now=now)
+        place = None if state.callback is None else state.callback.since
+        self._run, outputs = FlowRun.start(self._flow, facts, now=now, place_since=place)
         self._perform(outputs, facts, now)
 
     def _prompt_finished(self, event: e.PromptFinished, facts: Facts, now: float) -> None:
@@ -291,46 +374,10 @@ class Session(TextSide):
         self._resume(o.PromptFinished(event.play, event.completed), facts, now)
 
     def _agent_accepted(self, event: e.AgentAccepted, now: float) -> None:
-        state = self.state
         if event.channel == "sms":
             self._chat_accepted(event, now)
-            return
-        state.names[event.agent] = event.name
-        assert state.leg is not None
-        self._move_call(e.AgentAccepted)
-        state.agent = event.agent
-        state.agent_legs += 1
-        state.agent_leg = e.LegId(f"{state.leg}/agent{state.agent_legs}")
-        self._record("agent.accepted", name=event.name, channel="voice")
-        self._out.append(e.ConnectAgent(state.leg, state.agent_leg, event.address or "", self._limits.agent_ring))
-
-    def _agent_leg_failed(self, event: e.AgentLegFailed) -> None:
-        """The phone was not picked up: the caller stands in line as before, at the same place."""
-        state = self.state
-        self._move_call(e.AgentLegFailed)
-        self._record("agent.unreachable", name=self._name(state.agent), status=event.status, reason=event.reason)
-        assert state.agent is not None
-        self._out.append(e.ReleaseAgent(state.agent, "voice", wrap_up=False))
-        state.agent = state.agent_leg = None
-        assert state.queue is not None
-        assert state.since is not None
-        self._out.append(e.JoinQueue(state.queue, "voice", state.since, state.priority, state.skills))
-
-    def _agent_leg_ended(self, event: e.AgentLegEnded, facts: Facts, now: float) -> None:
-        self._move_call(e.AgentLegEnded)
-        # We end an agent's leg alone only when the agent wants it so, at the desk.
-        self._release_voice(wrap_up=True, by="agent" if event.by == "platform" else event.by, now=now)
-        self._resume(o.AgentEnded(), facts, now)
-
-    def _release_voice(self, *, wrap_up: bool, by: str, now: float) -> None:
-        state = self.state
-        if state.agent is None:
-            return
-        self._record("agent.left", name=self._name(state.agent), channel="voice", by=by)
-        self._release(state.agent, "voice", wrap_up=wrap_up, now=now)
-        state.agent = state.agent_leg = None
-        if wrap_up:
-            self._place_used()
+        else:
+            self._call_accepted(event)
 
     def _call_ended(self, by: e.EndedBy, cause: str, facts: Facts, now: float) -> None:
         state, was = self.state, self.state.call
@@ -338,8 +385,9 @@ class Session(TextSide):
         self._record("call.ended", by=by, cause=cause)
         if was is CallState.QUEUED:
             self._out.append(e.LeaveQueue("voice", "abandoned"))
-        else:
-            self._release_voice(wrap_up=was is CallState.CONNECTED, by=by, now=now)
+        if was is CallState.DIALING:
+            self._not_reached(cause)
+        self._call_leg_over(was, by, now)
         if was in {CallState.QUEUED, CallState.CONNECTING}:
             # Also while an agent's phone rings nobody has answered yet.
             self._record("queue.left", outcome="abandoned", waited=self._waited(now))
@@ -350,6 +398,7 @@ class Session(TextSide):
         state.playing.clear()
         if not state.wrapping:
             self._nobody_left(facts, now)
+        self._callback_goes_on(was, cause, now)
 
     # --- the whole session
 
@@ -358,10 +407,14 @@ class Session(TextSide):
         state = self.state
         self._record("server.restarted")
         was = state.call
-        if was not in {CallState.NONE, CallState.ENDED}:
+        if was is CallState.CALLBACK:
+            self._move_call(e.ProcessRestarted)
+            self._out.append(self._place())
+        elif was not in NO_CALL:
             self._move_call(e.ProcessRestarted)
             self._record("call.ended", by="platform", cause="restart")
-            state.agent = state.agent_leg = None
+            state.agent = state.consult = None  # the floor begins anew, so nobody has to be released
+            self._call_leg_over(was, "platform", now)
             state.playing.clear()
             if was in LIVE:
                 self._cut_off(facts, now)
@@ -369,7 +422,10 @@ class Session(TextSide):
                 self._resume(o.CallEnded(), facts, now)
             if not state.wrapping:
                 self._nobody_left(facts, now)
-        if state.text is TextLeg.QUEUED and not any(isinstance(command, e.JoinQueue) for command in self._out):
+            self._callback_goes_on(CallState.ENDING, "restart", now)
+        if state.text is TextLeg.QUEUED and not any(
+            isinstance(command, e.JoinQueue) and command.channel == "sms" for command in self._out
+        ):
             self._back_in_line()
 
     def _cut_off(self, facts: Facts, now: float) -> None:
@@ -397,10 +453,12 @@ class Session(TextSide):
         """What follows from the state alone, whatever led to it."""
         state = self.state
         state.asked = self._run is not None and self._run.asking and not state.silent
-        if state.call not in {CallState.NONE, CallState.ENDED}:
+        if state.call not in NO_CALL:
             return
         if state.text is TextLeg.OPEN:
             state.timers.setdefault("text", now + self._limits.open_window)
+        if state.callback is not None:
+            return
         text_over = state.text in {TextLeg.NONE, TextLeg.CLOSED, TextLeg.OPTED_OUT}
         if text_over and not state.wrapping and "reopen" not in state.timers and state.closed_at is None:
             state.closed_at = now
@@ -479,6 +537,8 @@ class Session(TextSide):
                 self._join_voice(output, now)
             case o.LeaveQueue():
                 self._leave_voice(output, now)
+            case o.CallbackPromised():
+                self._callback_promised(output, now)
             case o.EwtTold():
                 self._record("ewt.told", low=output.low_minutes, high=output.high_minutes, words=output.words)
             case o.PositionTold():
@@ -517,28 +577,6 @@ class Session(TextSide):
             self._call_command(e.HangUp)
         self._record("call.hung_up", reason=reason)
         self.state.reason = reason.replace("_", " ")
-
-    def _join_voice(self, output: o.JoinQueue, now: float) -> None:
-        state = self.state
-        self._move_call(e.JoinQueue)
-        state.queue, state.since, state.whisper = e.QueueId(output.queue), output.since, output.whisper
-        state.priority, state.skills = output.priority, output.skills
-        state.card.update(output.card)
-        self._out.append(e.JoinQueue(state.queue, "voice", output.since, output.priority, output.skills))
-        self._record("queue.joined", queue=output.queue, channel="voice", waited=self._waited(now))
-
-    def _leave_voice(self, output: o.LeaveQueue, now: float) -> None:
-        state = self.state
-        if state.call not in {CallState.QUEUED, CallState.CONNECTING}:
-            return
-        self._move_call(e.LeaveQueue)
-        if state.leg is not None and state.agent_leg is not None:
-            # The caller went while an agent's phone was ringing: it must not ring on.
-            self._out.append(e.DropAgent(state.leg, state.agent_leg))
-            self._release_voice(wrap_up=False, by="caller", now=now)
-        abandoned = output.outcome == "abandoned"
-        self._out.append(e.LeaveQueue("voice", "abandoned" if abandoned else "timed_out"))
-        self._record("queue.left", outcome=output.outcome, waited=self._waited(now))
 
     def _consent(self, output: o.ConsentGiven) -> None:
         state = self.state

@@ -136,7 +136,41 @@ class SipSettings(_Section):
     country_code: str | None = Field(
         default=None, pattern=r"^[1-9][0-9]{0,2}$", description="put before callers' numbers that a trunk sends without plus"
     )
+    outbound: str | None = Field(
+        default=None,
+        pattern=r"^sips?:[^\s]*\{number\}[^\s]*$",
+        description="trunk for calls to numbers, as sip:{number}@trunk.example:5060; not given: no such calls",
+    )
+    outbound_user: str | None = Field(default=None, description="for a trunk that asks who we are")
+    outbound_password: Secret | None = Field(default=None, description="of that user")
+    may_call: tuple[Annotated[str, Field(pattern=r"^\+[1-9][0-9]*$")], ...] | None = Field(
+        default=None,
+        description="beginnings of the numbers that may be called, as +1555; not given: those of `country`; "
+        "never emergency and premium numbers",
+    )
     media_timeout: Seconds = Field(default=60.0, description="a call without any audio packet for so long is over; 0: never")
+
+
+class CallbackSettings(_Section):
+    """Customers who are called back instead of waiting on the line."""
+
+    tries: Annotated[int, Field(ge=1, le=10)] = Field(default=3, description="calls to one customer until it is given up")
+    retry_after: Annotated[float, Field(ge=10)] = Field(default=600.0, description="between two of them")
+    expire: Annotated[float, Field(ge=60)] = Field(
+        default=86_400.0, description="a callback that has not come about so long after it was due is given up"
+    )
+
+
+class CallSettings(_Section):
+    """Calls at the desk."""
+
+    hold_music: str = Field(default="calm", description="what callers hear while an agent lets them wait")
+    transfer_ring: Seconds = Field(
+        default=30.0, description="a colleague who has not taken a call by then is not waited for; 0: for ever"
+    )
+    max_transfers: Annotated[int, Field(ge=0)] = Field(default=5, description="of one call")
+    ring: Annotated[float, Field(gt=0)] = Field(default=45.0, description="how long a number that we call rings")
+    callback: CallbackSettings = CallbackSettings()
 
 
 class TwilioFallbackSettings(_Section):
@@ -594,6 +628,7 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     web: WebSettings = WebSettings()
     sip: SipSettings = SipSettings()
+    calls: CallSettings = CallSettings()
     sms: SmsSettings = SmsSettings()
     twilio: TwilioSettings | None = None
     api: ApiSettings = ApiSettings()

@@ -20,7 +20,7 @@ from bridge.conversation import (
     Transfer,
     UnexpectedEvent,
 )
-from bridge.legs import LIVE, TEXT, CallState, Kind, TextLeg
+from bridge.legs import LIVE, TALKING, TEXT, Kind, TextLeg
 from ivr_flows import outputs as o
 from sms.menu import Menu, Said, Step
 
@@ -54,7 +54,7 @@ class TextSide(Conversation):
         why = self._why_silent()
         if why is not None:
             return why
-        on_call = agent == state.agent and state.call is CallState.CONNECTED
+        on_call = agent == state.agent and state.call in TALKING
         if on_call or (agent in state.wrapping and state.closed_at is None) or agent == state.chat_agent:
             return None
         return "You are not connected to this customer."
@@ -97,8 +97,12 @@ class TextSide(Conversation):
         self._move_text(e.TextArrived)
         if was is TextLeg.NONE and state.leg is None:
             self._suspected_before()
+        taken_back = self._takes_back(event.body)
         if event.keyword is not None:
             self._keyword(event, event.keyword, facts, now, invited=was is TextLeg.INVITED)
+            return
+        if taken_back:
+            self._say("callback_cancelled")
             return
         if state.text is TextLeg.OPTED_OUT:
             return
@@ -178,9 +182,9 @@ class TextSide(Conversation):
     def _wrote_in_call(self, was: TextLeg, body: str, media: int, facts: Facts, now: float) -> None:
         state = self.state
         if was is TextLeg.INVITED:
-            state.unanswered = state.call is not CallState.CONNECTED
+            state.unanswered = state.call not in TALKING
             self._reply_is_delivery(facts, now)
-        elif not self._resume(o.TextReceived(body, media), facts, now) and state.call is not CallState.CONNECTED:
+        elif not self._resume(o.TextReceived(body, media), facts, now) and state.call not in TALKING:
             state.unanswered = True
 
     def _wrote_in_chat(self, body: str, now: float) -> None:

@@ -56,6 +56,14 @@ def join(sprint: Sprint, action: Queue) -> None:
     _music(sprint)
 
 
+def requeued(sprint: Sprint) -> None:
+    """An agent has handed the caller on: music and announcements as before, and nothing is offered."""
+    announce = _announce(sprint.queue)
+    sprint.memory.line = Line(joined=sprint.now, announce_at=sprint.now + announce.after if announce else None, offer_at=None)
+    sprint.memory.wait = InLine()
+    _music(sprint)
+
+
 def leave(sprint: Sprint, outcome: Literal["abandoned", "timed_out", "no_agents", "key"], target: str | None) -> None:
     """Leave the line without an agent, and go to *target* or the next action. The place is kept."""
     _unanswered(sprint)

@@ -172,7 +172,25 @@ class JoinQueue(Output, frozen=True):
 class LeaveQueue(Output, frozen=True):
     """The caller is no longer in line."""
 
-    outcome: Literal["abandoned", "timed_out", "no_agents", "key"]
+    outcome: Literal["abandoned", "timed_out", "no_agents", "key", "callback"]
+
+
+class CallbackPromised(Output, frozen=True):
+    """The caller has been told that they will be called back; the flow goes on, as a rule to the end of the call."""
+
+    queue: str
+    number: str | None
+    """E.164 or as keyed; None: the caller's own."""
+    since: float
+    """The place in line, which is kept."""
+    priority: int
+    skills: tuple[str, ...]
+    whisper: str | None
+    card: Mapping[str, Any]
+    due_at: float | None
+    """Not before; None: as soon as it is their turn."""
+    promised_by: float | None
+    """Until when, by what was said; None: no time was named."""
 
 
 class EwtTold(Output, frozen=True):
@@ -223,7 +241,7 @@ class Trace(Output, frozen=True):
 AnyOutput: TypeAlias = (
     Answer | Play | Music | Silence | LanguageChosen | MenuChosen | Stored | AskOffer | OfferMade | OfferAnswered
     | ConsentGiven | SendText | OpenText | WithdrawText | AnswerStored | JoinQueue | LeaveQueue | EwtTold | PositionTold
-    | Promised | HangUp | Ended | Trace
+    | CallbackPromised | Promised | HangUp | Ended | Trace
 )  # fmt: skip
 
 
@@ -283,10 +301,15 @@ class AgentEnded(Resume, frozen=True):
     """The agent has left; the caller is still there."""
 
 
+class Requeued(Resume, frozen=True):
+    """The agent has handed the caller on: they stand in line again, perhaps in another queue, and are treated as before."""
+
+
 class CallEnded(Resume, frozen=True):
     """The caller's call is over."""
 
 
 AnyResume: TypeAlias = (
-    PromptFinished | Keys | OfferVerdict | TextDelivered | TextFailed | TextReceived | AgentAnswered | AgentEnded | CallEnded
-)
+    PromptFinished | Keys | OfferVerdict | TextDelivered | TextFailed | TextReceived | AgentAnswered | AgentEnded | Requeued
+    | CallEnded
+)  # fmt: skip

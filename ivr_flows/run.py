@@ -69,9 +69,18 @@ class FlowRun:
         self._memory = memory
 
     @classmethod
-    def start(cls, flow: Flow, facts: Facts, *, now: float) -> tuple["FlowRun", list[out.Output]]:
-        """Begin with a call that has arrived and is not answered yet."""
-        run = cls(flow, Memory(state=flow.start, language=flow.default_language))
+    def start(
+        cls, flow: Flow, facts: Facts, *, now: float, place_since: float | None = None
+    ) -> tuple["FlowRun", list[out.Output]]:
+        """Begin with a call that has arrived and is not answered yet.
+
+        Args:
+            flow: What the caller meets.
+            facts: The world as it is now.
+            now: Seconds; the same clock every time.
+            place_since: The place in line of a caller who has one already; None: it begins when they join one.
+        """
+        run = cls(flow, Memory(state=flow.start, language=flow.default_language, place_since=place_since))
         sprint = Sprint(flow, run._memory, facts, now)
         _advance(sprint)
         return run, sprint.outputs
@@ -188,10 +197,10 @@ def _accepts(flow: Flow, memory: Memory, resume: out.AnyResume, facts: Facts, no
         case out.AgentAnswered():
             return isinstance(wait, InLine)
         case _:
-            return isinstance(wait, WithAgent)  # AgentEnded
+            return isinstance(wait, WithAgent)  # AgentEnded, Requeued
 
 
-def _take(sprint: Sprint, resume: out.AnyResume) -> None:
+def _take(sprint: Sprint, resume: out.AnyResume) -> None:  # noqa: C901  # flat
     """Apply a resume that was accepted."""
     memory = sprint.memory
     match resume:
@@ -214,6 +223,8 @@ def _take(sprint: Sprint, resume: out.AnyResume) -> None:
                 holding.text_received(sprint, body, media)
         case out.AgentAnswered():
             holding.agent_answered(sprint)
+        case out.Requeued():
+            holding.requeued(sprint)
         case _:
             sprint.onward(sprint.queue.then.answered)
 

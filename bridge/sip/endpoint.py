@@ -608,7 +608,7 @@ class SipEndpoint:
             if call.cancelled and call.state is CallState.OUTGOING:
                 self._send_cancel(call, now)
             elif not call.cancelled:
-                self._events.append(CallProgressed(call.ref, response.status))
+                self._events.append(CallProgressed(call.ref, response.status, read_answer(response)))
         elif response.status < 300:
             self._take_invite_success(call, response, now)
         elif call.cancelled:

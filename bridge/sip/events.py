@@ -37,6 +37,8 @@ class CallProgressed(SipEvent, frozen=True):
 
     call: CallRef
     status: int
+    answer: SessionDescription | None = None
+    """What comes before the answer can be heard (early media, RFC 3960); None: nothing does."""
 
 
 class CallAnswered(SipEvent, frozen=True):

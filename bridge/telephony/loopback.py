@@ -28,11 +28,18 @@ from bridge.events import (
     CallEnded,
     CallEvent,
     ConnectAgent,
+    CustomerAnswered,
+    DialCustomer,
     DigitsReceived,
     DropAgent,
     EndedBy,
     HangUp,
+    HoldCall,
+    JoinLegs,
     LegId,
+    OpenCall,
+    PhoneHeld,
+    PhoneResumed,
     PlayMusic,
     PlayPrompts,
     PromptFinished,
@@ -103,15 +110,27 @@ class AgentPhone(msgspec.Struct, frozen=True):
     """Answers 486 at once."""
 
 
+class CustomerPhone(msgspec.Struct, frozen=True):
+    """How a customer's phone on this network behaves when it is called."""
+
+    answer_after: float | None = 1.0
+    """Seconds of ringing before it is picked up; None: only by `answer`."""
+    refuse_with: int | None = None
+    """Answers with this SIP status at once."""
+
+
 class UnknownCallError(Exception):
     """There is no such call (any more). Nothing has changed."""
 
 
-class _Agent(msgspec.Struct):
+class _Agent(msgspec.Struct, eq=False):
     leg: LegId
     address: str
     timers: list[asyncio.TimerHandle]
-    connected: bool = False
+    with_leg: LegId | None = None
+    answered: bool = False
+    on_hold: bool = False
+    """At the phone itself."""
 
 
 class _Play(msgspec.Struct):
@@ -132,7 +151,12 @@ class _Call:
         self.play: _Play | None = None
         self.music: tuple[str, float] | None = None  # the piece and when it was (re)started, of the loop's clock
         self.music_offsets: dict[str, float] = {}
-        self.agent: _Agent | None = None
+        self.agents: dict[LegId, _Agent] = {}
+        self.talks_to: _Agent | None = None
+        """Who hears the customer; None: nobody."""
+        self.number: str | None = None
+        """Whom a call of ours goes to; None: the customer has called us."""
+        self.ringing: asyncio.TimerHandle | None = None
         self.language: str | None = None
         self.heard: list[Hears] = []
         self.listeners: set[asyncio.Queue[Hears]] = set()
@@ -173,6 +197,8 @@ class LoopbackCallProvider:
         self._captions = captions
         self._greetings = greetings
         self._agent_phones = dict(agent_phones)
+        self._customers: dict[str, CustomerPhone] = {}
+        self._called: dict[str, asyncio.Queue[LegId]] = {}
         self._calls: dict[LegId, _Call] = {}
         self._ended: deque[_Call] = deque(maxlen=64)  # so that whoever listens late still learns how it ended
         self._reporters: set[asyncio.Task[None]] = set()
@@ -218,10 +244,7 @@ class LoopbackCallProvider:
             call.hear(Ended(by="network", cause="503"))
             self._ended.append(call)
             return call.leg
-        self._calls[call.leg] = call
-        reporter = asyncio.create_task(self._report(call), name=f"reports of {call.leg}")
-        self._reporters.add(reporter)
-        reporter.add_done_callback(self._reporters.discard)
+        self._take_reports(call)
         call.reports.put_nowait(CallArrived(leg=call.leg, provider=self.name, caller=caller, called=called))
         return call.leg
 
@@ -269,22 +292,68 @@ class LoopbackCallProvider:
         finally:
             call.listeners.discard(queue)
 
+    def set_customer_phone(self, number: str, phone: CustomerPhone | None) -> None:
+        """Put a customer's phone on the network (None: take it away): it can be called from now on."""
+        if phone is None:
+            self._customers.pop(number, None)
+        else:
+            self._customers[number] = phone
+
+    def called(self, number: str) -> asyncio.Queue[LegId]:
+        """Calls of ours to *number*, as they begin to ring there."""
+        return self._called.setdefault(number, asyncio.Queue())
+
+    async def answer(self, leg: LegId) -> None:
+        """The customer picks up a call of ours that rings."""
+        call = self._calls.get(leg)
+        if call is not None and call.ringing is not None:
+            self._customer_answers(call)
+
+    async def refuse(self, leg: LegId, status: int = 486) -> None:
+        """The customer does not take a call of ours that rings."""
+        call = self._calls.get(leg)
+        if call is not None and call.ringing is not None:
+            self._end(call, "network", str(status))
+
     # --- the agents' phones ------------------------------------------------------------------------------------------
 
     def set_agent_phone(self, address: str, phone: AgentPhone) -> None:
         """Change how the phone at *address* behaves from the next call on."""
         self._agent_phones[address] = phone
 
-    async def agent_hang_up(self, leg: LegId) -> None:
-        """The agent's phone is put down; without an agent on the line nothing happens."""
+    async def agent_hang_up(self, leg: LegId, agent_leg: LegId | None = None) -> None:
+        """An agent's phone is put down (None: that of whoever talks to the customer); without one nothing happens."""
+        agent = self._agent_of(leg, agent_leg)
+        if agent is not None and agent.answered:
+            self._end_agent(self._calls[leg], agent, "agent")
+
+    async def agent_hold(self, leg: LegId, on: bool = True, agent_leg: LegId | None = None) -> None:
+        """The agent puts the call on hold at the phone itself, or takes it off."""
+        agent = self._agent_of(leg, agent_leg)
+        if agent is None or not agent.answered or agent.on_hold is on:
+            return
+        agent.on_hold = on
+        self._calls[leg].reports.put_nowait((PhoneHeld if on else PhoneResumed)(leg, agent.leg))
+
+    def _agent_of(self, leg: LegId, agent_leg: LegId | None) -> _Agent | None:
         call = self._calls.get(leg)
-        if call is not None and call.agent is not None and call.agent.connected:
-            self._end_agent(call, "agent")
+        if call is None:
+            return None
+        if agent_leg is not None:
+            return call.agents.get(agent_leg)
+        return call.talks_to or next(iter(call.agents.values()), None)
 
     # --- CallProvider ------------------------------------------------------------------------------------------------
 
-    async def perform(self, command: CallCommand) -> None:
+    def reaches(self, number: str) -> bool:
+        """Whether a customer's phone with this number is on the network."""
+        return number in self._customers
+
+    async def perform(self, command: CallCommand) -> None:  # noqa: C901  # flat
         """See `CallProvider.perform`."""
+        if isinstance(command, OpenCall):
+            self._open(command)
+            return
         call = self._calls.get(command.leg)
         if call is None:
             return
@@ -297,12 +366,27 @@ class LoopbackCallProvider:
             case ConnectAgent():
                 self._ring_agent(call, command)
             case DropAgent():
-                if call.agent is not None and call.agent.leg == command.agent_leg:
-                    self._end_agent(call, "platform")
+                agent = call.agents.get(command.agent_leg)
+                if agent is not None:
+                    self._end_agent(call, agent, "platform")
+            case HoldCall():
+                call.talks_to = None
+                self._play_music(call, command.music)
+            case JoinLegs():
+                self._join(call, command)
+            case DialCustomer():
+                self._dial_customer(call, command)
             case RefuseCall() | HangUp():
                 self._end(call, "platform", str(command.status) if isinstance(command, RefuseCall) else "bye")
 
     # --- how it works ------------------------------------------------------------------------------------------------
+
+    def _take_reports(self, call: _Call) -> None:
+        """The call is up: what happens to it is reported from now on."""
+        self._calls[call.leg] = call
+        reporter = asyncio.create_task(self._report(call), name=f"reports of {call.leg}")
+        self._reporters.add(reporter)
+        reporter.add_done_callback(self._reporters.discard)
 
     def _living(self, leg: LegId) -> _Call:
         call = self._calls.get(leg)
@@ -322,7 +406,7 @@ class LoopbackCallProvider:
                 return
 
     def _sound(self, call: _Call, command: PlayPrompts | PlayMusic | StopAudio) -> None:
-        if call.agent is not None and call.agent.connected:
+        if call.talks_to is not None:
             # It crossed with the agent's answer: nobody listens, the two are talking.
             if isinstance(command, PlayPrompts):
                 call.reports.put_nowait(PromptFinished(leg=call.leg, play=command.play, completed=False, heard=0.0))
@@ -384,57 +468,98 @@ class LoopbackCallProvider:
             call.music = None
 
     def _ring_agent(self, call: _Call, command: ConnectAgent) -> None:
-        if call.agent is not None:
-            self._end_agent(call, "platform")
         loop = asyncio.get_running_loop()
         phone = self._agent_phones.get(command.address, AgentPhone())
-        agent = _Agent(leg=command.agent_leg, address=command.address, timers=[])
-        call.agent = agent
+        agent = _Agent(command.agent_leg, command.address, [], command.with_leg)
+        call.agents[agent.leg] = agent
         if phone.busy:
-            self._agent_failed(call, 486, "Busy Here")  # RFC 3261 section 21.4.24
+            self._agent_failed(call, agent, 486, "Busy Here")  # RFC 3261 section 21.4.24
         elif phone.answer_after > command.ring_timeout:
-            agent.timers.append(loop.call_later(command.ring_timeout, self._agent_failed, call, 408, "Request Timeout"))
+            timer = loop.call_later(command.ring_timeout, self._agent_failed, call, agent, 408, "Request Timeout")
+            agent.timers.append(timer)
         else:
-            agent.timers.append(loop.call_later(phone.answer_after, self._agent_answers, call))
+            agent.timers.append(loop.call_later(phone.answer_after, self._agent_answers, call, agent))
 
-    def _agent_failed(self, call: _Call, status: int, reason: str) -> None:
-        agent, call.agent = call.agent, None
-        assert agent is not None  # its timers are cancelled wherever it is taken away
+    def _agent_failed(self, call: _Call, agent: _Agent, status: int, reason: str) -> None:
+        del call.agents[agent.leg]
         call.reports.put_nowait(AgentLegFailed(leg=call.leg, agent_leg=agent.leg, status=status, reason=reason))
 
-    def _agent_answers(self, call: _Call) -> None:
-        agent = call.agent
-        assert agent is not None
+    def _agent_answers(self, call: _Call, agent: _Agent) -> None:
+        agent.answered = True
+        call.reports.put_nowait(AgentLegAnswered(leg=call.leg, agent_leg=agent.leg))
+        if agent.with_leg is None and (call.number is None or call.answered):
+            self._talk(call, agent)
+
+    def _talk(self, call: _Call, agent: _Agent) -> None:
+        """Agent and customer hear each other from now on."""
         self._cut_play(call)
         self._pause_music(call)
-        agent.connected = True
+        call.talks_to = agent
         call.hear(Connected(agent=agent.address, greeting=self._greetings.get(call.language or "")))
-        call.reports.put_nowait(AgentLegAnswered(leg=call.leg, agent_leg=agent.leg))
         # One packet has gone each way after one packet time (RFC 3551 section 4.2: 20 ms).
         agent.timers.append(asyncio.get_running_loop().call_later(0.02, self._audio_connected, call, agent))
 
     def _audio_connected(self, call: _Call, agent: _Agent) -> None:
         call.reports.put_nowait(AudioConnected(leg=call.leg, agent_leg=agent.leg))
 
-    def _end_agent(self, call: _Call, by: EndedBy) -> None:
-        agent, call.agent = call.agent, None
-        assert agent is not None
+    def _join(self, call: _Call, command: JoinLegs) -> None:
+        agent = call.agents.get(command.agent_leg)
+        if agent is not None and agent.answered and command.with_leg is None:
+            self._talk(call, agent)
+
+    def _end_agent(self, call: _Call, agent: _Agent, by: EndedBy) -> None:
+        del call.agents[agent.leg]
         for timer in agent.timers:
             timer.cancel()
-        if agent.connected:
+        if call.talks_to is agent:
+            call.talks_to = None
             call.hear(Silence())
+        if agent.answered:
             call.reports.put_nowait(AgentLegEnded(leg=call.leg, agent_leg=agent.leg, by=by))
         else:
             # RFC 3261 section 9.2: a cancelled INVITE ends with 487.
             failed = AgentLegFailed(leg=call.leg, agent_leg=agent.leg, status=487, reason="Request Terminated")
             call.reports.put_nowait(failed)
 
+    # --- calls of ours
+
+    def _open(self, command: OpenCall) -> None:
+        call = _Call(command.leg)
+        call.number = command.number
+        self._take_reports(call)
+
+    def _dial_customer(self, call: _Call, command: DialCustomer) -> None:
+        phone = self._customers.get(command.number)
+        loop = asyncio.get_running_loop()
+        if phone is None or phone.refuse_with is not None:
+            self._end(call, "network", str(404 if phone is None or phone.refuse_with is None else phone.refuse_with))
+            return
+        call.hear(Ringing())
+        self.called(command.number).put_nowait(call.leg)
+        if phone.answer_after is not None and phone.answer_after <= command.ring_timeout:
+            call.ringing = loop.call_later(phone.answer_after, self._customer_answers, call)
+        else:
+            call.ringing = loop.call_later(command.ring_timeout, self._end, call, "network", "408")
+
+    def _customer_answers(self, call: _Call) -> None:
+        assert call.ringing is not None
+        call.ringing.cancel()
+        call.ringing, call.answered = None, True
+        call.reports.put_nowait(CustomerAnswered(call.leg))
+        agent = next((agent for agent in call.agents.values() if agent.answered), None)
+        if agent is not None:
+            self._talk(call, agent)
+
     def _end(self, call: _Call, by: EndedBy, cause: str) -> None:
         self._cut_play(call)
-        if call.agent is not None:
-            for timer in call.agent.timers:
+        if call.ringing is not None:
+            call.ringing.cancel()
+            call.ringing = None
+        for agent in call.agents.values():
+            for timer in agent.timers:
                 timer.cancel()
-            call.agent = None
+        call.agents.clear()
+        call.talks_to = None
         del self._calls[call.leg]
         self._ended.append(call)
         call.hear(Ended(by=by, cause=cause))

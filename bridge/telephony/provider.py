@@ -18,6 +18,9 @@ class CallProvider(Protocol):
 
     name: str
 
+    def reaches(self, number: str) -> bool:
+        """Whether this provider has a way to call *number* (E.164) for us; false when it only takes calls."""
+
     async def perform(self, command: CallCommand) -> None:
         """Do *command*. Failure comes back as an event; a command for a leg that is gone does nothing."""
 

@@ -167,7 +167,8 @@ class AudioLeg:
         if opened is None:
             raise OSError("no RTP port is free")
         self._socket = opened
-        self._pool, self._beat, self._counters, self._trusts = pool, beat, counters, trusts
+        self._pool, self._beat, self._counters = pool, beat, counters
+        self.trusts = trusts
         self.port: int = opened.getsockname()[1]
         self.player = Player()
         self.keys = DtmfSender()
@@ -204,7 +205,8 @@ class AudioLeg:
         self.heard_at = self._loop.time()
 
     def start(self) -> None:
-        """Begin to send: what the player has, otherwise silence."""
+        """Begin to send, or go on: what the player has, otherwise silence."""
+        self._beat.remove(self)
         self._beat.add(self)
 
     def hush(self) -> None:
@@ -305,7 +307,7 @@ class AudioLeg:
         """
         if self._source is not None:
             return False
-        if address[0] != negotiated.host and self._trusts is not None and not self._trusts(address[0]):
+        if address[0] != negotiated.host and self.trusts is not None and not self.trusts(address[0]):
             return False
         self._source = address
         if negotiated.may_send:

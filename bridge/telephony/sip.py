@@ -29,11 +29,18 @@ from bridge.events import (
     CallEnded,
     CallEvent,
     ConnectAgent,
+    CustomerAnswered,
+    DialCustomer,
     DigitsReceived,
     DropAgent,
     EndedBy,
     HangUp,
+    HoldCall,
+    JoinLegs,
     LegId,
+    OpenCall,
+    PhoneHeld,
+    PhoneResumed,
     PlayMusic,
     PlayPrompts,
     PromptFinished,
@@ -42,9 +49,10 @@ from bridge.events import (
 )
 from bridge.media.g711 import CODECS, Codec
 from bridge.media.player import PlayEnded
+from bridge.media.ringback import ringback
 from bridge.sip import events as sip
 from bridge.sip import sdp
-from bridge.sip.digest import Algorithm
+from bridge.sip.digest import Algorithm, Credentials
 from bridge.sip.endpoint import EndpointConfig, SipEndpoint
 from bridge.sip.exchange import numeric_address
 from bridge.sip.message import BadMessageError, NameAddr, Request, SipUri
@@ -87,6 +95,11 @@ class SipConfig(msgspec.Struct, frozen=True):
     """Calls at one time; one more is refused with 503."""
     retry_after: int = 10
     """Seconds told to whoever is refused with 503."""
+    outbound: str | None = None
+    """Where calls of ours to numbers go: a URI with `{number}` in it; None: nowhere."""
+    outbound_user: str | None = None
+    """For a trunk that asks who we are (RFC 3261 section 22)."""
+    outbound_password: str | None = None
     country_code: str | None = None
     """Put before numbers that trunks send in national form, for example `1` or `44`; None leaves those as they are."""
 
@@ -108,32 +121,52 @@ class SipStats(msgspec.Struct, frozen=True):
     """Signalling that was no SIP or came from strangers."""
 
 
-class _Leg:
-    """A caller, or an agent called for one."""
+_UNDIALLED: sip.CallRef = 0
+"""In the place of a call's number while there is none; the endpoint's begin with 1."""
+TEL = "tel:"
+"""Begins the address of a number outside (RFC 3966)."""
 
-    def __init__(self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg) -> None:
+
+class _Leg:
+    """A customer, or an agent called for one."""
+
+    def __init__(self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg, number: int) -> None:
         self.id = leg_id
         self.ref = ref
         self.audio = audio
+        self.number = number
+        """Of our session descriptions (`o=`)."""
         self.version = 1
         """Of our session description."""
-
-
-class _AgentLeg(_Leg):
-    def __init__(self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg, caller: "_CallerLeg") -> None:
-        super().__init__(leg_id, ref, audio)
-        self.caller = caller
-        self.connected = False
+        self.peer: _Leg | None = None
+        """Who is heard here; None: our player."""
         self.ring_timer: asyncio.TimerHandle | None = None
 
 
+class _AgentLeg(_Leg):
+    def __init__(
+        self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg, number: int, caller: "_CallerLeg", with_leg: LegId | None
+    ) -> None:
+        super().__init__(leg_id, ref, audio, number)
+        self.caller = caller
+        self.with_leg = with_leg
+        self.connected = False
+        self.on_hold = False
+        """By the agent's phone itself."""
+
+
 class _CallerLeg(_Leg):
-    def __init__(self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg, invite: sip.InviteReceived) -> None:
-        super().__init__(leg_id, ref, audio)
+    def __init__(
+        self, leg_id: LegId, ref: sip.CallRef, audio: AudioLeg, number: int, invite: sip.InviteReceived | None, caller: str | None
+    ) -> None:
+        super().__init__(leg_id, ref, audio, number)
         self.invite = invite
+        """None: the call is ours."""
+        self.caller = caller
+        """The customer's number; None when withheld."""
         self.answered = False
         self.confirmed = False
-        self.agent: _AgentLeg | None = None
+        self.agents: dict[LegId, _AgentLeg] = {}
         self.keys_by: str | None = None
         """`rtp` or `info`: whichever brought the first key is the only one listened to."""
         self.reports: deque[CallEvent] = deque()
@@ -212,7 +245,7 @@ class SipCallProvider:
         endpoint = self._sip.endpoint
         return SipStats(
             calls=len(self._callers),
-            agent_legs=len(self._legs) - len(self._callers),
+            agent_legs=sum(len(leg.agents) for leg in self._callers.values()),
             calls_total=self._count,
             packets_sent=self._counters.sent,
             packets_received=self._counters.received,
@@ -227,13 +260,22 @@ class SipCallProvider:
 
     # --- commands ----------------------------------------------------------------------------------------------------
 
+    def reaches(self, number: str) -> bool:  # noqa: ARG002  # a trunk takes every number, or says no itself
+        """Whether there is a trunk for calls of ours."""
+        return self.config.outbound is not None
+
     async def perform(self, command: CallCommand) -> None:
         """Do *command*; nothing happens when its leg is gone."""
+        if isinstance(command, OpenCall):
+            self._open(command)
+            return
         leg = self._callers.get(command.leg)
         if leg is None:
             return
         if isinstance(command, ConnectAgent):
             await self._connect(leg, command)
+        elif isinstance(command, DialCustomer):
+            await self._dial(leg, command)
         else:
             self._perform(leg, command)
         self._sip.settle()
@@ -248,18 +290,21 @@ class SipCallProvider:
                     self._finish(leg, "platform", str(status))
             case PlayPrompts() | PlayMusic() | StopAudio():
                 self._played(leg, self._play(leg, command))
-            case DropAgent(agent_leg=agent_leg):
-                if leg.agent is not None and leg.agent.id == agent_leg:
-                    self._drop_agent(leg.agent)
+            case DropAgent(agent_leg=agent_leg) if agent_leg in leg.agents:
+                self._drop_agent(leg.agents[agent_leg])
+            case HoldCall(music=music):
+                self._hold(leg, music)
+            case JoinLegs(agent_leg=agent_leg, with_leg=with_leg):
+                self._join(leg, agent_leg, with_leg)
             case HangUp():
                 self._hang_up(leg, "bye")
-            case ConnectAgent():  # done by the caller of this
+            case _:  # done by the caller of this, or about somebody who is gone
                 pass
 
     def _play(self, leg: _CallerLeg, command: PlayPrompts | PlayMusic | StopAudio) -> PlayEnded | None:
         """Change what the caller hears; returns the end of the play that was cut."""
         player = leg.audio.player
-        if leg.agent is not None and leg.agent.connected:  # nobody listens: the two are talking
+        if leg.peer is not None:  # nobody listens: the two are talking
             return PlayEnded(command.play, completed=False, heard=0.0) if isinstance(command, PlayPrompts) else None
         if isinstance(command, PlayPrompts):
             return player.play(command.play, self._clips.get_all(command.audio), barge_in=command.barge_in)
@@ -267,10 +312,52 @@ class SipCallProvider:
             return player.play_music(command.name, clip)
         return player.stop()
 
+    # --- who hears whom
+
+    def _hold(self, leg: _CallerLeg, music: str) -> None:
+        for each in (leg, *leg.agents.values()):
+            self._part(each)
+        self._played(leg, self._play(leg, PlayMusic(leg.id, music)))
+
+    def _join(self, leg: _CallerLeg, agent_leg: LegId, with_leg: LegId | None) -> None:
+        agent = leg.agents.get(agent_leg)
+        other = leg if with_leg is None else leg.agents.get(with_leg)
+        if agent is not None and agent.connected and other is not None:
+            self._pair(agent, other)
+
+    def _pair(self, agent: _AgentLeg, other: _Leg) -> None:
+        """Let *agent* and *other* hear each other, and nobody else."""
+        for leg in (agent, other):
+            self._part(leg)
+        caller = agent.caller
+        if other is caller:
+            self._played(caller, caller.audio.player.stop())
+            relayed: set[str] = set()
+            caller.audio.on_relayed = partial(self._relayed, agent, relayed, "caller")
+            agent.audio.on_relayed = partial(self._relayed, agent, relayed, "agent")
+        else:
+            other.audio.player.stop()
+        agent.audio.player.stop()
+        agent.peer, other.peer = other, agent
+        agent.audio.join(other.audio)
+        other.audio.join(agent.audio)
+
+    def _part(self, leg: _Leg) -> None:
+        """Nobody is heard here any more, and this one nowhere: each hears its player again, or silence."""
+        peer, leg.peer = leg.peer, None
+        if peer is None:
+            return
+        peer.peer = None
+        for each in (leg, peer):
+            each.audio.part()
+            each.audio.on_relayed = None
+            each.audio.start()
+
     def _answer(self, leg: _CallerLeg) -> None:
         if leg.answered:
             return
         leg.answered = True
+        assert leg.invite is not None
         local = self._local(leg)
         offer = leg.invite.offer
         negotiated = leg.audio.negotiated
@@ -278,9 +365,6 @@ class SipCallProvider:
         self._sip.core.answer(leg.ref, body, self._sip.now)
 
     async def _connect(self, leg: _CallerLeg, command: ConnectAgent) -> None:
-        if leg.agent is not None:
-            self._report(leg, AgentLegFailed(leg.id, command.agent_leg, 486, "another agent's phone is in use for this call"))
-            return
         try:
             target, destination = await self._find(command.address)
             audio = AudioLeg(self._pool, self._beat, self._counters, partial(self._trusts, destination[0]))
@@ -290,19 +374,111 @@ class SipCallProvider:
         except OSError as error:
             self._report(leg, AgentLegFailed(leg.id, command.agent_leg, 503, str(error)))
             return
-        if leg.id not in self._callers or leg.agent is not None:  # gone while a name was looked up
+        if leg.id not in self._callers:  # gone while a name was looked up
             audio.close()
             return
+        self._count += 1
         liking = leg.audio.negotiated.codec if leg.audio.negotiated else self._codecs[0]
         codecs = tuple(sorted(self._codecs, key=lambda codec: codec is not liking))
         local = sdp.LocalAudio(self._sip.address[0], audio.port, codecs, session_id=self._count)
-        caller = caller_number(leg.invite.request, self.config.country_code) or "anonymous"
-        sender = f'"{caller}" <sip:{caller}@{self._sip.address[0]}>'
-        ref = self._sip.core.invite(target, sdp.offer(local), self._sip.now, sender=sender, destination=destination)
-        agent = _AgentLeg(command.agent_leg, ref, audio, leg)
+        ref = self._invite(command.address, target, destination, sdp.offer(local), command.sender or leg.caller)
+        agent = _AgentLeg(command.agent_leg, ref, audio, self._count, leg, command.with_leg)
         agent.ring_timer = asyncio.get_running_loop().call_later(command.ring_timeout, self._ring_timeout, agent)
-        leg.agent = agent
+        leg.agents[agent.id] = agent
         self._legs[ref] = agent
+        asking = None if command.with_leg is None else leg.agents.get(command.with_leg)
+        if asking is not None:
+            asking.audio.player.play_music("ringback", ringback())
+
+    def _invite(self, address: str, target: str, destination: Address, offer: bytes, shown: str | None) -> sip.CallRef:
+        """Call *target*. *shown*: the number the other end sees; None: none."""
+        number = shown or "anonymous"
+        config = self.config
+        credentials = None
+        if address.startswith(TEL) and config.outbound_user is not None:
+            credentials = Credentials(config.outbound_user, config.outbound_password or "")
+        return self._sip.core.invite(
+            target,
+            offer,
+            self._sip.now,
+            sender=f'"{number}" <sip:{number}@{self._sip.address[0]}>',
+            destination=destination,
+            credentials=credentials,
+        )
+
+    # --- calls of ours
+
+    def _open(self, command: OpenCall) -> None:
+        try:
+            audio = AudioLeg(self._pool, self._beat, self._counters)
+        except OSError as error:
+            log.warning("call.no_port", reason=str(error))
+            self._lost(command.leg, "503")
+            return
+        self._count += 1
+        leg = _CallerLeg(command.leg, _UNDIALLED, audio, self._count, None, command.number)
+        self._listen(leg)
+
+    def _lost(self, leg: LegId, cause: str) -> None:
+        """A call of ours that never came about."""
+        task = asyncio.get_running_loop().create_task(self._tell_end(CallEnded(leg, "platform", cause)))
+        self._reporters.add(task)
+        task.add_done_callback(self._reporters.discard)
+
+    async def _tell_end(self, event: CallEnded) -> None:
+        await self._sink(event)
+
+    def _listen(self, leg: _CallerLeg) -> None:
+        """Keep a customer's leg, and hear keys from it."""
+        leg.audio.on_key = partial(self._key, leg, "rtp")
+        leg.audio.on_played = partial(self._played, leg)
+        self._callers[leg.id] = leg
+        if leg.ref != _UNDIALLED:
+            self._legs[leg.ref] = leg
+
+    async def _dial(self, leg: _CallerLeg, command: DialCustomer) -> None:
+        address = f"{TEL}{command.number}"
+        try:
+            target, destination = await self._find(address)
+        except LookupError as error:
+            log.warning("call.no_way", reason=str(error))
+            self._finish(leg, "platform", "404")
+            return
+        if leg.id not in self._callers:  # given up while a name was looked up
+            return
+        leg.audio.trusts = partial(self._trusts, destination[0])
+        leg.ref = self._invite(address, target, destination, sdp.offer(self._local(leg)), command.sender)
+        self._legs[leg.ref] = leg
+        leg.ring_timer = asyncio.get_running_loop().call_later(command.ring_timeout, self._not_answered, leg)
+        for agent in leg.agents.values():
+            agent.audio.player.play_music("ringback", ringback())
+
+    def _progressed(self, leg: _CallerLeg, answer: sdp.SessionDescription | None) -> None:
+        """What is to be heard before the customer picks up: their network's tones and announcements."""
+        if answer is not None and leg.peer is None and self._adopt(leg, answer):
+            self._to_agent(leg)
+
+    def _picked_up(self, leg: _CallerLeg, answer: sdp.SessionDescription | None) -> None:
+        if answer is None or not self._adopt(leg, answer):
+            self._sip.core.bye(leg.ref, self._sip.now)
+            self._finish(leg, "platform", "488")
+            return
+        if leg.ring_timer is not None:
+            leg.ring_timer.cancel()
+        leg.answered = leg.confirmed = True
+        leg.audio.start()
+        self._report(leg, CustomerAnswered(leg.id))
+        self._to_agent(leg)
+
+    def _to_agent(self, leg: _CallerLeg) -> None:
+        agent = next((agent for agent in leg.agents.values() if agent.connected), None)
+        if agent is not None:
+            self._pair(agent, leg)
+
+    def _not_answered(self, leg: _CallerLeg) -> None:
+        self._sip.core.cancel(leg.ref, self._sip.now)
+        self._finish(leg, "network", "408")
+        self._sip.settle()
 
     async def _find(self, address: str) -> tuple[str, Address]:
         """Request-URI and place of an agent's phone.
@@ -311,6 +487,10 @@ class SipCallProvider:
             LookupError: not registered, not a SIP address, or the host has no address.
         """
         host, port = self._sip.address
+        if address.startswith(TEL):
+            if self.config.outbound is None:
+                raise LookupError("sip.outbound does not say where numbers are called")
+            address = self.config.outbound.replace("{number}", address.removeprefix(TEL))
         try:
             uri = SipUri.parse(address if ":" in address else f"sip:{address}@{host}:{port}")
         except BadMessageError as error:
@@ -336,12 +516,11 @@ class SipCallProvider:
         return source == signalling or any(ip_address(source) in network for network in self._networks)
 
     def _local(self, leg: _Leg) -> sdp.LocalAudio:
-        number = int(leg.id.rpartition("-")[2]) if isinstance(leg, _CallerLeg) else self._count
-        return sdp.LocalAudio(self._sip.address[0], leg.audio.port, self._codecs, session_id=number, version=leg.version)
+        return sdp.LocalAudio(self._sip.address[0], leg.audio.port, self._codecs, session_id=leg.number, version=leg.version)
 
     # --- what SIP reports --------------------------------------------------------------------------------------------
 
-    def _handle(self, event: sip.SipEvent) -> None:
+    def _handle(self, event: sip.SipEvent) -> None:  # noqa: C901  # flat
         if isinstance(event, sip.InviteReceived):
             self._arrive(event)
             return
@@ -349,6 +528,10 @@ class SipCallProvider:
         match leg, event:
             case _CallerLeg(), sip.CallConfirmed(answer=answer):
                 self._confirmed(leg, answer)
+            case _CallerLeg(), sip.CallProgressed(answer=answer):
+                self._progressed(leg, answer)
+            case _CallerLeg(), sip.CallAnswered(answer=answer):
+                self._picked_up(leg, answer)
             case _CallerLeg(), sip.CallEnded(cause=cause):
                 by: EndedBy = "caller" if cause in {"bye", "cancel"} else "network"
                 self._finish(leg, by, cause)
@@ -357,7 +540,7 @@ class SipCallProvider:
                 if key is not None:
                     self._key(leg, "info", key)
             case _AgentLeg(), sip.CallAnswered(answer=answer):
-                self._join(leg, answer)
+                self._agent_answered(leg, answer)
             case _AgentLeg(), sip.CallEnded(status=status, reason=reason):
                 self._agent_gone(leg, status, reason, "agent")
             case _Leg(), sip.OfferReceived(offer=offer):
@@ -389,23 +572,21 @@ class SipCallProvider:
             core.refuse(event.call, 503, now, headers=busy)
             return
         self._count += 1
-        leg = _CallerLeg(LegId(f"sip-{self._boot}-{self._count}"), event.call, audio, event)
+        caller = caller_number(event.request, self.config.country_code)
+        leg = _CallerLeg(LegId(f"sip-{self._boot}-{self._count}"), event.call, audio, self._count, event, caller)
         if negotiated is not None:
             audio.negotiate(negotiated)
-        audio.on_key = partial(self._key, leg, "rtp")
-        audio.on_played = partial(self._played, leg)
-        self._callers[leg.id] = leg
-        self._legs[event.call] = leg
-        caller = caller_number(event.request, self.config.country_code)
+        self._listen(leg)
         self._report(leg, CallArrived(leg.id, self.name, caller, called))
 
     def _confirmed(self, leg: _CallerLeg, answer: sdp.SessionDescription | None) -> None:
         leg.confirmed = True
+        assert leg.invite is not None
         if leg.invite.offer is None and (answer is None or not self._adopt(leg, answer)):
             self._sip.core.bye(leg.ref, self._sip.now)
             self._finish(leg, "platform", "488")
             return
-        if leg.agent is None or not leg.agent.connected:
+        if leg.peer is None:
             leg.audio.start()
 
     def _adopt(self, leg: _Leg, answer: sdp.SessionDescription) -> bool:
@@ -430,11 +611,19 @@ class SipCallProvider:
             return
         leg.audio.negotiate(negotiated)
         core.accept_offer(leg.ref, sdp.answer(offer, negotiated, local), now)
+        if isinstance(leg, _AgentLeg):
+            self._note_hold(leg, on=not negotiated.may_send)
+
+    def _note_hold(self, agent: _AgentLeg, *, on: bool) -> None:
+        """An agent's phone that wants to hear nothing has put us on hold (RFC 3264 section 8.4)."""
+        if agent.connected and agent.on_hold is not on:
+            agent.on_hold = on
+            self._report(agent.caller, (PhoneHeld if on else PhoneResumed)(agent.caller.id, agent.id))
 
     # --- agents ------------------------------------------------------------------------------------------------------
 
-    def _join(self, agent: _AgentLeg, answer: sdp.SessionDescription | None) -> None:
-        """The agent picked up: cut what the caller hears, this instant, and join the two."""
+    def _agent_answered(self, agent: _AgentLeg, answer: sdp.SessionDescription | None) -> None:
+        """The agent picked up: cut what the one they are for hears, this instant, and join the two."""
         leg = agent.caller
         if answer is None or not self._adopt(agent, answer):
             self._sip.core.bye(agent.ref, self._sip.now)
@@ -443,13 +632,12 @@ class SipCallProvider:
         if agent.ring_timer is not None:
             agent.ring_timer.cancel()
         agent.connected = True
-        self._played(leg, leg.audio.player.stop())
-        relayed: set[str] = set()
-        leg.audio.on_relayed = partial(self._relayed, agent, relayed, "caller")
-        agent.audio.on_relayed = partial(self._relayed, agent, relayed, "agent")
-        leg.audio.join(agent.audio)
-        agent.audio.join(leg.audio)
         self._report(leg, AgentLegAnswered(leg.id, agent.id))
+        other = leg if agent.with_leg is None else leg.agents.get(agent.with_leg)
+        if other is None or (other is leg and not leg.answered):
+            agent.audio.start()
+        else:
+            self._pair(agent, other)
 
     def _relayed(self, agent: _AgentLeg, relayed: set[str], side: str) -> None:
         relayed.add(side)
@@ -476,7 +664,6 @@ class SipCallProvider:
         leg = agent.caller
         self._forget_agent(agent)
         if agent.connected:
-            leg.audio.start()
             self._report(leg, AgentLegEnded(leg.id, agent.id, by if status in {200, 487} else "network"))
         else:
             self._report(leg, AgentLegFailed(leg.id, agent.id, status, reason))
@@ -484,27 +671,34 @@ class SipCallProvider:
     def _forget_agent(self, agent: _AgentLeg) -> None:
         if agent.ring_timer is not None:
             agent.ring_timer.cancel()
-        agent.caller.agent = None
-        agent.caller.audio.part()
-        agent.caller.audio.on_relayed = None
+        self._part(agent)
+        agent.caller.agents.pop(agent.id, None)
         agent.audio.close()
         self._legs.pop(agent.ref, None)
+        asking = None if agent.with_leg is None else agent.caller.agents.get(agent.with_leg)
+        if asking is not None:
+            asking.audio.player.stop()
 
     # --- the end of a call -------------------------------------------------------------------------------------------
 
     def _hang_up(self, leg: _CallerLeg, cause: str, by: EndedBy = "platform") -> None:
+        core, now = self._sip.core, self._sip.now
         if leg.answered:
-            self._sip.core.bye(leg.ref, self._sip.now)
+            core.bye(leg.ref, now)
+        elif leg.invite is None:
+            core.cancel(leg.ref, now)
         else:
-            self._sip.core.refuse(leg.ref, 480, self._sip.now)
+            core.refuse(leg.ref, 480, now)
         self._finish(leg, by, cause)
         self._sip.settle()
 
     def _finish(self, leg: _CallerLeg, by: EndedBy, cause: str) -> None:
-        """The caller's leg is over; the agent's goes with it."""
-        if leg.agent is not None:
-            self._release(leg.agent)
-            self._forget_agent(leg.agent)
+        """The customer's leg is over; the agents' go with it."""
+        if leg.ring_timer is not None:
+            leg.ring_timer.cancel()
+        for agent in list(leg.agents.values()):
+            self._release(agent)
+            self._forget_agent(agent)
         cut = leg.audio.player.stop()
         self._played(leg, cut)
         leg.audio.close()

@@ -17,7 +17,7 @@ from bridge.media.player import Clip
 from bridge.media.recorder import Recorder
 from bridge.sip import digest, sdp
 from bridge.sip import events as sip
-from bridge.sip.message import NameAddr
+from bridge.sip.message import NameAddr, SipUri
 from bridge.telephony.rtp import Address, AudioLeg, Beat, Counters, PortPool
 from bridge.telephony.sip import SipConfig, SipSocket
 
@@ -36,6 +36,8 @@ class PhoneConfig(msgspec.Struct, frozen=True):
     """Refuse every incoming call with this status (486: busy) instead."""
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     rtp_ports: tuple[int, int] = (30000, 39998)
+    by_number: "dict[str, PhoneConfig]" = msgspec.field(default_factory=dict)
+    """Whoever stands behind a trunk: for calls to one of these numbers the answering rules given here count instead."""
 
 
 class CallFailedError(Exception):
@@ -273,7 +275,8 @@ class Softphone:
                 pass
 
     def _ring(self, event: sip.InviteReceived) -> None:
-        core, now, config = self._sip.core, self._sip.now, self.config
+        core, now = self._sip.core, self._sip.now
+        config = self.config.by_number.get(SipUri.parse(event.request.uri).user or "", self.config)
         if config.refuse_with is not None:
             core.refuse(event.call, config.refuse_with, now)
             return
@@ -291,7 +294,7 @@ class Softphone:
         self.arrived.put_nowait(call)
         core.ring(event.call, now)
         if config.answer_after is not None:
-            body = sdp.answer(event.offer, chosen, sdp.LocalAudio(config.host, audio.port))
+            body = sdp.answer(event.offer, chosen, sdp.LocalAudio(self.config.host, audio.port))
             self._timers.add(asyncio.get_running_loop().call_later(config.answer_after, self._answer, call, body))
 
     def _answer(self, call: PhoneCall, body: bytes) -> None:

@@ -22,23 +22,32 @@ from bridge.events import (
     CallEnded,
     CallEvent,
     ConnectAgent,
+    CustomerAnswered,
+    DialCustomer,
     DigitsReceived,
     DropAgent,
     HangUp,
+    HoldCall,
+    JoinLegs,
     LegId,
+    OpenCall,
+    PhoneHeld,
+    PhoneResumed,
     PlayMusic,
     PlayPrompts,
     PromptFinished,
     RefuseCall,
     StopAudio,
 )
-from bridge.telephony.loopback import AgentPhone, LoopbackCallProvider
+from bridge.telephony.loopback import AgentPhone, CustomerPhone, LoopbackCallProvider
 from bridge.telephony.provider import CallProvider
 from bridge.telephony.sip import SipCallProvider, SipConfig
 from bridge.telephony.softphone import PhoneConfig, Softphone
 
 CALLER, CALLED = "+15550100123", "+15550100200"
-AGENT = LegId("agent-leg-1")
+AGENT, COLLEAGUE, OURS = LegId("agent-leg-1"), LegId("agent-leg-2"), LegId("our-leg-1")
+READY, BUSY, AWAY = "+15550100131", "+15550100132", "+15550100133"
+"""Customers: one who picks up, one who talks already, one who is not at home."""
 SHORT, LONG = "support/en/short.wav", "support/en/long.wav"
 PATIENCE = 5.0
 
@@ -64,6 +73,10 @@ class Line(Protocol):
 
     async def agent_hangs_up(self) -> None: ...
 
+    async def agent_holds(self, on: bool) -> None: ...
+
+    async def customer_hangs_up(self) -> None: ...
+
 
 class LoopbackLine:
     """The loopback provider."""
@@ -72,11 +85,15 @@ class LoopbackLine:
         self.events: list[CallEvent] = []
         phones = {
             "loopback:ready": AgentPhone(answer_after=0.05),
+            "loopback:second": AgentPhone(answer_after=0.05),
             "loopback:busy": AgentPhone(busy=True),
             "loopback:away": AgentPhone(answer_after=3600.0),
         }
         self.provider = LoopbackCallProvider(self._keep, prompts, agent_phones=phones)
         self._leg = LegId("")
+        self.provider.set_customer_phone(READY, CustomerPhone(answer_after=0.05))
+        self.provider.set_customer_phone(BUSY, CustomerPhone(refuse_with=486))
+        self.provider.set_customer_phone(AWAY, CustomerPhone(answer_after=None))
 
     async def _keep(self, event: CallEvent) -> None:
         self.events.append(event)
@@ -96,6 +113,12 @@ class LoopbackLine:
     async def agent_hangs_up(self) -> None:
         await self.provider.agent_hang_up(self._leg)
 
+    async def agent_holds(self, on: bool) -> None:
+        await self.provider.agent_hold(self._leg, on)
+
+    async def customer_hangs_up(self) -> None:
+        await self.provider.hang_up(OURS)
+
 
 @asynccontextmanager
 async def loopback_line(prompts: Path) -> AsyncIterator[Line]:
@@ -112,6 +135,7 @@ class SipLine:
         self.provider = provider
         self._caller = caller
         self._agents = agents
+        self._trunk = agents["trunk"]
 
     async def dial(self) -> None:
         host, port = self.provider.address
@@ -130,12 +154,24 @@ class SipLine:
     async def agent_hangs_up(self) -> None:
         await self._agents["ready"].calls[-1].hang_up()
 
+    async def agent_holds(self, on: bool) -> None:
+        self._agents["ready"].calls[-1].hold(on)
+
+    async def customer_hangs_up(self) -> None:
+        await self._trunk.calls[-1].hang_up()
+
 
 @asynccontextmanager
 async def sip_line(prompts: Path) -> AsyncIterator[Line]:
     async with AsyncExitStack() as stack:
         kinds = {
             "ready": PhoneConfig(user="ready", answer_after=0.05),
+            "second": PhoneConfig(user="second", answer_after=0.05),
+            "trunk": PhoneConfig(
+                user="trunk",
+                answer_after=0.05,
+                by_number={BUSY: PhoneConfig(refuse_with=486), AWAY: PhoneConfig(answer_after=None)},
+            ),
             "busy": PhoneConfig(user="busy", refuse_with=486),
             "away": PhoneConfig(user="away", answer_after=None),
         }
@@ -146,7 +182,9 @@ async def sip_line(prompts: Path) -> AsyncIterator[Line]:
         async def keep(event: CallEvent) -> None:
             events.append(event)
 
-        provider = await stack.enter_async_context(SipCallProvider(SipConfig(port=0), keep, prompts))
+        provider = await stack.enter_async_context(
+            SipCallProvider(SipConfig(port=0, outbound=phones["trunk"].uri.replace("trunk@", "{number}@")), keep, prompts)
+        )
         line = SipLine(provider, caller, phones)
         line.events = events
         yield line
@@ -375,6 +413,103 @@ async def test_an_agent_who_hangs_up_leaves_the_caller(line: Line) -> None:
 
     assert AgentLegEnded(leg=leg, agent_leg=AGENT, by="agent") == await event(line, AgentLegEnded)
     assert not [each for each in line.events if isinstance(each, CallEnded)]
+
+
+async def with_an_agent(line: Line) -> LegId:
+    """A caller who talks to an agent."""
+    leg = await answered(line)
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=AGENT, address=line.agent_address("ready")))
+    await event(line, AudioConnected)
+    return leg
+
+
+async def test_a_held_caller_hears_music_and_keys_still_count(line: Line) -> None:
+    """Parted and joined again: sound goes both ways once more, and nobody was lost."""
+    leg = await with_an_agent(line)
+
+    await line.provider.perform(HoldCall(leg=leg, music="calm"))
+    await line.press("4")
+    await event(line, DigitsReceived)
+    await line.provider.perform(JoinLegs(leg=leg, agent_leg=AGENT))
+
+    await event(line, AudioConnected, count=2)
+    assert not [each for each in line.events if isinstance(each, AgentLegEnded | CallEnded)]
+
+
+async def test_a_phone_that_holds_is_told_from_one_that_hangs_up(line: Line) -> None:
+    """Hold at the phone itself is reported, and its end."""
+    leg = await with_an_agent(line)
+
+    await line.agent_holds(True)
+    assert PhoneHeld(leg=leg, agent_leg=AGENT) == await event(line, PhoneHeld)
+    await line.agent_holds(False)
+
+    assert PhoneResumed(leg=leg, agent_leg=AGENT) == await event(line, PhoneResumed)
+
+
+async def test_a_colleague_is_asked_and_takes_the_call(line: Line) -> None:
+    """While the caller waits the two agents talk; then the caller has the second, and the first can go."""
+    leg = await with_an_agent(line)
+    await line.provider.perform(HoldCall(leg=leg, music="calm"))
+    second = line.agent_address("second")
+
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=COLLEAGUE, address=second, with_leg=AGENT))
+    answered_too = await event(line, AgentLegAnswered, count=2)
+    await line.provider.perform(JoinLegs(leg=leg, agent_leg=COLLEAGUE))
+    await line.provider.perform(DropAgent(leg=leg, agent_leg=AGENT))
+
+    assert answered_too.agent_leg == COLLEAGUE
+    assert AudioConnected(leg=leg, agent_leg=COLLEAGUE) == await event(line, AudioConnected, count=2)
+    assert AgentLegEnded(leg=leg, agent_leg=AGENT, by="platform") == await event(line, AgentLegEnded)
+
+
+async def test_a_colleague_who_is_busy_leaves_the_two_alone(line: Line) -> None:
+    """Whoever asked can talk to the caller again."""
+    leg = await with_an_agent(line)
+    await line.provider.perform(HoldCall(leg=leg, music="calm"))
+
+    busy = line.agent_address("busy")
+    await line.provider.perform(ConnectAgent(leg=leg, agent_leg=COLLEAGUE, address=busy, with_leg=AGENT))
+    failed = await event(line, AgentLegFailed)
+    await line.provider.perform(JoinLegs(leg=leg, agent_leg=AGENT))
+
+    assert (failed.agent_leg, failed.status) == (COLLEAGUE, 486)
+    await event(line, AudioConnected, count=2)
+
+
+async def calling_out(line: Line, number: str, ring_timeout: float = 5.0) -> None:
+    """A call of ours to *number*: the agent's phone first."""
+    assert line.provider.reaches(number)
+    await line.provider.perform(OpenCall(leg=OURS, number=number))
+    await line.provider.perform(ConnectAgent(leg=OURS, agent_leg=AGENT, address=line.agent_address("ready")))
+    await event(line, AgentLegAnswered)
+    await line.provider.perform(DialCustomer(leg=OURS, number=number, sender=CALLED, ring_timeout=ring_timeout))
+
+
+async def test_a_customer_is_called_and_talks_to_the_agent(line: Line) -> None:
+    """The agent's phone rings first, then the customer's; when both are there they hear each other."""
+    await calling_out(line, READY)
+
+    assert CustomerAnswered(leg=OURS) == await event(line, CustomerAnswered)
+    assert AudioConnected(leg=OURS, agent_leg=AGENT) == await event(line, AudioConnected)
+    await line.customer_hangs_up()
+    assert CallEnded(leg=OURS, by="caller", cause="bye") == await event(line, CallEnded)
+
+
+@pytest.mark.parametrize(("number", "status"), [(BUSY, "486"), (AWAY, "408")])
+async def test_a_customer_who_is_not_reached_ends_the_call_with_the_status(line: Line, number: str, status: str) -> None:
+    """Busy is 486, nobody there 408; the agent's leg goes with the call."""
+    await calling_out(line, number, ring_timeout=0.3)
+
+    assert CallEnded(leg=OURS, by="network", cause=status) == await event(line, CallEnded)
+
+
+async def test_a_call_of_ours_is_given_up(line: Line) -> None:
+    """While the customer's phone rings the platform hangs up."""
+    await calling_out(line, AWAY)
+    await line.provider.perform(HangUp(leg=OURS))
+
+    assert CallEnded(leg=OURS, by="platform", cause="bye") == await event(line, CallEnded)
 
 
 async def test_nothing_follows_the_end(line: Line) -> None:

@@ -17,7 +17,7 @@ import msgspec
 import ivr_flows
 from bridge import events as e
 from bridge.conversation import INTRODUCING
-from bridge.legs import CALL, LIVE, TEXT, CallState, Kind, TextLeg
+from bridge.legs import CALL, NO_CALL, TALKING, TEXT, CallState, Kind, TextLeg
 from bridge.session import ChatRules, Facts, Limits, Session, State
 from bridge.text_leg import ONLY
 from ivr_flows.facts import Desk, Ewt, Hours
@@ -58,6 +58,8 @@ RULES = ChatRules(
     max_transfers=2,
 )
 """Rules of a queue that has every rule."""
+WITH_AN_AGENT = TALKING | {CallState.CONNECTING, CallState.SUMMONING, CallState.DIALING}
+"""An agent has the call, or is being rung for it."""
 C = TypeVar("C", bound=e.Command)
 
 _STATE = msgspec.json.Decoder(State)
@@ -164,7 +166,7 @@ class Story:
         self._arrived = 0
         self._standing: set[str] = set()
         self._silenced = False
-        self._holders: set[tuple[e.AgentId, e.Channel]] = set()
+        self._holders: set[tuple[e.AgentId, e.Channel, bool]] = set()
 
     # --- the machinery
 
@@ -249,13 +251,20 @@ class Story:
             assert table[before][kind] is after
         if isinstance(event, e.CallEnded | e.ProcessRestarted):
             assert not any(isinstance(c, e.CallCommand) for c in commands), "nothing is done to a leg that has ended"
-        elif state.call in {CallState.NONE, CallState.ENDED}:
+        elif state.call in NO_CALL:
             assert all(isinstance(c, e.RefuseCall) for c in commands if isinstance(c, e.CallCommand))
-        assert (state.agent is not None) == (state.call in {CallState.CONNECTING, CallState.CONNECTED})
-        assert (state.agent is None) == (state.agent_leg is None)
+        assert (state.agent is not None) == (state.call in WITH_AN_AGENT)
+        assert (state.agent_leg is not None) == (state.call in WITH_AN_AGENT | {CallState.CALLING_OUT, CallState.OUTSIDE})
+        assert (state.consult is not None) == (state.call is CallState.CONSULTING)
+        assert (state.outside is not None) == (state.call in {CallState.CALLING_OUT, CallState.OUTSIDE})
+        assert (state.held_at is not None) == (
+            state.call is CallState.HELD or (state.consult is not None and not state.consult.waits)
+        ), "music for who waits, and for nobody else"
+        assert state.call_transfer is None or state.call in {CallState.QUEUED, CallState.CONNECTING, CallState.CALLING_OUT}
+        assert (state.call is CallState.CALLBACK) <= (state.callback is not None)
         assert (state.chat_agent is not None) == (state.text is TextLeg.CHATTING)
         assert self.session.closed == any(isinstance(c, e.CloseSession) for c in [*self.told, *commands])
-        if not self.session.closed and state.call not in LIVE and state.call is not CallState.ENDING:
+        if not self.session.closed and state.call in NO_CALL:
             for_ever = {TextLeg.QUEUED} if self.limits.chat.idle > 0 else {TextLeg.QUEUED, TextLeg.CHATTING, TextLeg.DISMISSED}
             assert state.text in for_ever or self.session.wake_at is not None, "an open session ends some day"
         self._check_texts(was, commands)
@@ -294,10 +303,13 @@ class Story:
 
     def _check_lines(self, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
         """Whoever stands in line told the floor so, whoever left it too."""
-        for channel, standing in (("voice", self.state.call is CallState.QUEUED), ("sms", self.state.text is TextLeg.QUEUED)):
+        in_line = self.state.call in {CallState.QUEUED, CallState.CALLBACK}
+        for channel, standing in (("voice", in_line), ("sms", self.state.text is TextLeg.QUEUED)):
             stood = channel in self._standing
             moves = [c for c in commands if isinstance(c, e.JoinQueue | e.LeaveQueue) and c.channel == channel]
-            taken = isinstance(event, e.AgentAccepted) and event.channel == channel
+            taken = (isinstance(event, e.AgentAccepted) and event.channel == channel) or (
+                isinstance(event, e.CallbackStarted) and channel == "voice"
+            )
             for move in moves:
                 if isinstance(move, e.JoinQueue) and channel == "sms":
                     asked = self.state.prefer or (None if self.state.transfer is not None else self.state.direct)
@@ -313,17 +325,21 @@ class Story:
     def _check_agents(self, event: e.AnyEvent | None, commands: Sequence[e.AnyCommand]) -> None:
         """Who was given work is released from it once, and nobody else is."""
         if isinstance(event, e.ProcessRestarted):
-            self._holders = {(agent, channel) for agent, channel in self._holders if channel == "sms"}
+            self._holders = {holder for holder in self._holders if holder[1] == "sms"}
         if isinstance(event, e.AgentAccepted):
-            self._holders.add((event.agent, event.channel))
+            self._holders.add((event.agent, event.channel, False))
         if isinstance(event, e.AgentOpened):
             assert [c for c in commands if isinstance(c, e.AssignAgent)] == [e.AssignAgent(event.agent, "sms", event.queue)]
-            self._holders.add((event.agent, "sms"))
         for command in commands:
+            if isinstance(command, e.AssignAgent):
+                assert (command.agent, command.channel, command.beside) not in self._holders
+                self._holders.add((command.agent, command.channel, command.beside))
             if isinstance(command, e.ReleaseAgent):
-                self._holders.remove((command.agent, command.channel))
-        held = {(self.state.agent, "voice"), (self.state.chat_agent, "sms")}
-        assert self._holders == {(agent, channel) for agent, channel in held if agent is not None}
+                self._holders.remove((command.agent, command.channel, command.beside))
+        consult = self.state.consult
+        asked = None if consult is None else consult.to
+        held = {(self.state.agent, "voice", False), (self.state.chat_agent, "sms", False), (asked, "voice", True)}
+        assert self._holders == {holder for holder in held if holder[0] is not None}
 
     # --- what is asked of it (methods: a type checker takes an attribute for what it was a line ago)
 

@@ -14,6 +14,7 @@ from tests.unit.bridge.story import ANN, BEN, CALLER, LEG, RULES, START, Arrow, 
 
 WAKE = "wake"
 ELSEWHERE = "+15550100199"
+OUTSIDE = "+15550100177"
 NAMES = (
     "arrive", "press 1", "press 2", "press 9", "press #", "heard", "cut", "verdict yes", "verdict no", "offered voice",
     "lapsed voice", "accepted voice", "answered", "stale answered", "failed", "audio", "agent leg ended", "agent hung up",
@@ -23,7 +24,11 @@ NAMES = (
     "restart", WAKE, "exit", "back", "first", "odd words", "from elsewhere", "leave me alone", "meant", "not meant",
     "stop from elsewhere", "start from elsewhere", "leave me alone from elsewhere", "known to us", "canceled",
     "nothing uploaded", "ben declines", "ann declines", "api says", "api says later", "ann opens", "to ben", "to the queue",
-    "ben lets it ring", "dismiss", "ask photos", "uploaded",
+    "ben lets it ring", "dismiss", "ask photos", "uploaded", "offered voice ben", "lapsed voice ben", "accepted voice ben",
+    "hold", "resume", "phone holds", "phone resumes", "ask ben", "ask outside", "asked answered", "asked failed", "asked ended",
+    "agent dropped", "swap", "take back", "complete", "call to ben", "call to queue", "call outside", "call customer",
+    "customer answered", "not picked up", "program wants callback", "program wants callback later", "callback now",
+    "callback off", "no callback please",
 )  # fmt: skip
 """Everything that can be tried."""
 
@@ -32,6 +37,8 @@ def event(name: str, story: Story) -> e.AnyEvent:
     """What *name* means in this story now."""
     state = story.state
     agent_leg = state.agent_leg or e.LegId("nobody")
+    asked_leg = e.LegId("nobody") if state.consult is None else state.consult.leg
+    leg = state.leg or LEG
     plays = story.all(e.PlayPrompts)
     play = plays[-1].play if plays else 1
     asked = story.all(e.DecideOffer)
@@ -41,24 +48,24 @@ def event(name: str, story: Story) -> e.AnyEvent:
     kind: e.OfferKind = asked[-1].kind if asked else "hold"
     events: dict[str, e.AnyEvent] = {
         "arrive": e.CallArrived(LEG, "loopback", state.customer, state.our_number),
-        "press 1": e.DigitsReceived(LEG, "1"),
-        "press 2": e.DigitsReceived(LEG, "2"),
-        "press 9": e.DigitsReceived(LEG, "9"),
-        "press #": e.DigitsReceived(LEG, "#"),
-        "heard": e.PromptFinished(LEG, play, completed=True, heard=2.0),
-        "cut": e.PromptFinished(LEG, play, completed=False, heard=0.5),
+        "press 1": e.DigitsReceived(leg, "1"),
+        "press 2": e.DigitsReceived(leg, "2"),
+        "press 9": e.DigitsReceived(leg, "9"),
+        "press #": e.DigitsReceived(leg, "#"),
+        "heard": e.PromptFinished(leg, play, completed=True, heard=2.0),
+        "cut": e.PromptFinished(leg, play, completed=False, heard=0.5),
         "verdict yes": e.OfferDecided(request, kind, True, "offer", {}),
         "verdict no": e.OfferDecided(request, kind, False, "below_threshold", {}),
         "offered voice": e.AgentOffered(ANN, "voice"),
         "lapsed voice": e.OfferLapsed(ANN, "voice", "ring_timeout"),
         "accepted voice": e.AgentAccepted(ANN, "Ann", "voice", "sip:ann@127.0.0.1"),
-        "answered": e.AgentLegAnswered(LEG, agent_leg),
-        "stale answered": e.AgentLegAnswered(LEG, e.LegId("leg/agent0")),
-        "failed": e.AgentLegFailed(LEG, agent_leg, 486, "Busy Here"),
-        "audio": e.AudioConnected(LEG, agent_leg),
-        "agent leg ended": e.AgentLegEnded(LEG, agent_leg, "agent"),
+        "answered": e.AgentLegAnswered(leg, agent_leg),
+        "stale answered": e.AgentLegAnswered(leg, e.LegId("leg/agent0")),
+        "failed": e.AgentLegFailed(leg, agent_leg, 486, "Busy Here"),
+        "audio": e.AudioConnected(leg, agent_leg),
+        "agent leg ended": e.AgentLegEnded(leg, agent_leg, "agent"),
         "agent hung up": e.AgentHungUp(ANN),
-        "call ended": e.CallEnded(LEG, "caller", "bye"),
+        "call ended": e.CallEnded(leg, "caller", "bye"),
         "text": story.arrival("hello"),
         "photo": story.arrival("", photos=1),
         "stop": story.arrival("STOP", keyword="stop"),
@@ -83,7 +90,7 @@ def event(name: str, story: Story) -> e.AnyEvent:
         "note": e.WrapUpNoted(ANN, "done", "Solved"),
         "stopped elsewhere": e.OptOutChanged(True),
         "started elsewhere": e.OptOutChanged(False),
-        "cut off": e.CallEnded(LEG, "platform", "restart"),
+        "cut off": e.CallEnded(leg, "platform", "restart"),
         "restart": e.ProcessRestarted(),
         "exit": story.arrival("exit"),
         "back": story.arrival("back"),
@@ -109,6 +116,33 @@ def event(name: str, story: Story) -> e.AnyEvent:
         "ben lets it ring": e.OfferLapsed(BEN, "sms", "ring_timeout"),
         "dismiss": e.AgentDismissed(ANN),
         "ask photos": e.UploadAsked(ANN, "https://example.com/u/1", "token", story.now + 600.0),
+        "offered voice ben": e.AgentOffered(BEN, "voice"),
+        "lapsed voice ben": e.OfferLapsed(BEN, "voice", "declined"),
+        "accepted voice ben": e.AgentAccepted(BEN, "Ben", "voice", "sip:ben@127.0.0.1"),
+        "hold": e.AgentHeld(ANN),
+        "resume": e.AgentResumed(ANN),
+        "phone holds": e.PhoneHeld(leg, agent_leg),
+        "phone resumes": e.PhoneResumed(leg, agent_leg),
+        "ask ben": e.AgentConsulted(ANN, "Ben", "sip:ben@127.0.0.1", BEN, e.QueueId("billing"), "an old friend"),
+        "ask outside": e.AgentConsulted(ANN, OUTSIDE, f"tel:{OUTSIDE}"),
+        "asked answered": e.AgentLegAnswered(leg, asked_leg),
+        "asked failed": e.AgentLegFailed(leg, asked_leg, 486, "Busy Here"),
+        "asked ended": e.AgentLegEnded(leg, asked_leg, "agent"),
+        "agent dropped": e.AgentLegEnded(leg, agent_leg, "platform"),
+        "swap": e.AgentSwapped(ANN),
+        "take back": e.AgentTookBack(ANN),
+        "complete": e.AgentCompleted(ANN),
+        "call to ben": e.CallTransferred(ANN, e.QueueId("billing"), BEN, "Ben", note="for you"),
+        "call to queue": e.CallTransferred(ANN, e.QueueId("billing")),
+        "call outside": e.CallTransferred(ANN, number=OUTSIDE),
+        "call customer": e.AgentCalled(ANN, "Ann", e.QueueId("support"), "sip:ann@127.0.0.1"),
+        "customer answered": e.CustomerAnswered(leg),
+        "not picked up": e.CallEnded(leg, "network", "486"),
+        "program wants callback": e.CallbackAsked("api:shop", e.QueueId("support")),
+        "program wants callback later": e.CallbackAsked("api:shop", e.QueueId("support"), story.now + 600.0, "the bill"),
+        "callback now": e.CallbackStarted(ANN, "Ann", "sip:ann@127.0.0.1"),
+        "callback off": e.CallbackCancelled("Ann"),
+        "no callback please": story.arrival("Cancel"),
         "uploaded": e.MediaUploaded("token", (e.Media("0" * 64, "image/jpeg", 1000),)),
     }
     return events[name]
@@ -140,6 +174,14 @@ PREFIXES: tuple[tuple[str, ...], ...] = (
     ("text", "accepted sms"),
     ("text", "first", "first", "accepted sms", "ann says"),
     ("api says", "text", "accepted sms", "ann says", "to ben"),
+    ("arrive", "press 1", "press 2", "verdict no", "accepted voice", "answered", "ask ben", "asked answered"),
+    ("arrive", "press 1", "press 2", "verdict no", "accepted voice", "answered", "ask outside", "asked answered", "complete"),
+    ("arrive", "press 1", "press 2", "verdict no", "accepted voice", "answered", "call outside"),
+    ("arrive", "press 1", "press 2", "verdict no", "accepted voice", "answered", "call to ben"),
+    ("arrive", "press 1", "press 2", "verdict no", "accepted voice", "answered", "hold"),
+    ("call customer", "answered"),
+    ("program wants callback", "accepted voice", "answered"),
+    ("program wants callback later", "arrive"),
 )
 """Where the random part of a story begins, so that it gets far."""
 
@@ -182,7 +224,7 @@ def test_left_alone_every_session_ends(prefix: tuple[str, ...], names: list[str]
     attempt(story, "call ended")
     for _ in range(3):
         story.wait(1e6)
-        for name in ("accepted sms", "chat ended", "lost", "note", "call ended"):
+        for name in ("accepted sms", "chat ended", "lost", "note", "call ended", "callback off"):
             attempt(story, name)
     if story.state.call is CallState.NONE and not story.told:
         return  # nothing ever happened
@@ -245,7 +287,8 @@ def _key(story: Story) -> tuple[object, ...]:
     wait = None if run is None else (run._memory.state, type(run.wait), getattr(run.wait, "delivered", None))
     once = (bool(state.wrapping), state.unanswered, state.asked, state.desk, state.introduced, story.flow and story.flow.name)
     chat = (state.transfer is None, state.suspected is None, story.menu is None, state.answered)
-    return (state.call, state.text, wait, state.agent, state.chat_agent, story.closed(), once, chat)
+    beside = (state.consult is None or state.consult.answered, state.callback is None, state.held_by)
+    return (state.call, state.text, wait, state.agent, state.chat_agent, story.closed(), once, chat, beside)
 
 
 def test_every_arrow_of_the_tables_is_walked_and_no_other() -> None:
