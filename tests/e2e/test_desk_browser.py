@@ -60,7 +60,7 @@ async def test_an_agent_takes_a_call(browser: Browser, base: str, desk: FakeDesk
         desk.offer(until=time.time() + 20)
 
         await expect(page.locator(".offer .countdown")).to_contain_text(" s")
-        await expect(page).to_have_title("(1) Desk · Sidetone")
+        await expect(page).to_have_title("(2) Desk · Sidetone")  # what rings, and a conversation with something unread
         await page.keyboard.press("Alt+a")
 
         await expect(page.locator("#session-card")).to_contain_text("My router blinks red since this morning")

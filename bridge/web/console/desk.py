@@ -74,7 +74,7 @@ _NOT_SHOWN: Mapping[Missing, str] = {
     "infected": marked("This file was harmful and is not kept."),
     "gone": marked("This file is not kept any more."),
 }
-_LISTS = ("presence", "messages", "offers", "work", "waiting")
+LISTS = ("presence", "messages", "offers", "work", "waiting")
 """Parts of the page that are sent again when they are not what they were."""
 _Action = Callable[[web.Request, Agent], Awaitable[web.Response]]
 
@@ -475,7 +475,7 @@ class DeskPages:
             await socket.close(code=SIGNED_OUT)
             return
         context = await self._lists(agent.id)
-        html = {name: render(f"{name}.html", request, oob=True, **context) for name in _LISTS}
+        html = {name: render(f"{name}.html", request, oob=True, **context) for name in LISTS}
         await _send_changed(socket, html, sent)
 
     async def _session_socket(self, request: web.Request) -> web.WebSocketResponse:

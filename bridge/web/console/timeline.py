@@ -656,9 +656,13 @@ _CLOSED = MappingProxyType(
 )
 
 
+def ended_words(reason: str) -> str:
+    """Why a session ended."""
+    return _(_CLOSED.get(reason, reason.replace("_", " ")))
+
+
 def _session_closed(data: _Data) -> Shown:
-    reason = _word(data, "reason")
-    return _shown("event", "dot", _("Session closed"), small=_(_CLOSED.get(reason, reason.replace("_", " "))))
+    return _shown("event", "dot", _("Session closed"), small=ended_words(_word(data, "reason")))
 
 
 _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(

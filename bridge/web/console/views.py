@@ -9,7 +9,7 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
-from bridge.web.console.timeline import amount_of_bytes, duration, pretty_number, purpose_words, tick
+from bridge.web.console.timeline import amount_of_bytes, duration, ended_words, pretty_number, purpose_words, tick
 from bridge.web.console.words import gettext, language, marked, plural
 from bridge.web.console.words import gettext as _
 
@@ -121,6 +121,7 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "number": pretty_number,
     "purpose_words": purpose_words,
+    "ended_words": ended_words,
     "tick": tick,
     "call_words": _call_words,
     "text_words": _text_words,

@@ -15,6 +15,7 @@ from bridge.events import AgentId, AnswerCall, CallArrived, CallEvent, Channel, 
 from bridge.media_links import Variant
 from bridge.media_store import Kept, MediaStore, Missing
 from bridge.telephony.loopback import LoopbackCallProvider
+from bridge.web.console.filling import fill, gaps
 from bridge.web.ports import (
     Agent,
     Agreement,
@@ -39,6 +40,7 @@ from bridge.web.ports import (
     TicksChanged,
     Work,
 )
+from bridge.web.ports_desk import DeskRules, Folded, Found, OwnText, ReadyText, Told, Waiter
 from sms.message import DeliveryReport, InboundText
 
 ANA = Agent(id=AgentId("ana"), name="Ana Torres", queues=("support", "support_sms"))
@@ -116,6 +118,7 @@ def view(now: float) -> SessionView:
         composer_why="",
         card={"topic": "Internet", "contract": "A-1029", "waited": "2 min 54 s"},
         answers={"reason": "My router blinks red since this morning", "photo": "1 photo"},
+        told=Told(low=2, high=2, waited=174.0, promises=("We keep your place in line.",)),
         timeline=lines(now),
         ticks={
             MessageId("m-1"): Ticks("delivered"),
@@ -238,6 +241,8 @@ class FakeDesk:
         """What the list shows besides what the views tell."""
         self.media = FakeMedia()
         self.ready_made: tuple[Preset, ...] = PRESETS
+        self.own: dict[str, OwnText] = {}
+        self.in_line: tuple[Waiter, ...] = ()
         self.targeted = Targets(
             colleagues=(
                 Colleague(BEN.id, BEN.name, "ready", None, 2),
@@ -425,6 +430,50 @@ class FakeDesk:
 
     def presets(self, language: str) -> tuple[Preset, ...]:
         return self.ready_made if language == "en" else ()
+
+    def rules(self) -> DeskRules:
+        return DeskRules()
+
+    async def ready_texts(self, agent: AgentId, session: SessionId | None, language: str) -> tuple[ReadyText, ...]:
+        known = {"agent": self.agents[agent].name, "company": "Northwind"}
+        if session is not None and session in self.views:
+            known["customer"] = self.views[session].name or ""
+        own = [Preset(text.id, text.title, text.text) for text in self.own.values() if text.language == language]
+        texts = [(preset, fill(preset.text, known)) for preset in (*self.presets(language), *own)]
+        return tuple(ReadyText(preset.id, preset.title, text, gaps(text), preset in own) for preset, text in texts)
+
+    async def own_texts(self, agent: AgentId) -> tuple[OwnText, ...]:
+        assert agent in self.agents
+        return tuple(self.own.values())
+
+    async def keep_own_text(self, agent: AgentId, text: OwnText) -> None:
+        self._ask("keep_own_text", agent, text.title)
+        kept = msgspec.structs.replace(text, id=text.id or f"own-{len(self.own)}")
+        self.own[kept.id] = kept
+
+    async def drop_own_text(self, agent: AgentId, text: str) -> None:
+        self._ask("drop_own_text", agent, text)
+        del self.own[text]
+
+    def waiting(self, agent: AgentId) -> tuple[Waiter, ...]:
+        return self.in_line if agent == ANA.id else ()
+
+    async def search(self, agent: AgentId, words: str) -> tuple[Found, ...]:
+        assert agent in self.agents
+        return tuple(
+            Found(view.id, view.customer, view.name, view.queue, view.opened_at, view.closed_at is not None, body)
+            for view in (*self.views.values(), self.past)
+            for body in [next((str(line.data["body"]) for line in view.timeline if words in str(line.data.get("body"))), None)]
+            if body is not None or words in str(view.name)
+        )
+
+    async def before(self, agent: AgentId, session: SessionId, after: SessionId | None) -> tuple[tuple[Folded, ...], bool]:
+        assert agent in self.agents
+        if session != CHAT:
+            return (), False
+        if after is None:
+            return (Folded(PAST, self.now - 9e5, True, "call", "support", "Ben Okafor", "call over"),), True
+        return (Folded(SessionId("s-00"), self.now - 19e5, True, "inbound", None, None, None),), False
 
     @asynccontextmanager
     async def subscribe(self, agent: AgentId) -> AsyncIterator[AsyncIterator[DeskUpdate]]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
+from bridge.web.console.desk import LISTS
 from bridge.web.ports import DeskChanged, SessionChanged, Ticks
 from tests.unit.web.conftest import Client, Clock, SignIn
 from tests.unit.web.fakes import OTHER, SESSION, STRANGE, FakeDesk
@@ -200,7 +201,7 @@ async def test_a_kept_text_clears_the_composer(client: Client, sign_in: SignIn) 
         ("", '"segments"></span>'),
         ("Hello", "1 SMS · 155 left"),
         ("€" * 81, "2 SMS"),
-        ("être", "1 SMS · 66 left · Unicode because of ê"),
+        ("être", '1 SMS · 66 left · <span class="costs">Unicode because of ê</span>'),
         ("x" * 1601, "Too long"),
     ],
 )
@@ -272,7 +273,7 @@ async def test_what_did_not_change_is_not_sent_again(client: Client, sign_in: Si
     """A menu an agent has just opened is not replaced by the same menu."""
     await sign_in()
     async with socket(client, "/desk/ws") as opened:
-        for _ in range(3):
+        for _ in LISTS:
             await opened.receive()
 
         desk.publish(DeskChanged())
@@ -377,7 +378,7 @@ async def test_a_session_that_ended_closes_the_desk(client: Client, sign_in: Sig
     """An open page does not outlive its session."""
     await sign_in()
     async with socket(client, "/desk/ws") as opened:
-        for _ in range(3):
+        for _ in LISTS:
             await opened.receive()
         clock.now += 13 * 3600
 
@@ -421,7 +422,7 @@ async def test_a_stopping_server_asks_pages_to_come_back(client: Client, sign_in
     """1012 is the code after which the page tries again."""
     await sign_in()
     async with socket(client, "/desk/ws") as opened:
-        for _ in range(3):
+        for _ in LISTS:
             await opened.receive()
 
         await client.app.shutdown()

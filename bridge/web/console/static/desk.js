@@ -5,18 +5,23 @@
   const all = (selector, root = document) => root.querySelectorAll(selector);
   const clockOffset = Number(document.body.dataset.now) - Date.now() / 1000;
   const now = () => Date.now() / 1000 + clockOffset;
+  const agent = document.body.dataset.agent;
+  const spoken = navigator.language.startsWith(document.documentElement.lang) ? navigator.language : document.documentElement.lang;
+  const WORDS = JSON.parse(one("#words").textContent);
+  const word = (key, values = {}) => WORDS[key].replace(/%\((\w+)\)s/g, (_whole, name) => values[name] ?? "");
+  const GAP = /\{[a-z_]{1,30}\}/;
 
   /* --- time ------------------------------------------------------------------------------------------------------- */
 
-  const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
-  const dayAndTime = new Intl.DateTimeFormat([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
-  const day = new Intl.DateTimeFormat([], { dateStyle: "medium" });
-  const whole = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
+  const clock = new Intl.DateTimeFormat(spoken, { hour: "2-digit", minute: "2-digit" });
+  const dayAndTime = new Intl.DateTimeFormat(spoken, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+  const day = new Intl.DateTimeFormat(spoken, { dateStyle: "medium" });
+  const whole = new Intl.DateTimeFormat(spoken, { dateStyle: "medium", timeStyle: "medium" });
 
   function span(seconds) {
     const s = Math.max(0, Math.floor(seconds));
     const two = (n) => String(n).padStart(2, "0");
-    if (s >= 86400) return `${Math.floor(s / 86400)} d`;
+    if (s >= 86400) return word("days", { n: Math.floor(s / 86400) });
     if (s >= 3600) return `${Math.floor(s / 3600)}:${two(Math.floor((s % 3600) / 60))}:${two(s % 60)}`;
     return `${Math.floor(s / 60)}:${two(s % 60)}`;
   }
@@ -26,8 +31,8 @@
   }
 
   /* How long a customer may wait for an answer by text before the desk says so, and before it says so loudly. */
-  const SLOW = 60;
-  const LATE = 180;
+  const SLOW = Number(document.body.dataset.slow);
+  const LATE = Number(document.body.dataset.late);
   const firstLeft = new Map(); // offer to the seconds it had when this page first saw it
 
   function tickTock() {
@@ -69,7 +74,7 @@
 
   /* --- what is typed is never lost -------------------------------------------------------------------------------- */
 
-  const draftKey = (element) => `sidetone draft ${element.dataset.draft}`;
+  const draftKey = (element) => `sidetone draft ${agent} ${element.dataset.draft}`;
 
   function keepDraft(element) {
     if (element.value) sessionStorage.setItem(draftKey(element), element.value);
@@ -86,6 +91,24 @@
         element.dispatchEvent(new Event("input", { bubbles: true }));
       }
     }
+  }
+
+  /* Where the agent was writing, to go on there after signing in again or loading the page anew. */
+  window.addEventListener("pagehide", () => {
+    const field = document.activeElement;
+    if (field?.dataset.draft) {
+      const place = { draft: draftKey(field), at: [field.selectionStart, field.selectionEnd] };
+      sessionStorage.setItem("sidetone focus", JSON.stringify(place));
+    }
+  });
+
+  function restoreFocus() {
+    const place = JSON.parse(sessionStorage.getItem("sidetone focus") || "null");
+    const field = place && [...all("[data-draft]")].find((element) => draftKey(element) === place.draft);
+    if (!field || document.activeElement !== document.body) return;
+    sessionStorage.removeItem("sidetone focus");
+    field.focus();
+    field.setSelectionRange(...place.at);
   }
 
   document.addEventListener("input", (event) => {
@@ -122,7 +145,7 @@
     const files = attached();
     if (files.some((file) => !file.digest)) {
       event.preventDefault();
-      say(files.some((file) => file.problem) ? "Remove the file that cannot be sent first." : "A file is still on its way. Send again in a moment.");
+      say(word(files.some((file) => file.problem) ? "remove_the_file" : "file_on_its_way"));
       return;
     }
     event.detail.parameters.media = files.map((file) => file.digest).join(",");
@@ -132,9 +155,17 @@
   document.addEventListener("keydown", (event) => {
     if (event.target.id === "body" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
-      if (event.target.value.trim() || attached().length) event.target.form.requestSubmit();
+      if (selectGap(event.target)) say(word("fill_first"));
+      else if (event.target.value.trim() || attached().length) event.target.form.requestSubmit();
     }
   });
+
+  /* What a ready-made text leaves open is selected, so that the next words take its place. */
+  function selectGap(field) {
+    const gap = GAP.exec(field.value);
+    if (gap) field.setSelectionRange(gap.index, gap.index + gap[0].length);
+    return Boolean(gap);
+  }
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-preset]");
@@ -147,6 +178,7 @@
     preset.dataset.text = button.dataset.text;
     body.dispatchEvent(new Event("input", { bubbles: true }));
     body.focus();
+    selectGap(body);
     const search = one("#preset-search");
     if (search?.value) { search.value = ""; findPresets(search); }
   });
@@ -183,8 +215,10 @@
     return files.get(session) || [];
   }
 
+  const megabytes = new Intl.NumberFormat(spoken, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
   function sizeOf(bytes) {
-    return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.max(1, Math.round(bytes / 1000))} kB`;
+    return bytes >= 1e6 ? word("mb", { n: megabytes.format(bytes / 1e6) }) : word("kb", { n: Math.max(1, Math.round(bytes / 1000)) });
   }
 
   function drawFiles() {
@@ -198,12 +232,12 @@
       const picture = file.type.startsWith("image/") && !file.problem ? document.createElement("img") : one("#icon-of-file").content.cloneNode(true);
       if (picture.tagName === "IMG") Object.assign(picture, { src: file.preview, alt: "" });
       const words = document.createElement("span");
-      words.textContent = file.problem ? `${file.name}: ${file.problem}` : `${file.name} · ${sizeOf(file.size)}${file.digest ? "" : " · on its way"}`;
+      words.textContent = file.problem ? `${file.name}: ${file.problem}` : `${file.name} · ${sizeOf(file.size)}${file.digest ? "" : ` · ${word("on_its_way")}`}`;
       const remove = document.createElement("button");
       remove.type = "button";
       remove.className = "quiet";
       remove.textContent = "×";
-      remove.setAttribute("aria-label", `Remove ${file.name}`);
+      remove.setAttribute("aria-label", word("remove", { name: file.name }));
       remove.addEventListener("click", () => drop([file]));
       item.append(picture, words, remove);
       return item;
@@ -222,9 +256,9 @@
     const fields = one("#composer fieldset");
     if (!session || !fields || fields.disabled) return;
     const room = MOST_FILES - attached().length;
-    if (chosen.length > room) say(`A text carries at most ${MOST_FILES} files.`);
+    if (chosen.length > room) say(word("most_files", { n: MOST_FILES }));
     for (const file of [...chosen].slice(0, room)) {
-      const kept = { name: file.name || "Picture", type: file.type, size: file.size, preview: URL.createObjectURL(file) };
+      const kept = { name: file.name || word("picture"), type: file.type, size: file.size, preview: URL.createObjectURL(file) };
       files.set(session, [...(files.get(session) || []), kept]);
       upload(file, kept);
     }
@@ -236,9 +270,9 @@
       const answer = await fetch("/desk/media", { method: "POST", body: file, headers: { "X-CSRF-Token": CSRF, "Content-Type": "application/octet-stream" } });
       const said = answer.headers.get("Content-Type")?.startsWith("application/json") ? await answer.json() : {};
       if (said.digest) Object.assign(kept, { digest: said.digest, size: said.size });
-      else kept.problem = said.problem || "It could not be taken. Try again.";
+      else kept.problem = said.problem || word("not_taken");
     } catch {
-      kept.problem = "The server could not be reached. Try again.";
+      kept.problem = word("not_reached");
     }
     drawFiles();
   }
@@ -291,7 +325,7 @@
     settle();
   });
   document.addEventListener("panel-done", () => {
-    sessionStorage.removeItem("sidetone draft text new");
+    sessionStorage.removeItem(`sidetone draft ${agent} text new`);
     for (const field of all("[data-draft]", panel)) sessionStorage.removeItem(draftKey(field));
     panel.close();
   });
@@ -302,6 +336,67 @@
   panel.addEventListener("change", (event) => {
     if (event.target.dataset.recheck !== undefined) htmx.trigger("#opening", "recheck");
   });
+
+  /* Texts of the agent's own: the form takes the one that is to be changed, or the words that stand in the composer. */
+  document.addEventListener("click", (event) => {
+    const edit = event.target.closest("[data-edit-text]");
+    if (!edit) return;
+    const { editText, title, language, words } = edit.dataset;
+    const form = one("#own-text");
+    form.elements.id.value = editText;
+    form.elements.title.value = title;
+    form.elements.language.value = language;
+    form.elements.text.value = words;
+    form.elements.title.focus();
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id === "panel-body" && one("#own-text") && event.detail.elt?.dataset?.texts !== undefined) {
+      one("#own-words").value = one("#body")?.value.trim() || "";
+    }
+  });
+
+  /* Asking before what cannot be undone, in the page's own words and looks. */
+  document.addEventListener("htmx:confirm", (event) => {
+    if (!event.detail.question) return;
+    event.preventDefault();
+    const sure = one("#sure");
+    put(one("#sure-question"), event.detail.question);
+    sure.returnValue = "";
+    sure.showModal();
+    sure.addEventListener("close", () => { if (sure.returnValue === "yes") event.detail.issueRequest(true); }, { once: true });
+  });
+
+  /* --- the list: what it shows, and what is looked for ---------------------------------------------------------------- */
+
+  const lists = one(".lists");
+
+  function showList(name) {
+    lists.dataset.shows = name;
+    for (const button of all(".filters [data-shows]")) button.setAttribute("aria-pressed", String(button.dataset.shows === name));
+    sessionStorage.setItem("sidetone list", name);
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".filters [data-shows]");
+    if (button) showList(button.dataset.shows);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.target.id !== "find" || event.key !== "Escape" || !event.target.value) return;
+    event.preventDefault();
+    event.target.value = "";
+    one("#found").replaceChildren();
+  });
+  document.addEventListener("input", (event) => {
+    if (event.target.id === "find" && !event.target.value) one("#found").replaceChildren();
+  });
+  if (one(`.filters [data-shows="${sessionStorage.getItem("sidetone list")}"]`)) showList(sessionStorage.getItem("sidetone list"));
+
+  function countLists() {
+    for (const button of all(".filters [data-shows]")) {
+      const list = one(`#${button.dataset.shows}`);
+      put(one(".count", button), list ? list.dataset.count : "");
+    }
+  }
 
   /* What an agent has opened or closed at the side stays so in every conversation. */
   document.addEventListener("toggle", (event) => {
@@ -328,6 +423,17 @@
   let openSession = null;
 
   const atEnd = (timeline) => timeline.scrollHeight - timeline.scrollTop - timeline.clientHeight < 60;
+
+  /* Earlier conversations come in above what is being read, and that must not move. */
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target.id !== "before") return;
+    const timeline = one("#timeline");
+    const fromEnd = timeline.scrollHeight - timeline.scrollTop;
+    document.addEventListener("htmx:afterSettle", () => {
+      timeline.scrollTop = timeline.scrollHeight - fromEnd;
+      lastTop = timeline.scrollTop;
+    }, { once: true });
+  });
 
   document.addEventListener("scroll", (event) => {
     if (event.target.id !== "timeline") return;
@@ -366,18 +472,20 @@
       pinned = true;
       lastTop = 0;
     }
-    for (const row of all("[data-row]")) {
-      if (row.dataset.row === session) row.setAttribute("aria-current", "page");
+    for (const row of all("a[data-row]")) {
+      if (row.dataset.row === session || (session && one(`[data-row="${session}"]`, row))) row.setAttribute("aria-current", "page");
       else row.removeAttribute("aria-current");
     }
     const state = one("#composer-state");
     const fields = one("#composer fieldset");
     if (state && fields) fields.disabled = state.dataset.open !== "yes";
-    if (session && !one("#note")) sessionStorage.removeItem(`sidetone draft note ${session}`); // it has been saved
+    if (session && !one("#note")) sessionStorage.removeItem(`sidetone draft ${agent} note ${session}`); // it has been saved
     localTimes(document);
     tickTock();
     restoreDrafts();
+    restoreFocus();
     restoreDetails();
+    countLists();
     if (session !== drawnFor) {
       drawnFor = session;
       drawFiles();
@@ -397,8 +505,9 @@
     if (added.some((node) => node.matches && node.matches("li[data-ring]"))) chime();
     const texts = added.filter((node) => node.matches && node.matches("li.line.in"));
     if (texts.length === 0) return;
-    const words = texts.map((node) => one(".words", node)?.textContent || "a picture");
-    put(one("#announce"), `New text: ${words.join("; ")}`);
+    if (openSession === drawnFor) texted(one("#session-head h1")?.textContent || "");
+    const words = texts.map((node) => one(".words", node)?.textContent || word("a_picture"));
+    put(one("#announce"), word("new_text", { words: words.join("; ") }));
     if (!pinned) one("#newest").hidden = false;
   }
 
@@ -442,8 +551,8 @@
     lost.add(event.target);
     one("#connection").hidden = false;
   });
-  document.addEventListener("htmx:sendError", () => say("The server cannot be reached just now. Nothing was changed."));
-  document.addEventListener("htmx:responseError", () => say("That did not work. Please try again."));
+  document.addEventListener("htmx:sendError", () => say(word("unreachable")));
+  document.addEventListener("htmx:responseError", () => say(word("did_not_work")));
 
   /* --- words for the agent ------------------------------------------------------------------------------------------- */
 
@@ -469,20 +578,51 @@
 
   /* --- pictures ------------------------------------------------------------------------------------------------------ */
 
+  const viewer = one("#viewer");
+  let pictures = [];
+  let shownPicture = 0;
+
+  function showPicture(at) {
+    shownPicture = (at + pictures.length) % pictures.length;
+    const link = pictures[shownPicture];
+    const shown = document.createElement(link.dataset.picture === "video" ? "video" : "img");
+    shown.src = link.href;
+    if (shown.tagName === "VIDEO") shown.controls = true;
+    else shown.alt = one("img", link)?.alt || link.textContent.trim();
+    one(".shown", viewer).replaceChildren(shown);
+    one("a[download]", viewer).href = link.href;
+    put(one("#viewer-count"), word("of", { n: shownPicture + 1, all: pictures.length }));
+    for (const button of all("[data-view]", viewer)) button.hidden = pictures.length < 2;
+    zoom(false);
+  }
+
+  function zoom(on) {
+    viewer.classList.toggle("whole", on);
+    one("[data-zoom]", viewer).setAttribute("aria-pressed", String(on));
+  }
+
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-picture]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    const viewer = one("#viewer");
-    const shown = document.createElement(link.dataset.picture === "video" ? "video" : "img");
-    shown.src = link.href;
-    if (shown.tagName === "VIDEO") shown.controls = true;
-    else shown.alt = one("img", link).alt;
-    one("div", viewer).replaceChildren(shown);
+    pictures = [...all("a[data-picture]", link.closest("#timeline, #panel") || document)];
+    showPicture(pictures.indexOf(link));
     viewer.showModal();
   });
-  one("#viewer").addEventListener("click", (event) => { if (event.target === event.currentTarget) event.currentTarget.close(); });
-  one("#viewer").addEventListener("close", () => one("#viewer div").replaceChildren());
+  viewer.addEventListener("click", (event) => {
+    const step = event.target.closest("[data-view]");
+    if (step) showPicture(shownPicture + Number(step.dataset.view));
+    else if (event.target.closest("[data-zoom]") || event.target.tagName === "IMG") zoom(!viewer.classList.contains("whole"));
+    else if (event.target === viewer) viewer.close();
+  });
+  viewer.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowRight" && pictures.length > 1) showPicture(shownPicture + 1);
+    else if (event.key === "ArrowLeft" && pictures.length > 1) showPicture(shownPicture - 1);
+    else if (event.key === "+" || event.key === "-") zoom(event.key === "+");
+    else return;
+    event.preventDefault();
+  });
+  viewer.addEventListener("close", () => one(".shown", viewer).replaceChildren());
 
   /* --- keys ---------------------------------------------------------------------------------------------------------- */
 
@@ -498,12 +638,28 @@
       one("#preset-search").focus();
       return;
     }
+    if (event.key === "?" && !event.ctrlKey && !event.metaKey && !event.altKey && !document.querySelector("dialog[open]")
+      && !event.target.matches("textarea, select, input:not([type=checkbox], [type=radio])")) {
+      event.preventDefault();
+      one("#keys").showModal();
+      return;
+    }
     if (!event.altKey || event.ctrlKey || event.metaKey) return;
-    const rows = [...all("[data-row]")];
+    const rows = [...all("a[data-row]")].filter((row) => row.checkVisibility());
     const here = rows.findIndex((row) => row.hasAttribute("aria-current"));
+    const unread = [...rows.slice(here + 1), ...rows.slice(0, here + 1)].find((row) => row.dataset.unread !== "0");
     switch (event.code) {
       case "KeyA": one("[data-accept]")?.click(); break;
+      case "KeyD": one(".offer [form=declining]")?.click(); break;
+      case "KeyU": unread?.click(); break;
       case "KeyC": one("#body")?.focus(); break;
+      case "KeyT": one("#session-head [hx-get$='/transfer']")?.click(); break;
+      case "KeyS": one("#session-head [hx-post$='/set-aside']")?.click(); break;
+      case "KeyE": one("#session-head [hx-post$='/end-chat']")?.click(); break;
+      case "KeyN": one("#note")?.focus(); break;
+      case "KeyP": one("#side")?.focus(); break;
+      case "KeyR": (one("#presence [hx-post]:is(button)") || one("#presence select"))?.focus(); break;
+      case "KeyF": one("#find").focus(); break;
       case "ArrowDown": rows[Math.min(here + 1, rows.length - 1)]?.click(); break;
       case "ArrowUp": rows[Math.max(here - 1, 0)]?.click(); break;
       default: return;
@@ -512,6 +668,8 @@
   });
 
   /* --- ringing: two soft tones while work is offered ------------------------------------------------------------------ */
+
+  one("#show-keys").addEventListener("click", () => one("#keys").showModal());
 
   const sound = one("#sound");
   let audio = null;
@@ -538,27 +696,76 @@
     oscillator.stop(start + 0.9);
   }
 
-  /* Once, for what came back to this desk. */
-  function chime() {
+  function play(...notes) {
     if (!audio || sound.getAttribute("aria-pressed") !== "true") return;
-    tone(523, audio.currentTime);
-    tone(392, audio.currentTime + 0.25);
+    notes.forEach((frequency, n) => tone(frequency, audio.currentTime + 0.22 * n));
+  }
+
+  /* Each kind sounds its own: what came back falls, a call rises in two notes, a chat in three soft ones, a text is one. */
+  const chime = () => play(523, 392);
+  const SOUNDS = { voice: [660, 880], sms: [523, 587, 659] };
+
+  /* --- notifications: only where the agent has asked for them, and only while this page is not in front -------------- */
+
+  const notify = one("#notify");
+  notify.hidden = !("Notification" in window);
+
+  function notifies() {
+    return !notify.hidden && Notification.permission === "granted" && localStorage.getItem("sidetone notify") === "yes";
+  }
+
+  notify.setAttribute("aria-pressed", String(notifies()));
+  notify.addEventListener("click", async () => {
+    const on = notify.getAttribute("aria-pressed") !== "true";
+    if (on && Notification.permission !== "granted" && (await Notification.requestPermission()) !== "granted") {
+      say(word("notify_denied"));
+      return;
+    }
+    localStorage.setItem("sidetone notify", on ? "yes" : "no");
+    notify.setAttribute("aria-pressed", String(notifies()));
+  });
+
+  /* The same thing is told once: *key* names it. */
+  function tell(words, key, body = "") {
+    if (!notifies() || document.visibilityState === "visible") return;
+    const shown = new Notification(words, { body, tag: key, icon: "/static/icon.svg" });
+    shown.addEventListener("click", () => { window.focus(); shown.close(); });
+  }
+
+  function texted(who) {
+    play(784);
+    tell(word("text_from", { who }), `text ${openSession}`);
   }
 
   const title = document.title;
+  const rung = new Set();
+  const unreadBefore = new Map();
 
   function ring() {
-    const offers = all(".offer").length;
-    document.title = offers ? `(${offers}) ${title}` : title;
-    if (!offers) {
+    const offers = [...all(".offer")];
+    const rows = [...all("a[data-row]")];
+    for (const row of rows) {
+      const unread = Number(row.dataset.unread);
+      const more = unread > (unreadBefore.get(row.dataset.row) ?? unread);
+      unreadBefore.set(row.dataset.row, unread);
+      if (!more || row.hasAttribute("aria-current")) continue;
+      play(784);
+      tell(word("text_from", { who: one(".customer", row).textContent }), `text ${row.dataset.row}`, one(".row-last", row).textContent);
+    }
+    const waiting = offers.length + rows.filter((row) => row.dataset.unread !== "0" && !row.hasAttribute("aria-current")).length;
+    document.title = waiting ? `(${waiting}) ${title}` : title;
+    for (const offer of offers) {
+      if (rung.has(offer.dataset.offer)) continue;
+      rung.add(offer.dataset.offer);
+      const rings = word(offer.dataset.channel === "voice" ? "call_rings" : "chat_rings", { who: one(".customer", offer).textContent });
+      put(one("#announce"), rings);
+      tell(rings, offer.dataset.offer, one(".muted", offer).textContent);
+    }
+    if (!offers.length) {
       clearInterval(ringing);
       ringing = 0;
     } else if (!ringing) {
-      const once = () => {
-        if (!audio || sound.getAttribute("aria-pressed") !== "true") return;
-        tone(660, audio.currentTime);
-        tone(880, audio.currentTime + 0.22);
-      };
+      const once = () => play(...SOUNDS[one(".offer")?.dataset.channel || "voice"]);
       once();
       ringing = setInterval(once, 2500);
     }
