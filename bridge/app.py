@@ -21,12 +21,16 @@ from prometheus_client import CollectorRegistry
 import ivr_flows
 from bridge import adapters
 from bridge import events as e
+from bridge.administration.people import People
 from bridge.administration.publishing import Publishing, settings_in_force
+from bridge.administration.tokens import Book as AuditBook
+from bridge.administration.tokens import Tokens
 from bridge.channel import Channel
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.contacts import Contacts
 from bridge.crm.book import Book
+from bridge.crm.csv_import import CsvImports
 from bridge.desk import Desk
 from bridge.floor import Floor
 from bridge.journal import Journal
@@ -49,7 +53,9 @@ from bridge.waiting import Waiting
 from bridge.web.api import Api, Behind
 from bridge.web.console.phone import PhoneLine
 from bridge.web.ports import Preset
-from bridge.web.server import WebConfig, make_app, serving
+from bridge.web.ports_admin import Administration
+from bridge.web.ports_contacts import ContactParts
+from bridge.web.server import SESSION_LIFETIME, WebConfig, make_app, serving
 from ivr_flows.loader import FlowErrors, load_flow
 from ivr_flows.model import LARGEST, Flow, fragments
 from sms.mail.sending import forget
@@ -227,6 +233,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         contacts = Contacts(
             runner, crm, book, chance=random.random, link=lambda media: links.url(media, expires_at=clock() + valid)
         )
+        imports = CsvImports(journal, settings.data / "imports", clock=clock, region=settings.country)
+        stack.push_async_callback(imports.close)
         book.watch(contacts.contact_changed)
         contacts.watch(desk.session_changed)
         runner.listen(contacts)
@@ -248,6 +256,18 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             await stack.enter_async_context(sip)
         api = _api(runner, records, channel, waiting)
         publishing = Publishing(journal, file, runner, load=load, swap=partial(_swap, runner), clock=clock, begun=begun)
+        people = People(
+            journal,
+            lambda: runner.settings,
+            clock=clock,
+            spawn=runner.spawn,
+            session_lifetime=SESSION_LIFETIME,
+            left=desk.desk_changed,
+        )
+        await people.load()
+        tokens = Tokens(journal, lambda: runner.settings, clock=clock, let_in=api.door.let_in, used=api.door.used)
+        await tokens.load()
+        runner.follow_settings(lambda: api.take(runner.settings))
         app = make_app(
             desk,
             runner.intake,
@@ -259,6 +279,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             uploads=uploads,
             shared=(links, media),
             supervising=supervisor,
+            contacts=ContactParts(book, contacts, imports),
+            administration=Administration(publishing, people, tokens, AuditBook(journal, clock=clock)),
         )
         web_port = await stack.enter_async_context(serving(app, settings.web.host, port))
         if settings.mail is not None:
@@ -267,6 +289,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             runner.follow_settings(lambda: mail.know(runner.settings.agents, brand=runner.settings.brand))
             await stack.enter_async_context(_task(mail.run))
         await stack.enter_async_context(_task(publishing.run))
+        await stack.enter_async_context(_task(tokens.run))
         runner.spawn(_look_after_media(settings, media, clock))
         runner.spawn(runner.outbox.catch_up(runner.intake.text_reported))
 

@@ -1,7 +1,7 @@
 """What the pages of the administration know of the rest of the server."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -9,6 +9,7 @@ from bridge.journal.accounts import Account, ApiToken
 from bridge.journal.house import Draft, Entry, Revision
 from bridge.published import Change
 from bridge.settings import AgentSettings, Problem, Settings
+from bridge.web.console.agents import SignIns
 
 
 class By(msgspec.Struct, frozen=True):
@@ -107,11 +108,40 @@ class Person(msgspec.Struct, frozen=True):
     has_password: bool
 
 
-SignIn: TypeAlias = Literal["wrong", "locked", "disabled"]
+class Welcome(msgspec.Struct, frozen=True):
+    """Somebody has shown who they are."""
+
+    login: str
+    """A user of the settings."""
 
 
-class People(Protocol):
+class TurnedAway(msgspec.Struct, frozen=True):
+    """Somebody has not."""
+
+    why: Literal["wrong", "locked"]
+    """`wrong`: no more is said, also when the user is barred. `locked`: after too many tries, of a user or of nobody."""
+    until: float | None = None
+    """When the next try counts; with `locked`."""
+
+
+class Authenticator(Protocol):
+    """Tells who somebody is, by login and password. Others than the local one may ask a directory instead."""
+
+    async def authenticate(self, login: str, password: str, by: By) -> Welcome | TurnedAway:
+        """One try, which takes as long for a wrong login as for a wrong password. It is written into the audit book."""
+
+
+class People(Authenticator, Protocol):
     """Accounts of people."""
+
+    sign_ins: SignIns
+    """Who is signed in at which browser."""
+
+    def must_change(self, login: str) -> bool:
+        """Whether they are to choose a password of their own before anything else."""
+
+    async def signed_out(self, login: str, by: By) -> None:
+        """They have; for the book."""
 
     async def people(self) -> list[Person]:
         """Everybody, as in the settings."""
@@ -175,3 +205,12 @@ class Book(Protocol):
         before: int | None = None,
     ) -> list[Entry]:
         """The newest entries first; None does not filter."""
+
+
+class Administration(msgspec.Struct, frozen=True):
+    """All of it."""
+
+    publishing: Publishing
+    people: People
+    tokens: Tokens
+    book: Book

@@ -19,7 +19,10 @@ from bridge.media_links import MediaLinks
 from bridge.media_store import MediaStore
 from bridge.uploads import Uploads
 from bridge.web.api import Api
+from bridge.web.console.account import AccountPages
+from bridge.web.console.contacts import ContactPages
 from bridge.web.console.desk import DeskPages
+from bridge.web.console.guard import Guard
 from bridge.web.console.phone import PhoneLine, PhonePages
 from bridge.web.console.signin import SignInPages
 from bridge.web.console.supervisor import SupervisorPages
@@ -29,6 +32,8 @@ from bridge.web.http import SECURITY_HEADERS
 from bridge.web.media import SharedMediaPages
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import Desk, Intake, Records
+from bridge.web.ports_admin import Administration
+from bridge.web.ports_contacts import ContactParts
 from bridge.web.ports_supervisor import Supervising
 from bridge.web.uploads import UploadPages
 from bridge.web.webhooks import TwilioWebhooks
@@ -36,6 +41,8 @@ from sms.providers.twilio import SignatureVerifier
 
 log = structlog.get_logger(__name__)
 
+SESSION_LIFETIME = 12 * 3600.0
+"""Seconds after which whoever signed in has to do it again."""
 _QUIET_ROUTES = ("/healthz", "/readyz", "/metrics", "/static", "/prompts")
 
 
@@ -68,7 +75,7 @@ class WebConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Serve `/phone` to other machines too. It needs no sign-in: whoever reaches it can call and text as any number."""
     brand: str = "Sidetone"
     """Who customers believe to talk to; the pages for them say it."""
-    session_lifetime: float = 12 * 3600.0
+    session_lifetime: float = SESSION_LIFETIME
     """Seconds after which an agent has to sign in again."""
 
     def __repr__(self) -> str:
@@ -88,6 +95,8 @@ def make_app(
     uploads: Uploads | None = None,
     shared: tuple[MediaLinks, MediaStore] | None = None,
     supervising: Supervising | None = None,
+    administration: Administration | None = None,
+    contacts: ContactParts | None = None,
 ) -> web.Application:
     """The whole web side.
 
@@ -103,6 +112,8 @@ def make_app(
         uploads: Links by which customers send files; None: `/u/` does not exist.
         shared: Signed addresses of media and where the media are; None: only signed-in agents see any.
         supervising: What supervisors see and do; None: `/supervisor` does not exist.
+        administration: Accounts, published settings, tokens; None: passwords are those of the settings, and nothing changes here.
+        contacts: The people who call and text; None: `/contacts` does not exist, and the desk knows names only.
 
     Raises:
         ValueError: Twilio is configured without a `public_url`.
@@ -129,11 +140,16 @@ def make_app(
         secure_cookies=config.secure_cookies,
         session_lifetime=config.session_lifetime,
         now=now,
+        people=None if administration is None else administration.people,
     )
     app.add_routes(sign_in.routes())
+    if administration is not None:
+        app.add_routes(AccountPages(sign_in, administration.people, public_url=config.public_url, now=now).routes())
     pages = DeskPages(desk, sign_in, metrics, public_url=config.public_url, now=now, supervising=supervising)
     app.add_routes(pages.routes())
     app.on_shutdown.append(pages.close_sockets)
+    if contacts is not None:
+        app.add_routes(ContactPages(contacts, desk, Guard(sign_in)).routes())
     if supervising is not None:
         boards = SupervisorPages(supervising, sign_in, metrics, public_url=config.public_url, now=now)
         app.add_routes(boards.routes())

@@ -78,9 +78,27 @@ class Door:
     """
 
     def __init__(self, keys: Sequence[Key], now: Callable[[], float]) -> None:
-        self._keys = keys
         self._now = now
-        self._buckets = {key.token_hash: Bucket(key.per_second, _burst(key)) for key in keys}
+        self._buckets: dict[bytes, Bucket] = {}
+        self._used: dict[str, float] = {}
+        self._keys: Sequence[Key] = ()
+        self.let_in(keys)
+
+    def let_in(self, keys: Sequence[Key]) -> None:
+        """These may come from now on, and no others. What a key has asked lately still counts."""
+        before = {key.token_hash: key for key in self._keys}
+        self._buckets = {
+            key.token_hash: self._buckets[key.token_hash]
+            if key == before.get(key.token_hash)
+            else Bucket(key.per_second, _burst(key))
+            for key in keys
+        }
+        self._keys = keys
+
+    def used(self) -> dict[str, float]:
+        """When keys were used since this was last asked, by name."""
+        used, self._used = self._used, {}
+        return used
 
     def identify(self, authorization: str) -> Key:
         """Whose token a request carries. Compares with every one, in time that tells nothing about any of them.
@@ -93,6 +111,7 @@ class Door:
         matches = [key for key in self._keys if hmac.compare_digest(offered, key.token_hash)]
         if scheme.lower() != "bearer" or not matches:
             raise ProblemError("unauthorized")
+        self._used[matches[0].name] = self._now()
         return matches[0]
 
     def allowance(self, key: Key) -> Allowance:

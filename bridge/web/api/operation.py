@@ -88,10 +88,11 @@ class Files(Protocol):
         """Have nothing of it any more."""
 
 
-class Behind(msgspec.Struct, frozen=True, kw_only=True):
+class Behind(msgspec.Struct, kw_only=True):
     """Everything the operations use."""
 
     settings: Settings
+    """Those that hold; they may become others."""
     records: Records
     journal: Journal
     channel: Texting

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from bridge.channel import ChannelRefusedError
 from bridge.journal import JournalUnavailableError, Reply
+from bridge.settings import Settings
 from bridge.web.api.description import describe
 from bridge.web.api.ewt import WaitingTimes
 from bridge.web.api.house import House
@@ -51,7 +52,7 @@ class Api:
 
     def __init__(self, behind: Behind) -> None:
         self._behind = behind
-        self._door = Door(keys_of(behind.settings), behind.now)
+        self.door = Door(keys_of(behind.settings), behind.now)
         self._tidy_at = 0.0
         self.operations: tuple[Operation, ...] = (
             *Texts(behind).operations(),
@@ -59,6 +60,10 @@ class Api:
             *People(behind).operations(),
             *WaitingTimes(behind).operations(),
         )
+
+    def take(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self._behind.settings = settings
 
     def routes(self) -> list[web.RouteDef]:
         """The operations, the description of them, and what each problem means."""
@@ -78,11 +83,11 @@ class Api:
         async def handler(request: web.Request) -> web.Response:
             headers: dict[str, str] = {}
             try:
-                key = self._door.identify(request.headers.get("Authorization", ""))
+                key = self.door.identify(request.headers.get("Authorization", ""))
                 try:
-                    self._door.count(key)
+                    self.door.count(key)
                 finally:
-                    allowed = self._door.allowance(key)
+                    allowed = self.door.allowance(key)
                     headers["RateLimit-Limit"] = str(allowed.limit)
                     headers["RateLimit-Remaining"] = str(allowed.remaining)
                     headers["RateLimit-Reset"] = str(allowed.reset)

@@ -28,12 +28,21 @@ class SignIns:
     Args:
         lifetime: Seconds a session lasts.
         secret: Gives a fresh unguessable string.
+        keep: Is told of every session that begins (with None: that ends), under the hash of its cookie; what it keeps can be
+            resumed after a restart.
     """
 
-    def __init__(self, lifetime: float, secret: Callable[[], str]) -> None:
-        self._lifetime = lifetime
+    def __init__(
+        self, lifetime: float, secret: Callable[[], str], keep: Callable[[str, SignedIn | None], None] = lambda *_: None
+    ) -> None:
+        self.lifetime = lifetime
         self._secret = secret
-        self._by_hash: dict[bytes, SignedIn] = {}
+        self._keep = keep
+        self._by_hash: dict[str, SignedIn] = {}
+
+    def resume(self, hashed: str, signed_in: SignedIn) -> None:
+        """A session of before the restart goes on."""
+        self._by_hash[hashed] = signed_in
 
     def open(self, agent: AgentId, *, now: float) -> tuple[str, SignedIn]:
         """A new session and the cookie that stands for it."""
@@ -41,21 +50,28 @@ class SignIns:
         while len(self._by_hash) >= MOST_SIGN_INS:
             del self._by_hash[next(iter(self._by_hash))]
         cookie = self._secret()
-        signed_in = SignedIn(agent=agent, csrf=self._secret(), until=now + self._lifetime)
-        self._by_hash[_hash(cookie)] = signed_in
+        signed_in = SignedIn(agent=agent, csrf=self._secret(), until=now + self.lifetime)
+        self._by_hash[cookie_hash(cookie)] = signed_in
+        self._keep(cookie_hash(cookie), signed_in)
         return cookie, signed_in
 
     def find(self, cookie: str | None, *, now: float) -> SignedIn | None:
         """Whom *cookie* stands for; None when it is unknown, missing or too old."""
         if cookie is None:
             return None
-        signed_in = self._by_hash.get(_hash(cookie))
+        signed_in = self._by_hash.get(cookie_hash(cookie))
         return signed_in if signed_in is not None and signed_in.until > now else None
 
     def close(self, cookie: str | None) -> None:
         """Forget the session, if there is one."""
-        if cookie is not None:
-            self._by_hash.pop(_hash(cookie), None)
+        if cookie is not None and self._by_hash.pop(cookie_hash(cookie), None) is not None:
+            self._keep(cookie_hash(cookie), None)
+
+    def close_all(self, agent: AgentId, *, but: str | None = None) -> None:
+        """Forget every session of *agent*, except that of the cookie with the hash *but*."""
+        for hashed in [hashed for hashed, each in self._by_hash.items() if each.agent == agent and hashed != but]:
+            del self._by_hash[hashed]
+            self._keep(hashed, None)
 
 
 class Brake:
@@ -96,5 +112,6 @@ def same(a: str, b: str) -> bool:
     return hmac.compare_digest(a.encode("utf-8", "surrogatepass"), b.encode("utf-8", "surrogatepass"))
 
 
-def _hash(cookie: str) -> bytes:
-    return hashlib.sha256(cookie.encode("utf-8", "surrogatepass")).digest()
+def cookie_hash(cookie: str) -> str:
+    """What is kept of a cookie."""
+    return hashlib.sha256(cookie.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,6 +1,7 @@
 """Signing in and out, and who is asking."""
 
 import asyncio
+import math
 import re
 import secrets
 from collections.abc import Callable
@@ -9,12 +10,14 @@ from urllib.parse import quote, urlsplit
 import structlog
 from aiohttp import web
 
+from bridge.events import AgentId
 from bridge.web.console.agents import Brake, SignedIn, SignIns, same
 from bridge.web.console.views import page
-from bridge.web.console.words import LANGUAGE_COOKIE, LANGUAGES, language_of, speak
+from bridge.web.console.words import LANGUAGE_COOKIE, LANGUAGES, language_of, ngettext, speak
 from bridge.web.console.words import gettext as _
 from bridge.web.http import read_form, same_origin
 from bridge.web.ports import Agent, Desk
+from bridge.web.ports_admin import By, People, TurnedAway, Welcome
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +41,7 @@ class SignInPages:
         secure_cookies: Cookies only travel over HTTPS.
         session_lifetime: Seconds until an agent has to sign in again.
         now: Seconds since the Unix epoch.
+        people: Knows accounts, and who is locked or barred; None: the desk alone says who somebody is.
     """
 
     def __init__(
@@ -48,13 +52,14 @@ class SignInPages:
         secure_cookies: bool,
         session_lifetime: float,
         now: Callable[[], float],
+        people: People | None = None,
     ) -> None:
         self._desk = desk
+        self._people = people
         self._public_url = public_url
         self._secure = secure_cookies
-        self._lifetime = session_lifetime
         self._now = now
-        self._sign_ins = SignIns(session_lifetime, lambda: secrets.token_urlsafe(32))
+        self._sign_ins = people.sign_ins if people is not None else SignIns(session_lifetime, lambda: secrets.token_urlsafe(32))
         self._by_login = Brake(most=8, seconds=300.0)
         self._by_address = Brake(most=40, seconds=300.0)
         self._checking = asyncio.Lock()
@@ -70,7 +75,12 @@ class SignInPages:
         ]
 
     def who(self, request: web.Request) -> tuple[Agent, SignedIn] | None:
-        """The agent behind *request*; None when nobody is signed in, or the agent no longer exists."""
+        """The agent behind *request*; None when nobody is signed in, the agent no longer exists, or has to choose a password."""
+        known = self.anybody(request)
+        return None if known is None or (self._people is not None and self._people.must_change(known[0].id)) else known
+
+    def anybody(self, request: web.Request) -> tuple[Agent, SignedIn] | None:
+        """The same, also for who has to choose a password first."""
         signed_in = self._sign_ins.find(request.cookies.get(COOKIE), now=self._now())
         if signed_in is None:
             return None
@@ -79,6 +89,8 @@ class SignInPages:
 
     async def _form(self, request: web.Request) -> web.Response:
         speak(language_of(request))
+        if self.anybody(request) is not None and self.who(request) is None:
+            raise web.HTTPSeeOther("/account")
         if self.who(request) is not None:
             raise web.HTTPSeeOther(_safe_next(request.query.get("next")))
         return self._show_form(request, "", "", request.query.get("next"))
@@ -86,7 +98,7 @@ class SignInPages:
     def _show_form(self, request: web.Request, login: str, error: str, following: str | None, status: int = 200) -> web.Response:
         token = secrets.token_urlsafe(24)
         response = page("sign_in.html", request, status=status, token=token, login=login, error=error, next=_safe_next(following))
-        self._set_cookie(response, FORM_COOKIE, token, 3600)
+        self.set_cookie(response, FORM_COOKIE, token, 3600)
         return response
 
     async def _sign_in(self, request: web.Request) -> web.Response:
@@ -110,7 +122,11 @@ class SignInPages:
             )
         for brake, key in brakes:  # before it is known: a hundred tries at the same time are a hundred tries
             brake.failed(key, now=now)
-        agent = await self._check(login, password)
+        agent = await self._check(login, password, By(login, request.remote))
+        if isinstance(agent, TurnedAway):
+            minutes = max(1, math.ceil(((agent.until or now) - now) / 60.0))
+            error = ngettext("Too many tries. Please wait %(n)s minute.", "Too many tries. Please wait %(n)s minutes.", minutes)
+            return self._show_form(request, login, error, following, 429)
         if agent is None:
             log.warning("desk.sign_in_refused")
             return self._show_form(request, login, _("Login or password is not right."), following, 403)
@@ -120,16 +136,21 @@ class SignInPages:
         cookie, _session = self._sign_ins.open(agent.id, now=now)  # a fresh one at every sign-in: no fixation
         log.info("desk.signed_in", agent=agent.id)
         response = web.Response(status=303, headers={"Location": _safe_next(following)})
-        self._set_cookie(response, COOKIE, cookie, int(self._lifetime))
+        self.set_cookie(response, COOKIE, cookie, int(self._sign_ins.lifetime))
         response.del_cookie(FORM_COOKIE, path="/sign-in")
         return response
 
-    async def _check(self, login: str, password: str) -> Agent | None:
-        """Whom the two belong to, one check after the other."""
+    async def _check(self, login: str, password: str, by: By) -> Agent | TurnedAway | None:
+        """Whom the two belong to, one check after the other; None: to nobody."""
         self._waiting += 1
         try:
             async with self._checking:
-                return await self._desk.sign_in(login, password)
+                if self._people is None:
+                    return await self._desk.sign_in(login, password)
+                verdict = await self._people.authenticate(login, password, by)
+                if isinstance(verdict, Welcome):
+                    return self._desk.agent(AgentId(verdict.login))
+                return verdict if verdict.why == "locked" else None
         finally:
             self._waiting -= 1
 
@@ -139,11 +160,14 @@ class SignInPages:
         return bool(cookie) and same(cookie, token) and not foreign
 
     async def _sign_out(self, request: web.Request) -> web.Response:
-        who = self.who(request)
+        who = self.anybody(request)
         form = await read_form(request)
         if who is not None and same(who[1].csrf, form.get("csrf", "")):
             self._sign_ins.close(request.cookies.get(COOKIE))
-            await self._desk.set_state(who[0].id, "offline")
+            if self._people is not None:
+                await self._people.signed_out(who[0].id, By(who[0].id, request.remote))
+            if "agent" in who[0].roles:
+                await self._desk.set_state(who[0].id, "offline")
             log.info("desk.signed_out", agent=who[0].id)
         response = web.Response(status=303, headers={"Location": "/sign-in"})
         response.del_cookie(COOKIE)
@@ -157,10 +181,11 @@ class SignInPages:
             return web.Response(status=403)
         back = _safe_next(urlsplit(request.headers.get("Referer", "")).path)
         response = web.Response(status=303, headers={"Location": back})
-        self._set_cookie(response, LANGUAGE_COOKIE, chosen, ONE_YEAR)
+        self.set_cookie(response, LANGUAGE_COOKIE, chosen, ONE_YEAR)
         return response
 
-    def _set_cookie(self, response: web.Response, name: str, value: str, max_age: int) -> None:
+    def set_cookie(self, response: web.Response, name: str, value: str, max_age: int) -> None:
+        """Keep something in the browser; scripts cannot read it."""
         path = "/sign-in" if name == FORM_COOKIE else "/"
         response.set_cookie(name, value, max_age=max_age, path=path, httponly=True, samesite="Lax", secure=self._secure)
 

@@ -1,0 +1,264 @@
+"""Accounts of people: passwords, locks, one-time links, browsers. Who they are and what they may do stands in the settings."""
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from bridge.administration.passwords import LONGEST, SHORTEST, lock_for, too_weak
+from bridge.events import AgentId
+from bridge.journal import Journal
+from bridge.journal.accounts import Account, Browser
+from bridge.journal.house import Entry
+from bridge.settings import AgentSettings, Settings
+from bridge.web.console.agents import SignedIn, SignIns
+from bridge.web.console.words import gettext as _
+from bridge.web.ports_admin import AdminRefusedError, By, Person, TurnedAway, Welcome
+
+log = structlog.get_logger()
+
+LINK_FOR = 86_400.0
+"""Seconds for which a one-time link can be used."""
+MOST_STRANGERS = 10_000
+"""Logins of nobody whose wrong tries are counted, as those of somebody are: who tries is not to learn which exist."""
+_NOBODY = PasswordHasher().hash("nobody")
+"""Checked for logins that do not exist, so that a wrong name takes as long as a wrong password."""
+
+
+class People:
+    """Implements `bridge.web.ports_admin.People`: the local authenticator, and what is kept of everybody.
+
+    A password that was chosen here counts; before that, the one of the settings file does.
+
+    Args:
+        journal: Keeps accounts and browsers.
+        settings: Those that hold: who there is.
+        clock: Seconds since the epoch.
+        spawn: Lets something run beside everything else.
+        session_lifetime: Seconds until somebody has to sign in again.
+        left: Is told of a login that may not stay signed in; desks look again then.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        settings: Callable[[], Settings],
+        *,
+        clock: Callable[[], float],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        session_lifetime: float,
+        left: Callable[[AgentId], None] = lambda _login: None,
+    ) -> None:
+        self._journal = journal
+        self._settings = settings
+        self._clock = clock
+        self._spawn = spawn
+        self._left = left
+        self._hasher = PasswordHasher()
+        self._accounts: dict[str, Account] = {}
+        self._strangers: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self.sign_ins = SignIns(session_lifetime, lambda: secrets.token_urlsafe(32), self._kept)
+
+    async def load(self) -> None:
+        """Know again what was known before a restart."""
+        self._accounts = await self._journal.accounts()
+        for browser in await self._journal.browsers(self._clock()):
+            self.sign_ins.resume(browser.hash, SignedIn(AgentId(browser.login), browser.csrf, browser.until))
+
+    def _kept(self, hashed: str, signed_in: SignedIn | None) -> None:
+        if signed_in is None:
+            self._spawn(self._journal.drop_browsers(hashes=(hashed,)))
+        else:
+            self._spawn(self._journal.keep_browser(Browser(hashed, signed_in.agent, signed_in.csrf, signed_in.until)))
+
+    # --- who somebody is
+
+    async def authenticate(self, login: str, password: str, by: By) -> Welcome | TurnedAway:
+        """One try. Tries are to come one after the other: each changes what the next one meets."""
+        now = self._clock()
+        known = self._known(login)
+        account = self._accounts.get(login, Account(login))
+        failures, until = (account.failures, account.locked_until) if known else self._strangers.get(login, (0, None))
+        if until is not None and now < until:
+            await self._journal.note(self._entry(by, "sign_in.locked", login))
+            return TurnedAway("locked", until)
+        hashed = self._hash_of(known, account)
+        right = await self._matches(hashed or _NOBODY, password)
+        if known is not None and hashed is not None and right and not account.disabled:
+            new = msgspec.structs.replace(account, failures=0, locked_until=None, last_at=now, last_from=by.origin)
+            await self._save(new, self._entry(by, "sign_in", login))
+            return Welcome(login)
+        failures += 1
+        until = now + lock_for(failures) if lock_for(failures) else None
+        refused = self._entry(by, "sign_in.refused", login, after={"failures": failures, "locked_until": until})
+        if known is None:
+            self._strangers[login] = (failures, until or 0.0)
+            self._strangers.move_to_end(login)
+            if len(self._strangers) > MOST_STRANGERS:
+                self._strangers.popitem(last=False)
+            await self._journal.note(msgspec.structs.replace(refused, who="?"))
+        else:
+            await self._save(msgspec.structs.replace(account, failures=failures, locked_until=until), refused)
+        return TurnedAway("wrong")
+
+    async def _matches(self, hashed: str, password: str) -> bool:
+        try:
+            return await asyncio.to_thread(self._hasher.verify, hashed, password[:LONGEST])
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _known(self, login: str) -> AgentSettings | None:
+        return next((agent for agent in self._settings().agents if agent.id == login), None)
+
+    @staticmethod
+    def _hash_of(known: AgentSettings | None, account: Account) -> str | None:
+        secret = None if known is None else known.password_hash
+        return account.password_hash or (None if secret is None else secret.get_secret_value())
+
+    def must_change(self, login: str) -> bool:
+        """Whether they are to choose a password of their own before anything else."""
+        account = self._accounts.get(login)
+        return account is not None and account.must_change
+
+    async def signed_out(self, login: str, by: By) -> None:
+        """For the book."""
+        await self._journal.note(self._entry(by, "sign_out", login))
+
+    # --- passwords
+
+    async def change_password(self, login: str, old: str, new: str, browser: str | None, by: By) -> None:
+        """Their own doing."""
+        known, account = self._known(login), self._accounts.get(login, Account(login))
+        hashed = self._hash_of(known, account)
+        if hashed is None or not await self._matches(hashed, old):
+            await self._journal.note(self._entry(by, "password.refused", login))
+            raise AdminRefusedError(_("The password you have now is not right."))
+        if new == old:
+            raise AdminRefusedError(_("That is the password you have now."))
+        self._strong(new, login)
+        fresh = msgspec.structs.replace(
+            account, password_hash=await self._hashed(new), must_change=False, link_hash=None, link_until=None
+        )
+        self.sign_ins.close_all(AgentId(login), but=browser)
+        await self._save(fresh, self._entry(by, "password.changed", login), sign_out=browser or "")
+        self._left(AgentId(login))
+
+    async def make_link(self, login: str, by: By) -> str:
+        """A one-time link's secret."""
+        if self._known(login) is None:
+            raise AdminRefusedError(_("There is nobody of that name."))
+        secret = secrets.token_urlsafe(32)
+        account = self._accounts.get(login, Account(login))
+        fresh = msgspec.structs.replace(account, link_hash=_hash(secret), link_until=self._clock() + LINK_FOR)
+        await self._save(fresh, self._entry(by, "password.link_made", login))
+        return secret
+
+    async def link_of(self, secret: str) -> Person | None:
+        """Whose link it is."""
+        account = await self._journal.account_of_link(_hash(secret))
+        if account is None or account.disabled or (account.link_until or 0.0) <= self._clock():
+            return None
+        return await self.person(account.login)
+
+    async def use_link(self, secret: str, password: str, by: By) -> str:
+        """Set the password."""
+        person = await self.link_of(secret)
+        if person is None:
+            raise AdminRefusedError(_("This link has been used, or is too old. Ask for a new one."))
+        self._strong(password, person.settings.id)
+        entry = self._entry(by, "password.set_by_link", person.settings.id)
+        login = await self._journal.use_link(_hash(secret), await self._hashed(password), self._clock(), entry)
+        if login is None:
+            raise AdminRefusedError(_("This link has been used, or is too old. Ask for a new one."))
+        self._accounts[login] = await self._journal.account(login)
+        self.sign_ins.close_all(AgentId(login))
+        self._left(AgentId(login))
+        return login
+
+    async def set_password(self, login: str, password: str, by: By, *, must_change: bool) -> None:
+        """From this machine's command line."""
+        self._strong(password, login)
+        account = await self._journal.account(login)
+        fresh = msgspec.structs.replace(
+            account, password_hash=await self._hashed(password), must_change=must_change, failures=0, locked_until=None
+        )
+        await self._save(fresh, self._entry(by, "password.set", login), sign_out="")
+
+    @staticmethod
+    def _strong(password: str, login: str) -> None:
+        match too_weak(password, login):
+            case "short":
+                raise AdminRefusedError(_("At least %(n)s characters, please. A sentence is easy to remember.", n=SHORTEST))
+            case "long":
+                raise AdminRefusedError(_("At most %(n)s characters, please.", n=LONGEST))
+            case "common":
+                raise AdminRefusedError(_("That is among the first passwords that anybody would try."))
+            case "plain":
+                raise AdminRefusedError(_("That has too few different characters."))
+
+    async def _hashed(self, password: str) -> str:
+        return await asyncio.to_thread(self._hasher.hash, password)
+
+    # --- what an administrator does
+
+    async def people(self) -> list[Person]:
+        """Everybody, as in the settings."""
+        return [self._person(agent) for agent in self._settings().agents]
+
+    async def person(self, login: str) -> Person | None:
+        """One of them."""
+        known = self._known(login)
+        return None if known is None else self._person(known)
+
+    def _person(self, known: AgentSettings) -> Person:
+        account = self._accounts.get(known.id, Account(known.id))
+        return Person(known, account, self._hash_of(known, account) is not None)
+
+    async def set_disabled(self, login: str, disabled: bool, by: By) -> None:
+        """Bar somebody, or let them in again."""
+        if disabled and login == by.who:
+            raise AdminRefusedError(_("You cannot bar yourself."))
+        account = self._accounts.get(login, Account(login))
+        fresh = msgspec.structs.replace(account, disabled=disabled)
+        await self._save(
+            fresh, self._entry(by, "user.barred" if disabled else "user.let_in", login), sign_out="" if disabled else None
+        )
+        if disabled:
+            self._end_sessions(login)
+
+    async def unlock(self, login: str, by: By) -> None:
+        """End a lock after wrong passwords."""
+        account = self._accounts.get(login, Account(login))
+        await self._save(msgspec.structs.replace(account, failures=0, locked_until=None), self._entry(by, "user.unlocked", login))
+
+    async def sign_out_everywhere(self, login: str, by: By) -> None:
+        """End their sessions in all browsers."""
+        await self._save(self._accounts.get(login, Account(login)), self._entry(by, "user.signed_out", login), sign_out="")
+        self._end_sessions(login)
+
+    async def set_preferences(self, login: str, language: str | None, sounds: Mapping[str, bool]) -> None:
+        """Language and sounds; nothing for the book."""
+        account = self._accounts.get(login, Account(login))
+        await self._save(msgspec.structs.replace(account, language=language, sounds=dict(sounds)))
+
+    def _end_sessions(self, login: str) -> None:
+        self.sign_ins.close_all(AgentId(login))
+        self._left(AgentId(login))
+
+    async def _save(self, account: Account, *entries: Entry, sign_out: str | None = None) -> None:
+        await self._journal.save_account(account, *entries, sign_out=sign_out)
+        self._accounts[account.login] = account
+
+    def _entry(self, by: By, action: str, login: str, *, after: object = None) -> Entry:
+        return Entry(self._clock(), by.who, action, f"user {login}", by.origin, None, after)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
