@@ -1,13 +1,17 @@
 """How fast a line drains: rates measured by occurrence and exposure, and the time a line of a given length takes."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ewt.forecast import LONGEST
 
 EXACT = 8
 """So many terms of a sum are added one by one; the rest is an integral (error below 0.2 %)."""
+FORGET = 0.98
+"""What of a memory's record as a forecaster is kept with every event: about fifty events count."""
+MOST_ODDS = 7.0
+"""Logarithmic: a memory that was wrong for long must be able to come back."""
 
 
 @dataclass(slots=True)
@@ -22,7 +26,7 @@ class Rate:
     events: float = 0.0
     exposure: float = 0.0
     base: float | None = None
-    """A rate learned long ago; stands in for the prior."""
+    """A rate learned long ago, or elsewhere; stands in for the prior."""
 
     def hit(self) -> None:
         """One event more; old ones fade."""
@@ -38,6 +42,81 @@ class Rate:
         """Keep the rate but trust it no more than a prior: what is left of it after a long silence."""
         self.base = self.value(prior)
         self.events = self.exposure = 0.0
+
+    def dump(self) -> list[float | None]:
+        """For `load`."""
+        return [self.base, self.events, self.exposure]
+
+    def load(self, dumped: Sequence[float | None]) -> None:
+        """Take back what `dump` gave."""
+        self.base, events, exposure = dumped
+        self.events, self.exposure = events or 0.0, exposure or 0.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """A `Rate` with two memories, a short and a long one, weighed by how well each has foretold the gaps between events.
+
+    In a calm centre a long memory is right: it averages noise out. When handle times double it is wrong for an hour, and a
+    short one is right. Nobody knows beforehand, so both are asked, and after each event each is judged by the probability that
+    it gave to the exposure that has just passed without one (dynamic model averaging: Raftery, Karny and Ettler 2010; the
+    exposure between events of a Poisson process of gamma rate is Lomax).
+    """
+
+    memories: tuple[float, float]
+    """Events, the shorter first."""
+    weight: float
+    gap: float = 0.0
+    """Exposure since the last event."""
+    short: float = 0.0
+    """Events in the short memory."""
+    long: float = 0.0
+    short_exposure: float = 0.0
+    long_exposure: float = 0.0
+    trust: float = 0.5
+    """In the short memory; the long one has the rest."""
+    odds: float = 0.0
+    """The same as a logarithm of odds."""
+    base: float | None = None
+    """A rate learned long ago, or elsewhere; stands in for the prior."""
+
+    def hit(self, prior: float) -> None:
+        """One event more, given the *prior* of before it."""
+        gap, worth = self.gap, self.weight / (self.base or prior)
+        a, b = self.short + self.weight, self.short_exposure + worth
+        c, d = self.long + self.weight, self.long_exposure + worth
+        odds = FORGET * self.odds + math.log(a * d / (b * c)) + (c + 1.0) * math.log1p(gap / d) - (a + 1.0) * math.log1p(gap / b)
+        self.odds = odds = max(-MOST_ODDS, min(MOST_ODDS, odds))
+        self.trust = 1.0 / (1.0 + math.exp(-odds))
+        keep, hold = 1.0 - 1.0 / self.memories[0], 1.0 - 1.0 / self.memories[1]
+        self.short = self.short * keep + 1.0
+        self.long = self.long * hold + 1.0
+        self.short_exposure = (self.short_exposure + gap) * keep
+        self.long_exposure = (self.long_exposure + gap) * hold
+        self.gap = 0.0
+
+    def value(self, prior: float, live: float = 0.0) -> float:
+        """The rate, given its *prior* and the exposure since the last update."""
+        passed = self.gap + live + self.weight / (self.base or prior)
+        short = (self.short + self.weight) / (self.short_exposure + passed)
+        long = (self.long + self.weight) / (self.long_exposure + passed)
+        return self.trust * short + (1.0 - self.trust) * long
+
+    def fade(self, prior: float) -> None:
+        """Keep the rate but trust it no more than a prior: what is left of it after a long silence."""
+        self.base = self.value(prior)
+        self.gap = self.short = self.long = self.short_exposure = self.long_exposure = 0.0
+
+    def dump(self) -> list[float | None]:
+        """For `load`."""
+        return [self.base, self.gap, self.short, self.long, self.short_exposure, self.long_exposure, self.trust, self.odds]
+
+    def load(self, dumped: Sequence[float | None]) -> None:
+        """Take back what `dump` gave."""
+        self.base, *numbers = dumped
+        self.gap, self.short, self.long, self.short_exposure, self.long_exposure, self.trust, self.odds = (
+            number or 0.0 for number in numbers
+        )
 
 
 @dataclass(slots=True)
@@ -59,6 +138,26 @@ class Flow:
         self.at = max(self.at, now)
 
 
+@dataclass(slots=True)
+class Usual:
+    """The mean of a quantity over about the last hour in which it meant anything."""
+
+    MEMORY = 3600.0
+
+    total: float = 0.0
+    span: float = 0.0
+
+    def add(self, quantity: float, seconds: float) -> None:
+        """It was *quantity* for so many seconds."""
+        keep = math.exp(-seconds / self.MEMORY)
+        self.total = self.total * keep + quantity * (1.0 - keep)
+        self.span = self.span * keep + 1.0 - keep
+
+    def value(self, unknown: float) -> float:
+        """The mean; *unknown* before anything was added."""
+        return self.total / self.span if self.span > 0 else unknown
+
+
 def line_time(ahead: float, rate: float, hangups: float) -> float:
     """Mean seconds until it is one's turn: the sum of 1/(rate + i hangups) for i = 0..ahead (Whitt 1999).
 
@@ -67,28 +166,25 @@ def line_time(ahead: float, rate: float, hangups: float) -> float:
         rate: Starts per second of the whole line.
         hangups: Hang-ups per second of each waiting contact.
     """
-    total, index = 0.0, 0
-    while index < EXACT and index < ahead + 1.0:
-        total += min(1.0, ahead + 1.0 - index) / (rate + index * hangups)
-        index += 1
-    rest = ahead + 1.0 - EXACT
-    if rest > 0:
-        edge = rate + (EXACT - 0.5) * hangups
-        total += math.log1p(rest * hangups / edge) / hangups if hangups > 0 else rest / edge
-    return total
+    return line_moments(ahead, rate, hangups)[0]
 
 
-def line_variance(ahead: float, rate: float, hangups: float) -> float:
-    """Variance of the time `line_time` is the mean of: the sum of 1/(rate + i hangups)^2."""
-    total, index = 0.0, 0
-    while index < EXACT and index < ahead + 1.0:
-        total += min(1.0, ahead + 1.0 - index) / (rate + index * hangups) ** 2
-        index += 1
+def line_moments(ahead: float, rate: float, hangups: float) -> tuple[float, float]:
+    """Mean and variance of what `line_time` is the mean of: the sums of 1/(rate + i hangups) and of its square."""
+    whole = int(ahead) + 1
+    total, squares, speed = 0.0, 0.0, rate
+    for _ in range(min(whole, EXACT)):
+        step = 1.0 / speed
+        total += step
+        squares += step * step
+        speed += hangups
+    if whole <= EXACT:
+        part = (ahead + 1.0 - whole) / speed  # of a contact, at the end of a line whose length is not whole
+        return total + part, squares + part / speed
+    edge = speed - 0.5 * hangups
     rest = ahead + 1.0 - EXACT
-    if rest > 0:
-        edge = rate + (EXACT - 0.5) * hangups
-        total += rest / (edge * (edge + rest * hangups))
-    return total
+    total += math.log1p(rest * hangups / edge) / hangups if hangups > 0 else rest / edge
+    return total, squares + rest / (edge * (edge + rest * hangups))
 
 
 def planned_time(ahead: float, steps: Iterable[tuple[float, float]], hangups: float) -> float:

@@ -5,190 +5,142 @@ hang-ups per waiting-second), add up 1/(rate + i hang-ups), and let five learned
 Nobody's handle time is needed: wrap-up, ringing and blended work are in the measured rate, and the rate sinks by itself
 while nothing is answered. `docs/ewt.md` says more.
 
-Observations never fail: what is unknown or told twice is ignored. A forecast changes nothing.
+Observations never fail: what is unknown or told twice is ignored, and counted in `ignored`. A forecast changes nothing.
 """
 
-import heapq
 import math
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Any, NamedTuple
 
-from ewt.calibration import SHIFT, Offsets, Promise
-from ewt.drain import Flow, Rate, line_time, line_variance, planned_time
-from ewt.forecast import LONGEST, Basis, Forecast
+from ewt.calibration import SHIFT, Promise
+from ewt.drain import Flow, line_moments, planned_time
+from ewt.forecast import LONGEST, Basis, Forecast, Status
+from ewt.line import Agent, Channel, Contact, Place, Queue, QueueSpec
 
-Channel: TypeAlias = Literal["voice", "sms"]
+__all__ = ["AgentSeen", "Channel", "ContactSeen", "Estimator", "QueueSpec", "Snapshot"]
 
-AHT_GUESS: Mapping[Channel, float] = {"voice": 240.0, "sms": 720.0}
-"""Seconds of handle time when the operator has no guess. Rather too low than too high: it is unlearned faster."""
-
-PATIENCE_GUESS = 300.0
 PRIOR_STARTS = 6
 """Until so many queued contacts were taken, a forecast rests on the guesses."""
-GHOST_LIFE = 7200.0
-"""Seconds after which a contact who left the line is no longer waited for."""
 OUTAGE = 300.0
-"""Seconds that a queue without agents is assumed to stay so, at least."""
+"""Seconds that a queue which is short of agents is assumed to stay so, at least."""
 OUTAGE_FACTORS = (0.15, 0.4, 1.0, 2.0, 4.0)
+"""At the levels of the quantiles. What has lasted long will last long (Lindy): the remaining time of a shortage of Pareto length
+has its median near what has passed."""
 STALE = 86400.0
 """Seconds after which saved rates count no more than a prior."""
-SAVE_VERSION = 1
+SAVE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
-class QueueSpec:
-    """One queue and the operator's guesses."""
+class AgentSeen:
+    """One agent in a snapshot."""
 
     id: str
-    channel: Channel = "voice"
-    aht_guess: float | None = None
-    """Seconds of handle time; None for `AHT_GUESS`."""
-    patience_guess: float = PATIENCE_GUESS
-    """Seconds a caller waits before hanging up."""
-
-
-_Place: TypeAlias = tuple[float, int]
-"""The order within one priority: since when, and a number that makes it unique."""
-
-
-@dataclass(slots=True)
-class _Contact:
-    queue: "_Queue"
-    priority: int
-    place: _Place
-    joined: float
-    promise: Promise | None = None
-    """None when an agent was free on joining: connected at once, nothing to learn from."""
-    serving: bool = False
-
-
-@dataclass(slots=True)
-class _Agent:
-    queues: tuple["_Queue", ...]
+    queues: tuple[str, ...]
     slots: int
-    voice_free: int = 0
-    chat_free: int = 0
+    voice_free: int
+    chat_free: int
 
 
-@dataclass(slots=True)
-class _Queue:
-    spec: QueueSpec
-    at: float = -math.inf
-    """Exposures are counted up to here."""
-    lines: dict[int, list[_Place]] = field(default_factory=dict)
-    waiting: int = 0
-    backlog: int = 0
-    """Of those waiting, the ones who came when nobody was free: only they tell how fast a line drains."""
-    agents: int = 0
-    capacity: int = 0
-    free: int = 0
-    busy: int = 0
-    last_capacity: int = 1
-    """Before the last agent went."""
-    unstaffed_since: float | None = None
-    shared: dict[str, int] = field(default_factory=dict)
-    """Other queue to the number of agents who work both."""
-    plan: tuple[tuple[float, int], ...] = ()
-    # What is learned.
-    own: Rate = field(default_factory=lambda: Rate(60, 6))
-    pool: Rate = field(default_factory=lambda: Rate(60, 6))
-    hangups: Rate = field(default_factory=lambda: Rate(120, 4))
-    service: Rate = field(default_factory=lambda: Rate(100, 4))
-    starts: dict[int, Flow] = field(default_factory=dict)
-    offsets: dict[int, Offsets] = field(default_factory=dict)
-    queued_starts: int = 0
-    ghosts: dict[int, list[tuple[_Place, float, Promise]]] = field(default_factory=dict)
-    """By priority, a heap of place, time of joining and promise."""
+@dataclass(frozen=True, slots=True)
+class ContactSeen:
+    """One contact in a snapshot, in line or in an agent's hands."""
 
-    @property
-    def aht_guess(self) -> float:
-        return self.spec.aht_guess or AHT_GUESS[self.spec.channel]
+    id: str
+    queue: str
+    priority: int
+    since: float
+    """Whose place they have."""
+    joined: float
+    queued: bool
+    """Nobody was free when they came."""
+    agent: str | None = None
+    """Who serves them; None while they wait."""
 
-    @property
-    def rates(self) -> dict[str, Rate]:
-        return {"own": self.own, "pool": self.pool, "hangups": self.hangups, "service": self.service}
 
-    def service_rate(self, live: float = 0.0) -> float:
-        """Contacts one busy agent ends per second; also what a line drains by for each agent until it was seen draining."""
-        return self.service.value(1.0 / self.aht_guess, live * self.busy)
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everybody who is there: contacts who wait in the order in which they came, for equal places are told apart by it."""
 
-    def fade(self) -> None:
-        drain = self.service_rate()
-        self.own.fade(drain)
-        self.pool.fade(drain)
-        self.hangups.fade(1.0 / self.spec.patience_guess)
-        self.service.fade(1.0 / self.aht_guess)
+    agents: tuple[AgentSeen, ...]
+    contacts: tuple[ContactSeen, ...]
 
-    def tick(self, now: float) -> None:
-        """Count exposures up to *now*; to be called before any counter changes. Earlier than before counts nothing."""
-        passed = now - self.at
-        if passed > 0:
-            if self.at > -math.inf:
-                if self.backlog:
-                    self.own.exposure += passed * self.capacity
-                    self.pool.exposure += passed * self.capacity
-                self.hangups.exposure += passed * self.waiting
-                self.service.exposure += passed * self.busy
-            self.at = now
 
-    def live(self, now: float) -> float:
-        """Seconds since exposures were counted."""
-        return max(0.0, now - self.at) if self.at > -math.inf else 0.0
+class _View(NamedTuple):
+    """What the structure of a line depends on, but for the staff."""
 
-    def ahead(self, priority: int, place: _Place | None = None) -> int:
-        """Who goes before a newcomer of this priority, or before one who has this place."""
-        return sum(
-            len(line) if place is None or other < priority else bisect_left(line, place)
-            for other, line in self.lines.items()
-            if other <= priority
-        )
-
-    def remove(self, contact: _Contact) -> None:
-        line = self.lines[contact.priority]
-        del line[bisect_left(line, contact.place)]
-        self.waiting -= 1
-        self.backlog -= contact.promise is not None
-
-    def learn(self, priority: int, promise: Promise, wait: float) -> None:
-        self.offsets.setdefault(priority, Offsets()).learn(promise, wait)
-
-    def settle_ghosts(self, now: float, before: tuple[int, _Place] | None = None) -> None:
-        """Learn from the ghosts who would have been taken by now: all, or those *before* a priority and place."""
-        for priority, heap in self.ghosts.items():
-            if before is not None and priority > before[0]:
-                continue
-            while heap and (before is None or priority < before[0] or heap[0][0] < before[1]):
-                _, joined, promise = heapq.heappop(heap)
-                if now - joined <= GHOST_LIFE:
-                    self.learn(priority, promise, now - joined)
+    ahead: float
+    pool_ahead: float
+    own: float
+    """Starts per second and agent."""
+    pool: float
+    hangups: float
+    overtaking: float
+    """Starts per second of the more urgent."""
+    own_weight: float
 
 
 class Estimator:
     """Tells how long a contact will wait, from what it is told as it happens.
 
-    Every time is in seconds, of one clock. Contacts and agents are any strings; an agent's queues must have been added.
+    Every time is in seconds, of one clock. Contacts and agents are any strings; an agent's queues must have been added. The same
+    observations in the same order give the same numbers, on whatever machine.
     """
 
     def __init__(self, queues: Iterable[QueueSpec] = ()) -> None:
-        self._queues: dict[str, _Queue] = {}
-        self._agents: dict[str, _Agent] = {}
-        self._contacts: dict[str, _Contact] = {}
+        self._queues: dict[str, Queue] = {}
+        self._agents: dict[str, Agent] = {}
+        self._contacts: dict[str, Contact] = {}
+        self._hands: dict[str, list[int]] = {}
+        """By agent, logged in or not: calls and chats in hand; none without any."""
         self._numbers = 0
         self._now = 0.0
+        self.ignored = 0
+        """Observations that contradict what is known: of somebody unknown, or of what has happened already."""
         for spec in queues:
             self.add_queue(spec)
 
     # --- what is known beforehand
 
     def add_queue(self, spec: QueueSpec) -> None:
-        """Add a queue, or give one that is there new guesses; what it has learned stays."""
-        if spec.id in self._queues:
-            self._queues[spec.id].spec = spec
-        else:
-            self._queues[spec.id] = _Queue(spec)
+        """Add a queue, which begins with what others of its channel have learned, or give one that is there new guesses."""
+        there = self._queues.get(spec.id)
+        if there is not None:
+            there.spec = spec
+            return
+        queue = Queue(spec)
+        queue.inherit(
+            [peer for peer in self._queues.values() if peer.spec.channel == spec.channel and peer.queued_starts >= PRIOR_STARTS]
+        )
+        self._queues[spec.id] = queue
+
+    def rename_queue(self, old: str, new: str) -> None:
+        """The queue *old* is called *new* from now on, whoever is in it. Nothing happens when *new* is there already."""
+        if old not in self._queues or new in self._queues:
+            return
+        queue = self._queues[new] = self._queues.pop(old)
+        queue.spec = replace(queue.spec, id=new)
+        for other in self._queues.values():
+            if old in other.shared:
+                other.shared[new] = other.shared.pop(old)
+
+    def remove_queue(self, now: float, name: str) -> None:
+        """Forget a queue, what it has learned and whoever is in it; its agents work their other queues."""
+        queue = self._queues.get(name)
+        if queue is None:
+            return
+        for contact in [contact for contact, who in self._contacts.items() if who.queue is queue]:
+            self.abandoned(now, contact, ghost=False)
+            who = self._contacts.get(contact)
+            if who is not None and who.agent is not None:
+                self.ended(now, contact, who.agent, served=False)
+        for agent in self._agents.values():
+            agent.queues = tuple(other for other in agent.queues if other is not queue)
+        del self._queues[name]
+        for other in self._queues.values():
+            other.shared.pop(name, None)
 
     def plan(self, queue: str, steps: Iterable[tuple[float, int]]) -> None:
         """Say how many agents (or chat slots) there will be from which time on; replaces an earlier plan."""
@@ -199,23 +151,30 @@ class Estimator:
 
     def login(self, now: float, agent: str, queues: Iterable[str], slots: int) -> None:
         """An agent begins to work these queues, with *slots* chats at once. Logging in again replaces the former login."""
-        self.logout(now, agent)
+        if agent in self._agents:
+            self.logout(now, agent)
         known = tuple(self._queues[queue] for queue in dict.fromkeys(queues) if queue in self._queues)
-        self._agents[agent] = _Agent(known, slots)
+        who = self._agents[agent] = Agent(known, slots)
         self._staff(now, known, slots, 1)
+        self._review(now, agent, who)
 
     def logout(self, now: float, agent: str) -> None:
         """The agent takes no more work; what they have in hand is still ended by them."""
+        if agent not in self._agents:
+            self.ignored += 1
+            return
         self.capacity(now, agent, 0, 0)
-        gone = self._agents.pop(agent, None)
-        if gone is not None:
-            self._staff(now, gone.queues, gone.slots, -1)
+        gone = self._agents.pop(agent)
+        self._staff(now, gone.queues, gone.slots, -1)
+        if gone.blocked:
+            self._block(now, gone, -1)
 
     def capacity(self, now: float, agent: str, voice_free: int, chat_free: int) -> None:
         """How many calls and chats the agent could take right now."""
         self._now = max(self._now, now)
         who = self._agents.get(agent)
         if who is None:
+            self.ignored += 1
             return
         more_voice, more_chat = voice_free - who.voice_free, chat_free - who.chat_free
         who.voice_free, who.chat_free = voice_free, chat_free
@@ -224,52 +183,48 @@ class Estimator:
             if queue.free > 0 and queue.waiting == 0:
                 # Whoever had stayed in line would be taken now.
                 queue.settle_ghosts(now)
+        self._review(now, agent, who)
 
     def joined(self, now: float, contact: str, queue: str, priority: int, since: float | None = None) -> None:
         """A contact stands in line, with the place of one who came at *since* (None: now)."""
         where = self._queues.get(queue)
         if where is None or contact in self._contacts:
+            self.ignored += 1
             return
         self._tick(where, now)
-        self._numbers += 1
-        place = (now if since is None else since, self._numbers)
-        who = _Contact(where, priority, place, now)
+        who = Contact(where, priority, self._place(now if since is None else since), now)
         if where.free <= 0:
-            who.promise = self._promise(now, where, priority, where.ahead(priority, place), None)
-            where.backlog += 1
+            who.queued = True
+            who.promise = self._promise(now, where, priority, where.ahead(priority, who.place), None)
         self._contacts[contact] = who
-        insort(where.lines.setdefault(priority, []), place)
-        where.waiting += 1
+        where.enter(who)
+
+    def deflected(self, now: float, contact: str, queue: str, priority: int = 1) -> None:
+        """A contact went elsewhere before standing in line: when their turn would have come is learned from all the same."""
+        self.joined(now, contact, queue, priority)
+        self.abandoned(now, contact)
 
     def started(self, now: float, contact: str, agent: str, queue: str | None = None) -> None:
         """The agent took the contact. One who never stood in line is only counted as served, by *queue*."""
         who = self._contacts.get(contact)
-        if who is None:
-            if queue in self._queues:
-                where = self._queues[queue]
-                self._tick(where, now)
-                where.busy += 1
-                self._contacts[contact] = _Contact(where, 0, (now, 0), now, serving=True)
+        if who is None and queue in self._queues:
+            where = self._queues[queue]
+            self._tick(where, now)
+            who = self._contacts[contact] = Contact(where, 0, (now, 0), now)
+        elif who is None or who.agent is not None:
+            self.ignored += 1
             return
-        if who.serving:
-            return
-        where = who.queue
-        self._tick(where, now)
-        where.busy += 1
-        where.starts.setdefault(who.priority, Flow()).hit(now)
-        queued = who.promise is not None and now > who.joined
-        self._drained(now, where, agent, queued)
-        where.remove(who)
-        who.serving = True
-        if queued:
-            assert who.promise is not None
-            where.settle_ghosts(now, (who.priority, who.place))
-            where.learn(who.priority, who.promise, now - who.joined)
+        else:
+            self._taken(now, who, agent)
+        who.queue.busy += 1
+        who.agent = agent
+        self._hand(now, who.queue, agent, 1)
 
     def abandoned(self, now: float, contact: str, *, ghost: bool = True) -> None:
         """The contact left the line unserved. A *ghost* is followed until their turn would have come."""
         who = self._contacts.get(contact)
-        if who is None or who.serving:
+        if who is None or who.agent is not None:
+            self.ignored += 1
             return
         where = who.queue
         self._tick(where, now)
@@ -277,22 +232,22 @@ class Estimator:
         where.remove(who)
         del self._contacts[contact]
         if ghost and who.promise is not None:
-            heap = where.ghosts.setdefault(who.priority, [])
-            while heap and now - heap[0][1] > GHOST_LIFE:
-                heapq.heappop(heap)
-            heapq.heappush(heap, (who.place, who.joined, who.promise))
+            where.follow(now, who, who.promise)
 
     def ended(self, now: float, contact: str, agent: str, *, served: bool = True) -> None:
         """The agent is done with the contact; one not *served* (the phone was not picked up) says nothing of the pace."""
-        del agent  # every queue's service rate is measured over all who work it
+        del agent  # whoever began
         who = self._contacts.get(contact)
-        if who is None or not who.serving:
+        if who is None or who.agent is None:
+            self.ignored += 1
             return
-        self._tick(who.queue, now)
-        who.queue.busy -= 1
+        where = who.queue
+        self._tick(where, now)
+        where.busy -= 1
         if served:
-            who.queue.service.hit()
+            where.service.hit(1.0 / where.aht_guess)
         del self._contacts[contact]
+        self._hand(now, where, who.agent, -1)
 
     # --- what is asked
 
@@ -311,34 +266,35 @@ class Estimator:
         ahead = where.ahead(priority)
         if where.free > extra:
             seen = where.offsets.get(priority)
-            return Forecast(
-                "free_agent", self._basis(where), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, ahead, where.capacity, seen.seen if seen else 0
-            )
+            outcomes = seen.seen if seen is not None else 0
+            return Forecast("free_agent", self._basis(where), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, ahead, where.capacity, outcomes)
         return self._forecast(now, where, priority, ahead + max(0.0, extra - max(0, where.free)), None)
 
     def forecast_waiting(self, now: float, contact: str) -> Forecast:
         """How much longer one in line will wait; `degraded` without numbers for one who does not stand in line."""
         who = self._contacts.get(contact)
-        if who is None or who.serving:
+        if who is None or who.agent is not None:
             return Forecast("degraded", "prior")
         return self._forecast(now, who.queue, who.priority, who.queue.ahead(who.priority, who.place), who.place)
 
-    # --- across restarts
+    def plain(self, queue: str, ahead: float) -> Forecast:
+        """The wait as position x handling time / agents: what is left to say when what was heard is old or incomplete."""
+        where = self._queues.get(queue)
+        if where is None or where.capacity == 0:
+            return Forecast("degraded", "prior", capacity=None if where is None else 0)
+        mean = min(LONGEST, (ahead + 1.0) / (where.service_rate() * where.capacity))
+        # As many stages of one exponential each: for an unknown spread, a wide one.
+        p10, p25, p50, p75, p90 = (mean * factor for factor in (0.1, 0.3, 0.7, 1.4, 2.3))
+        return Forecast("degraded", "prior", mean, p10, p25, p50, p75, p90, ahead, where.capacity)
+
+    # --- across restarts and gaps
 
     def save(self) -> dict[str, Any]:
         """What has been learned, fit for JSON. Agents and lines are not in it: they come again as observations."""
         return {
             "version": SAVE_VERSION,
             "at": self._now,
-            "queues": {
-                name: {
-                    "rates": {kind: [rate.events, rate.exposure, rate.base] for kind, rate in queue.rates.items()},
-                    "queued_starts": queue.queued_starts,
-                    "starts": {str(priority): [flow.rate, flow.at] for priority, flow in queue.starts.items()},
-                    "offsets": {str(priority): [*offsets.values, offsets.seen] for priority, offsets in queue.offsets.items()},
-                }
-                for name, queue in self._queues.items()
-            },
+            "queues": {name: queue.dump() for name, queue in self._queues.items()},
         }
 
     def restore(self, saved: Mapping[str, Any], now: float) -> None:
@@ -349,117 +305,246 @@ class Estimator:
         Raises:
             ValueError: Saved by a version this one does not know. Nothing has changed.
         """
-        if saved.get("version") != SAVE_VERSION:
+        if saved.get("version") not in {1, SAVE_VERSION}:
             raise ValueError(f"saved estimator state has version {saved.get('version')!r}, not {SAVE_VERSION}")
         for name, learned in saved["queues"].items():
             queue = self._queues.get(name)
             if queue is None:
                 continue
-            for kind, rate in queue.rates.items():
-                rate.events, rate.exposure, rate.base = learned["rates"][kind]
+            queue.load(learned if saved["version"] == SAVE_VERSION else _from_version_1(learned))
             if now - saved["at"] > STALE:
                 queue.fade()
-            queue.queued_starts = learned["queued_starts"]
-            queue.starts = {int(priority): Flow(*flow) for priority, flow in learned["starts"].items()}
-            queue.offsets = {int(priority): Offsets(values, seen) for priority, (*values, seen) in learned["offsets"].items()}
+
+    def snapshot(self) -> Snapshot:
+        """Everybody who is there, as `resync` takes it."""
+        return Snapshot(
+            tuple(
+                AgentSeen(name, tuple(queue.spec.id for queue in who.queues), who.slots, who.voice_free, who.chat_free)
+                for name, who in sorted(self._agents.items())
+            ),
+            tuple(
+                ContactSeen(name, who.queue.spec.id, who.priority, who.place[0], who.joined, who.queued, who.agent)
+                for name, who in sorted(self._contacts.items(), key=lambda item: (item[1].place, item[0]))
+            ),
+        )
+
+    def resync(self, now: float, snapshot: Snapshot) -> None:
+        """Take *snapshot* for what is true now, after a gap in the observations; what was learned stays.
+
+        Contacts who were known keep what they were promised; of others nothing is learned. Doing it twice changes nothing.
+        """
+        promises = {name: who.promise for name, who in self._contacts.items() if who.agent is None}
+        for queue in self._queues.values():
+            self._tick(queue, now)
+            queue.lines, queue.shared = {}, {}
+            queue.waiting = queue.backlog = queue.agents = queue.capacity = queue.free = queue.busy = queue.blocked = 0
+        self._agents, self._contacts, self._hands = {}, {}, {}
+        for agent in snapshot.agents:
+            known = tuple(self._queues[queue] for queue in agent.queues if queue in self._queues)
+            self._agents[agent.id] = Agent(known, agent.slots, agent.voice_free, agent.chat_free)
+            self._count(known, agent.slots, 1)
+            for queue in known:
+                queue.free += agent.voice_free if queue.spec.channel == "voice" else agent.chat_free
+        for seen in snapshot.contacts:
+            where = self._queues.get(seen.queue)
+            if where is None:
+                continue
+            promise = promises.get(seen.id) if seen.queued else None
+            who = Contact(where, seen.priority, self._place(seen.since), seen.joined, seen.queued, promise, seen.agent)
+            self._contacts[seen.id] = who
+            if seen.agent is None:
+                where.enter(who)
+            else:
+                where.busy += 1
+                self._hand(now, where, seen.agent, 1)
+        for name, present in self._agents.items():
+            self._review(now, name, present)
 
     # --- how it is done
 
-    def _tick(self, queue: _Queue, now: float) -> None:
+    def _tick(self, queue: Queue, now: float) -> None:
         self._now = max(self._now, now)
         queue.tick(now)
 
-    def _staff(self, now: float, queues: Sequence[_Queue], slots: int, sign: int) -> None:
+    def _place(self, since: float) -> Place:
+        self._numbers += 1
+        return since, self._numbers
+
+    def _staff(self, now: float, queues: Sequence[Queue], slots: int, sign: int) -> None:
         for queue in queues:
             self._tick(queue, now)
-            if sign < 0 and queue.agents == 1:
-                queue.last_capacity, queue.unstaffed_since = max(1, queue.capacity), now
+            queue.staffed_at = now
+        self._count(queues, slots, sign)
+
+    @staticmethod
+    def _count(queues: Sequence[Queue], slots: int, sign: int) -> None:
+        """Somebody who works these queues more, or (*sign*) less."""
+        for queue in queues:
             queue.agents += sign
             queue.capacity += sign * (1 if queue.spec.channel == "voice" else slots)
             for other in queues:
                 if other is not queue:
                     queue.shared[other.spec.id] = queue.shared.get(other.spec.id, 0) + sign
 
-    def _drained(self, now: float, queue: _Queue, agent: str, queued: bool) -> None:
+    def _hand(self, now: float, queue: Queue, agent: str, sign: int) -> None:
+        """The agent has one contact of *queue* more in hand, or (*sign*) less."""
+        hands = self._hands.setdefault(agent, [0, 0])
+        hands[queue.spec.channel == "sms"] += sign
+        if hands == [0, 0]:
+            del self._hands[agent]
+        who = self._agents.get(agent)
+        if who is not None:
+            self._review(now, agent, who)
+
+    def _review(self, now: float, agent: str, who: Agent) -> None:
+        """Whether it is their chats that keep the agent from taking a call."""
+        hands = self._hands.get(agent)
+        blocked = hands is not None and hands[1] > 0 and hands[0] == 0 and who.voice_free <= 0
+        if blocked != who.blocked:
+            who.blocked = blocked
+            self._block(now, who, 1 if blocked else -1)
+
+    def _block(self, now: float, who: Agent, sign: int) -> None:
+        for queue in who.queues:
+            if queue.spec.channel == "voice":
+                self._tick(queue, now)
+                queue.blocked += sign
+
+    def _taken(self, now: float, who: Contact, agent: str) -> None:
+        """Somebody who stood in line was taken."""
+        where = who.queue
+        self._tick(where, now)
+        where.starts.setdefault(who.priority, Flow()).hit(now)
+        queued = who.queued and now > who.joined
+        self._drained(now, where, agent, queued)
+        where.remove(who)
+        if queued and who.promise is not None:
+            where.settle_ghosts(now, (who.priority, who.place))
+            where.learn(who.priority, who.promise, now - who.joined)
+
+    def _drained(self, now: float, queue: Queue, agent: str, queued: bool) -> None:
         """A contact of *queue* was taken: count it for every line that this agent could have shortened."""
-        if queued and queue.backlog:
-            queue.own.hit()
+        if queued:
+            queue.own.hit(queue.service_rate())
             queue.queued_starts += 1
         taker = self._agents.get(agent)
         for other in taker.queues if taker is not None else (queue,):
             if other.spec.channel == queue.spec.channel and (other is not queue or queued):
                 self._tick(other, now)
                 if other.backlog:
-                    other.pool.hit()
+                    other.pool.hit(other.service_rate())
 
-    def _neighbours(self, queue: _Queue) -> Iterator[tuple[_Queue, int]]:
+    def _neighbours(self, queue: Queue) -> Iterator[tuple[Queue, int]]:
         """Queues of the same channel with somebody waiting, and how many agents work both."""
         for name, common in queue.shared.items():
             other = self._queues[name]
             if common and other.waiting and other.spec.channel == queue.spec.channel:
                 yield other, common
 
-    def _promise(self, now: float, queue: _Queue, priority: int, ahead: float, place: _Place | None) -> Promise:
-        """What the structure of the line says; *place* is that of one in line, None for a newcomer."""
+    def _view(self, now: float, queue: Queue, priority: int, ahead: float, place: Place | None) -> _View:
+        """Everything about a place in line but the staff; *place* is that of one in line, None for a newcomer."""
         live = queue.live(now)
         drain = queue.service_rate(live)
-        hangups = queue.hangups.value(1.0 / queue.spec.patience_guess, live * queue.waiting)
-        capacity = queue.capacity or queue.last_capacity
-        backlog_seconds = live * queue.capacity if queue.backlog else 0.0
-        own = queue.own.value(drain, backlog_seconds)
-        pool = queue.pool.value(drain, backlog_seconds)
-        # Who is more urgent and comes later goes first all the same.
-        overtaking = sum(flow.value(now) for other, flow in queue.starts.items() if other < priority)
-        competing = sum(other.ahead(priority, place) * common / max(1, other.agents) for other, common in self._neighbours(queue))
-        if queue.plan:
-            spans = self._spans(now, queue)
-            by_own = planned_time(ahead, ((span, _net(own * cap, overtaking)) for span, cap in spans), hangups)
-            by_pool = planned_time(ahead + competing, ((span, _net(pool * cap, overtaking)) for span, cap in spans), hangups)
-        else:
-            by_own = line_time(ahead, _net(own * capacity, overtaking), hangups)
-            by_pool = line_time(ahead + competing, _net(pool * capacity, overtaking), hangups)
-        by_own, by_pool = min(LONGEST, by_own) + SHIFT, min(LONGEST, by_pool) + SHIFT
-        variance = line_variance(ahead, _net(own * capacity, overtaking), hangups)
-        spread = math.log1p(variance / by_own**2) + 0.05
-        return Promise((math.log(by_own) + math.log(by_pool)) / 2.0 - spread / 2.0, math.sqrt(spread))
+        exposure = live * queue.strength if queue.backlog else 0.0
+        overtaking = competing = 0.0
+        for other, flow in queue.starts.items():
+            if other < priority:
+                # Who is more urgent and comes later goes first all the same.
+                overtaking += flow.value(now)
+        for neighbour, common in self._neighbours(queue):
+            competing += neighbour.ahead(priority, place) * common / neighbour.agents
+        offsets = queue.offsets.get(priority)
+        return _View(
+            ahead,
+            ahead + competing,
+            queue.own.value(drain, exposure),
+            queue.pool.value(drain, exposure),
+            queue.hangups.value(1.0 / queue.spec.patience_guess, live * queue.waiting),
+            overtaking,
+            0.5 if offsets is None else offsets.own_weight,
+        )
+
+    def _promise(self, now: float, queue: Queue, priority: int, ahead: float, place: Place | None) -> Promise:
+        """What the structure of the line says to somebody who joins it."""
+        view = self._view(now, queue, priority, ahead, place)
+        return _promise_of(view, self._spans(now, queue) if queue.plan else [(math.inf, _strength(queue))])
 
     @staticmethod
-    def _spans(now: float, queue: _Queue) -> list[tuple[float, int]]:
-        """The plan from *now* on, as (seconds, capacity); until its first step the capacity there is."""
-        ahead = [step for step in queue.plan if step[0] > now]
-        steps = [(now, queue.capacity), *ahead, (math.inf, 0)]
-        return [(end - begin, capacity) for (begin, capacity), (end, _) in pairwise(steps)]
+    def _spans(now: float, queue: Queue) -> list[tuple[float, float]]:
+        """The plan from *now* on, as (seconds, strength); until its first step the staff there is."""
+        share = queue.share
+        coming = [(begin, capacity * share) for begin, capacity in queue.plan if begin > now]
+        steps = [(now, queue.strength), *coming, (math.inf, 0.0)]
+        return [(end - begin, strength) for (begin, strength), (end, _) in pairwise(steps)]
 
     @staticmethod
-    def _basis(queue: _Queue) -> Basis:
+    def _basis(queue: Queue) -> Basis:
         if queue.queued_starts < PRIOR_STARTS:
             return "prior"
         return "plan" if queue.plan else "learned"
 
-    def _forecast(self, now: float, queue: _Queue, priority: int, ahead: float, place: _Place | None) -> Forecast:
+    def _forecast(self, now: float, queue: Queue, priority: int, ahead: float, place: Place | None) -> Forecast:
+        view = self._view(now, queue, priority, ahead, place)
         offsets = queue.offsets.get(priority)
-        p10, p25, p50, p75, p90 = self._promise(now, queue, priority, ahead, place).quantiles(offsets)
-        if queue.capacity == 0 and not queue.plan:
-            # The longer an outage has lasted, the longer it will (Lindy).
-            outage = max(OUTAGE, now - queue.unstaffed_since if queue.unstaffed_since is not None else 0.0)
-            p10, p25, p50, p75, p90 = (
-                quantile + factor * outage for quantile, factor in zip((p10, p25, p50, p75, p90), OUTAGE_FACTORS, strict=True)
-            )
-        return Forecast(
-            status="no_agents" if queue.capacity == 0 else "ok",
-            basis=self._basis(queue),
-            mean=0.3 * p10 + 0.4 * p50 + 0.3 * p90,
-            p10=p10,
-            p25=p25,
-            p50=p50,
-            p75=p75,
-            p90=p90,
-            ahead=ahead,
-            capacity=queue.capacity,
-            outcomes=offsets.seen if offsets is not None else 0,
-        )
+        if queue.plan:
+            quantiles = _promise_of(view, self._spans(now, queue)).quantiles(offsets)
+        elif queue.is_short:
+            # Five ways in which the shortage may end; a long wait goes with a late end.
+            lasts = OUTAGE if queue.staffed_at is None else max(OUTAGE, now - queue.staffed_at)
+            usual = _usual(queue)
+            ends = [[(factor * lasts, queue.strength), (math.inf, usual)] for factor in OUTAGE_FACTORS]
+            a, b, c, d, e = (_promise_of(view, end).quantiles(offsets) for end in ends)
+            quantiles = a[0], b[1], c[2], d[3], e[4]
+        else:
+            quantiles = _promise_of(view, [(math.inf, queue.strength)]).quantiles(offsets)
+        p10, p25, p50, p75, p90 = quantiles
+        status: Status = "no_agents" if queue.capacity == 0 else "ok"
+        outcomes = offsets.seen if offsets is not None else 0
+        mean = 0.3 * p10 + 0.4 * p50 + 0.3 * p90  # Swanson's rule
+        return Forecast(status, self._basis(queue), mean, p10, p25, p50, p75, p90, ahead, queue.capacity, outcomes)
+
+
+def _usual(queue: Queue) -> float:
+    """The strength a queue usually has; one agent's at least."""
+    return max(1.0, queue.usual.value(1.0) * queue.share)
+
+
+def _strength(queue: Queue) -> float:
+    """What a promise goes by: the staff there is; without any, the usual one."""
+    return queue.strength or _usual(queue)
+
+
+def _promise_of(view: _View, spans: Sequence[tuple[float, float]]) -> Promise:
+    """The wait of a view through these (seconds, strength), of which the last lasts for ever."""
+    ahead, pool_ahead, own, pool, hangups, overtaking, weight = view
+    strength = spans[0][1] or spans[-1][1] or 1.0
+    by_own, variance = line_moments(ahead, _net(own * strength, overtaking), hangups)
+    if len(spans) == 1:
+        by_pool, _ = line_moments(pool_ahead, _net(pool * strength, overtaking), hangups)
+    else:
+        by_own = planned_time(ahead, [(span, _net(own * there, overtaking)) for span, there in spans], hangups)
+        by_pool = planned_time(pool_ahead, [(span, _net(pool * there, overtaking)) for span, there in spans], hangups)
+    by_own, by_pool = min(LONGEST, by_own) + SHIFT, min(LONGEST, by_pool) + SHIFT
+    spread = math.log1p(variance / by_own**2) + 0.05
+    log_own, log_pool = math.log(by_own), math.log(by_pool)
+    return Promise(weight * log_own + (1.0 - weight) * log_pool - spread / 2.0, math.sqrt(spread), log_own, log_pool)
 
 
 def _net(rate: float, overtaking: float) -> float:
     """Starts per second that are left for one's own priority: a tenth at least, or one would wait for ever."""
     return max(rate - overtaking, 0.1 * rate)
+
+
+def _from_version_1(learned: Mapping[str, Any]) -> dict[str, Any]:
+    """State that was saved when rates had one memory and the two views the same weight."""
+    rates = learned["rates"]
+    paces = {}
+    for kind in ("own", "pool", "service"):
+        events, exposure, base = rates[kind]
+        paces[kind] = [base, 0.0, events, events, exposure, exposure, 0.5, 0.0]
+    events, exposure, base = rates["hangups"]
+    offsets = {
+        priority: [seen, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, *values] for priority, (*values, seen) in learned["offsets"].items()
+    }
+    nothing = {"hangups": [base, events, exposure], "usual": [0.0, 0.0], "unblocked": [0.0, 0.0], "offsets": offsets}
+    return {**paces, **nothing, "queued_starts": learned["queued_starts"], "starts": learned["starts"]}

@@ -2,8 +2,7 @@
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 Status: TypeAlias = Literal["ok", "free_agent", "no_agents", "degraded"]
 Basis: TypeAlias = Literal["prior", "learned", "plan"]
@@ -18,8 +17,7 @@ LONGEST = 7200.0
 MINUTE = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
+class Band(NamedTuple):
     """What a caller may be told, in whole minutes."""
 
     low_min: int | None
@@ -34,11 +32,11 @@ class Band:
         return self.silence is None
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(NamedTuple):
     """How long a contact will wait from now on, in seconds. None means unknown, never 0.
 
-    `no_agents` keeps its numbers, which then contain a guess how long the outage lasts: fit for comparing, not for speaking.
+    `no_agents` keeps its numbers, which then contain a guess how long the outage lasts: fit for comparing, not for speaking. So
+    does `degraded` when only the events are missing or old: contacts ahead x handling time / agents, as last seen.
     """
 
     status: Status

@@ -1,12 +1,13 @@
 """Rates and sums that the estimator is made of."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ewt.drain import Flow, Rate, line_time, line_variance, planned_time
+from ewt.drain import Flow, Pace, Rate, Usual, line_moments, line_time, planned_time
 from ewt.forecast import LONGEST
 
 RATES = st.floats(1e-3, 1.0)
@@ -18,7 +19,7 @@ def test_the_time_of_a_line_is_the_sum_term_by_term(ahead: int, rate: float, han
     exact = sum(1.0 / (rate + i * hangups) for i in range(ahead + 1))
     spread = sum(1.0 / (rate + i * hangups) ** 2 for i in range(ahead + 1))
     assert line_time(ahead, rate, hangups) == pytest.approx(exact, rel=2e-3)
-    assert line_variance(ahead, rate, hangups) == pytest.approx(spread, rel=1e-2)
+    assert line_moments(ahead, rate, hangups)[1] == pytest.approx(spread, rel=1e-2)
 
 
 @given(st.floats(0, 300), st.floats(0, 10), RATES, HANGUPS)
@@ -28,7 +29,7 @@ def test_a_longer_line_takes_longer_also_between_whole_numbers(ahead: float, mor
 
 def test_without_hangups_a_line_takes_its_length_over_its_rate() -> None:
     assert line_time(19, 0.1, 0.0) == pytest.approx(200.0)
-    assert line_variance(19, 0.1, 0.0) == pytest.approx(2000.0)
+    assert line_moments(19, 0.1, 0.0)[1] == pytest.approx(2000.0)
 
 
 @given(st.integers(0, 200), st.floats(0.02, 1.0), st.floats(1e-4, 0.01))
@@ -81,3 +82,70 @@ def test_a_flow_fades_and_does_not_run_backwards() -> None:
     assert flow.value(36_000.0) == pytest.approx(0.1, rel=0.02)
     assert flow.value(40_000.0) < 0.02
     assert flow.value(0.0) == flow.rate
+
+
+def drained(pace: Pace, events: int, gap: float) -> Pace:
+    for _ in range(events):
+        pace.gap += gap
+        pace.hit(0.01)
+    return pace
+
+
+def test_a_pace_begins_at_its_prior_and_sinks_while_nothing_happens() -> None:
+    pace = Pace((15, 1000), 10)
+    assert pace.value(0.01) == pytest.approx(0.01)
+    assert pace.value(0.01, live=1000.0) == pytest.approx(0.005)
+    pace.gap = 1000.0
+    assert pace.value(0.01) == pytest.approx(0.005)
+
+
+def test_a_pace_trusts_its_long_memory_in_calm_and_its_short_one_after_a_change() -> None:
+    rng = random.Random(4)
+    pace = Pace((15, 1000), 10)
+    for _ in range(600):
+        drained(pace, 1, rng.expovariate(0.02))
+    assert pace.trust < 0.5
+    assert pace.value(0.01) == pytest.approx(0.02, rel=0.1)
+    for _ in range(40):
+        drained(pace, 1, rng.expovariate(0.005))
+    assert pace.trust > 0.9
+    assert pace.value(0.01) == pytest.approx(0.005, rel=0.4)
+    long_only = Rate(1000, 10, events=pace.long, exposure=pace.long_exposure)
+    assert long_only.value(0.01) > 0.012, "what the long memory alone would say"
+
+
+@given(st.lists(st.floats(0, 1e5), max_size=80))
+def test_a_pace_stays_between_what_its_memories_say_whatever_happens(gaps: list[float]) -> None:
+    pace = Pace((15, 1000), 10)
+    for gap in gaps:
+        pace.gap += gap
+        pace.hit(0.01)
+    views = [(pace.short + 10) / (pace.short_exposure + 1000), (pace.long + 10) / (pace.long_exposure + 1000)]
+    assert min(views) * (1 - 1e-9) <= pace.value(0.01) <= max(views) * (1 + 1e-9)
+    assert 0.0 < pace.trust < 1.0
+
+
+def test_a_faded_pace_keeps_its_value_and_weighs_like_a_prior() -> None:
+    pace = drained(Pace((15, 1000), 10), 50, 40.0)
+    before = pace.value(0.01)
+    pace.fade(0.01)
+    assert pace.value(0.5) == pytest.approx(before)
+    assert (pace.gap, pace.short, pace.long, pace.short_exposure, pace.long_exposure) == (0.0,) * 5
+
+
+def test_rates_come_back_from_what_they_gave() -> None:
+    pace, rate = drained(Pace((15, 1000), 10), 5, 30.0), Rate(60, 6, events=3.0, exposure=100.0, base=0.02)
+    pace.gap = 7.0
+    other_pace, other_rate = Pace((15, 1000), 10), Rate(60, 6)
+    other_pace.load(pace.dump())
+    other_rate.load(rate.dump())
+    assert (other_pace, other_rate) == (pace, rate)
+
+
+def test_what_is_usual_is_the_mean_of_about_an_hour() -> None:
+    usual = Usual()
+    assert usual.value(7.0) == 7.0
+    usual.add(10.0, 600.0)
+    assert usual.value(7.0) == pytest.approx(10.0)
+    usual.add(0.0, 36_000.0)
+    assert usual.value(7.0) < 0.1

@@ -1,0 +1,252 @@
+"""One queue as the estimator sees it: who stands in line, who works it, and the rates that are measured there."""
+
+import heapq
+import math
+from bisect import bisect_left, insort
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ewt.calibration import Offsets, Promise
+from ewt.drain import Flow, Pace, Rate, Usual
+
+Channel: TypeAlias = Literal["voice", "sms"]
+
+AHT_GUESS: Mapping[Channel, float] = {"voice": 240.0, "sms": 720.0}
+"""Seconds of handle time when the operator has no guess. Rather too low than too high: it is unlearned faster."""
+
+PATIENCE_GUESS = 300.0
+GHOST_LIFE = 7200.0
+"""Seconds after which a contact who left the line is no longer waited for."""
+SHORT = 1.0 / 3.0
+"""A queue with fewer than this share of its usual staff is short: people will come back."""
+LEAST_OPEN = 0.1
+"""However many agents are held up by chats, a line moves by this share of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """One queue and the operator's guesses."""
+
+    id: str
+    channel: Channel = "voice"
+    aht_guess: float | None = None
+    """Seconds of handle time; None: what other queues of the channel have learned, or `AHT_GUESS`."""
+    patience_guess: float = PATIENCE_GUESS
+    """Seconds a caller waits before hanging up."""
+
+
+Place: TypeAlias = tuple[float, int]
+"""The order within one priority: since when, and a number that makes it unique."""
+
+
+@dataclass(slots=True)
+class Contact:
+    """Somebody in line, or being served."""
+
+    queue: "Queue"
+    priority: int
+    place: Place
+    joined: float
+    queued: bool = False
+    """Nobody was free on joining: only such contacts tell how fast a line drains."""
+    promise: Promise | None = None
+    """What they were promised; None when there is nothing to learn from them."""
+    agent: str | None = None
+    """Who serves them."""
+
+
+@dataclass(slots=True)
+class Agent:
+    """Somebody who is logged in."""
+
+    queues: tuple["Queue", ...]
+    slots: int
+    voice_free: int = 0
+    chat_free: int = 0
+    blocked: bool = False
+    """Has too many chats to take a call."""
+
+
+def _pace(weight: float) -> Pace:
+    return Pace((15.0, 1000.0), weight)
+
+
+@dataclass(slots=True)
+class Queue:
+    """Counters and what is learned. Exposures are counted up to `at`; call `tick` before any counter changes."""
+
+    spec: QueueSpec
+    at: float = -math.inf
+    lines: dict[int, list[Place]] = field(default_factory=dict)
+    waiting: int = 0
+    backlog: int = 0
+    """Of those waiting, the ones who were `queued`."""
+    agents: int = 0
+    capacity: int = 0
+    """Agents (voice) or chat slots (SMS) of those logged in, busy or not."""
+    free: int = 0
+    busy: int = 0
+    blocked: int = 0
+    """Agents who can take no call because of their chats."""
+    staffed_at: float | None = None
+    """When somebody last came or went."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """Other queue to the number of agents who work both."""
+    plan: tuple[tuple[float, int], ...] = ()
+    # What is learned.
+    own: Pace = field(default_factory=lambda: _pace(10.0))
+    pool: Pace = field(default_factory=lambda: _pace(10.0))
+    service: Pace = field(default_factory=lambda: Pace((20.0, 500.0), 4.0))
+    hangups: Rate = field(default_factory=lambda: Rate(120, 4))
+    usual: Usual = field(default_factory=Usual)
+    """The capacity."""
+    unblocked: Usual = field(default_factory=Usual)
+    """The share of agents without too many chats; nothing while there never were any."""
+    starts: dict[int, Flow] = field(default_factory=dict)
+    offsets: dict[int, Offsets] = field(default_factory=dict)
+    queued_starts: int = 0
+    ghosts: dict[int, list[tuple[Place, float, Promise]]] = field(default_factory=dict)
+    """By priority, a heap of place, time of joining and promise."""
+
+    @property
+    def aht_guess(self) -> float:
+        """Seconds."""
+        return self.spec.aht_guess or AHT_GUESS[self.spec.channel]
+
+    def service_rate(self, live: float = 0.0) -> float:
+        """Contacts one busy agent ends per second; also what a line drains by for each agent until it was seen draining."""
+        return self.service.value(1.0 / self.aht_guess, live * self.busy)
+
+    @property
+    def share(self) -> float:
+        """Of the capacity, what is usually not blocked by chats."""
+        return self.unblocked.value(1.0)
+
+    @property
+    def strength(self) -> float:
+        """The capacity that works on the line: half what is open this moment, half what usually is.
+
+        Chats end and begin while one waits, so neither alone is right.
+        """
+        if not self.unblocked.span and not self.blocked:
+            return self.capacity
+        return max(LEAST_OPEN * self.capacity, 0.5 * (self.capacity - self.blocked) + 0.5 * self.share * self.capacity)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether so few are there that others must be expected to come."""
+        return self.capacity == 0 or self.capacity < SHORT * self.usual.value(0.0)
+
+    def tick(self, now: float) -> None:
+        """Count exposures up to *now*. Earlier than before counts nothing."""
+        passed = now - self.at
+        if passed <= 0:
+            return
+        if self.at > -math.inf:
+            if self.capacity:
+                self.usual.add(self.capacity, passed)
+                if self.blocked or self.unblocked.span:
+                    self.unblocked.add(1.0 - self.blocked / self.capacity, passed)
+            if self.backlog:
+                exposure = passed * self.strength
+                self.own.gap += exposure
+                self.pool.gap += exposure
+            self.hangups.exposure += passed * self.waiting
+            self.service.gap += passed * self.busy
+        self.at = now
+
+    def live(self, now: float) -> float:
+        """Seconds since exposures were counted."""
+        return max(0.0, now - self.at) if self.at > -math.inf else 0.0
+
+    def ahead(self, priority: int, place: Place | None = None) -> int:
+        """Who goes before a newcomer of this priority, or before one who has this place."""
+        count = 0
+        for other, line in self.lines.items():
+            if other < priority or (other == priority and place is None):
+                count += len(line)
+            elif other == priority and place is not None:
+                count += bisect_left(line, place)
+        return count
+
+    def enter(self, contact: Contact) -> None:
+        """Put a contact into the line."""
+        insort(self.lines.setdefault(contact.priority, []), contact.place)
+        self.waiting += 1
+        self.backlog += contact.queued
+
+    def remove(self, contact: Contact) -> None:
+        """Take a contact out of the line."""
+        line = self.lines[contact.priority]
+        del line[bisect_left(line, contact.place)]
+        self.waiting -= 1
+        self.backlog -= contact.queued
+
+    def learn(self, priority: int, promise: Promise, wait: float) -> None:
+        """One of this priority who was promised this has waited so long, or would have."""
+        self.offsets.setdefault(priority, Offsets()).learn(promise, wait)
+
+    def follow(self, now: float, contact: Contact, promise: Promise) -> None:
+        """The contact has left the line as a ghost."""
+        heap = self.ghosts.setdefault(contact.priority, [])
+        while heap and now - heap[0][1] > GHOST_LIFE:
+            heapq.heappop(heap)
+        heapq.heappush(heap, (contact.place, contact.joined, promise))
+
+    def settle_ghosts(self, now: float, before: tuple[int, Place] | None = None) -> None:
+        """Learn from the ghosts who would have been taken by now: all, or those *before* a priority and place."""
+        for priority, heap in self.ghosts.items():
+            if before is not None and priority > before[0]:
+                continue
+            while heap and (before is None or priority < before[0] or heap[0][0] < before[1]):
+                _, joined, promise = heapq.heappop(heap)
+                if now - joined <= GHOST_LIFE:
+                    self.learn(priority, promise, now - joined)
+
+    # --- what is learned, elsewhere and later
+
+    def inherit(self, peers: list["Queue"]) -> None:
+        """Begin with what the *peers*, queues of the same channel, have learned: it is a better guess than a number for all."""
+        if not peers:
+            return
+        if self.spec.aht_guess is None:
+            self.service.base = _geometric([peer.service_rate() for peer in peers])
+        self.hangups.base = _geometric([peer.hangups.value(1.0 / peer.spec.patience_guess) for peer in peers])
+
+    def fade(self) -> None:
+        """Trust what was learned long ago no more than a prior."""
+        drain = self.service_rate()
+        self.own.fade(drain)
+        self.pool.fade(drain)
+        self.hangups.fade(1.0 / self.spec.patience_guess)
+        self.service.fade(1.0 / self.aht_guess)
+
+    def dump(self) -> dict[str, Any]:
+        """What has been learned, fit for JSON."""
+        return {
+            "own": self.own.dump(),
+            "pool": self.pool.dump(),
+            "service": self.service.dump(),
+            "hangups": self.hangups.dump(),
+            "usual": [self.usual.total, self.usual.span],
+            "unblocked": [self.unblocked.total, self.unblocked.span],
+            "queued_starts": self.queued_starts,
+            "starts": {str(priority): [flow.rate, flow.at] for priority, flow in self.starts.items()},
+            "offsets": {str(priority): offsets.dump() for priority, offsets in self.offsets.items()},
+        }
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Take back what `dump` gave."""
+        self.own.load(dumped["own"])
+        self.pool.load(dumped["pool"])
+        self.service.load(dumped["service"])
+        self.hangups.load(dumped["hangups"])
+        self.usual, self.unblocked = Usual(*dumped["usual"]), Usual(*dumped["unblocked"])
+        self.queued_starts = dumped["queued_starts"]
+        self.starts = {int(priority): Flow(*flow) for priority, flow in dumped["starts"].items()}
+        self.offsets = {int(priority): Offsets.load(offsets) for priority, offsets in dumped["offsets"].items()}
+
+
+def _geometric(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
