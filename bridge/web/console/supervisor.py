@@ -414,7 +414,9 @@ class SupervisorPages:
         """What a page that looks at *view* has to show."""
         top = self._top(request, snapshot, manages=Right.MANAGE in rights)
         if view.board == "wall":
-            return Picture({}, [], 0, self._wall_html(request, snapshot))
+            return Picture({}, None, 0, self._wall_html(request, snapshot))
+        if view.board == "top":
+            return Picture({}, None, 0, top)
         boards: Mapping[str, tuple[Row, ...]] = {
             "agents": snapshot.agents,
             "queues": snapshot.queues,
@@ -492,7 +494,8 @@ class Picture(msgspec.Struct):
     """What a page shows: rows by key, their order, how many there would be, and the strip on top."""
 
     rows: dict[str, str]
-    order: list[str]
+    order: list[str] | None
+    """None: there are no rows to be put in order."""
     total: int
     top: str
 
@@ -540,7 +543,7 @@ class _Feed:
         self._socket = socket
         self._rights = rights
         self._view = view_of(request.query)
-        self._shown = Picture({}, [], -1, "")
+        self._shown = Picture({}, None, -1, "")
         self._wishes: asyncio.Queue[View | None] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -574,7 +577,7 @@ class _Feed:
                     view = wish.result()
                     if view is None:
                         return
-                    self._view, self._shown = view, Picture({}, [], -1, "")
+                    self._view, self._shown = view, Picture({}, None, -1, "")
                     wish = asyncio.ensure_future(self._wishes.get())
                 if news in done:
                     snapshot = news.result()

@@ -9,7 +9,8 @@ import msgspec
 from bridge.board import AgentRow, Phase, QueueRow, SessionRow, in_order, matches
 from sms.numbers import mask
 
-BoardName: TypeAlias = Literal["agents", "queues", "sessions", "wall"]
+BoardName: TypeAlias = Literal["agents", "queues", "sessions", "top", "wall"]
+"""`top`: the strip of figures alone."""
 Row: TypeAlias = AgentRow | QueueRow | SessionRow
 MOST_ROWS = 250
 """Rows that are sent; more nobody reads, and the search finds them."""

@@ -85,7 +85,7 @@
 
   let shown = 0;
   function take(news) {
-    if (news.fresh) {
+    if (news.fresh && board.dataset.phase !== "previous") {
       rows.clear();
       body?.replaceChildren();
     }
@@ -103,7 +103,7 @@
     }
     if (news.total !== undefined && words) {
       const text = news.total > shown ? words.dataset.shown : words.dataset.total;
-      put(one("#total"), text.replace("{shown}", shown).replace("{total}", news.total));
+      if (one("#total")) put(one("#total"), text.replace("{shown}", shown).replace("{total}", news.total));
     }
     if (news.top !== undefined) {
       one("#top").innerHTML = news.top;
@@ -128,10 +128,15 @@
     return asked;
   }
 
+  /* Sessions that are over do not change: of their page only the strip on top is live. */
+  function view() {
+    return board.dataset.phase === "previous" ? { board: "top" } : wish();
+  }
+
   function connect() {
     const address = new URL("/supervisor/ws", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    address.search = new URLSearchParams(wish());
+    address.search = new URLSearchParams(view());
     socket = new WebSocket(address);
     socket.onmessage = (event) => {
       one("#connection").hidden = true;
@@ -150,7 +155,7 @@
   }
 
   function look() {
-    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(wish()));
+    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(view()));
   }
 
   /* What is looked at stands in the address, so that it can be kept and sent to a colleague. */
