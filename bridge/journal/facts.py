@@ -15,9 +15,9 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, d
 
 from bridge.journal import facts_tables as t
 from bridge.journal import tables
+from bridge.journal.crm_erasure import ERASED
 from bridge.journal.database import insert, upsert
 from bridge.journal.door import Door
-from bridge.journal.erasure import ERASED
 from bridge.reports.facts import Facts, Line, Told, facts_of
 from sms.numbers import look_up
 

@@ -234,6 +234,8 @@ class _Reader:
         self._back_to: str | None = None
         """The queue that a transfer under way came from."""
         self._rung: list[str] = []
+        self._connecting: str | None = None
+        """Whose phone is being rung."""
         self._asked_at: float | None = None
         """When the customer wrote what no agent has answered yet."""
         self._first_due = True
@@ -344,8 +346,6 @@ class _Reader:
         visit = self._line.pop(channel, None)
         if visit is not None:
             visit.until, visit.outcome = line.at, outcome
-            if outcome != "answered":
-                visit.agent = None
         return visit
 
     def _joined(self, line: Line) -> None:
@@ -390,13 +390,11 @@ class _Reader:
         self._mark(line, "declined" if reason == "declined" else "missed", agent=self._who(line.data), channel=channel)
 
     def _accepted(self, line: Line) -> None:
-        if (visit := self._line.get("voice")) is not None:
-            visit.agent = self._who(line.data)
+        self._connecting = self._who(line.data)
 
     def _unreachable(self, line: Line) -> None:
         if (visit := self._line.get("voice")) is not None:
             self._mark(line, "missed", agent=self._who(line.data), channel="voice")
-            visit.agent = None
             visit.lapses += 1
 
     # --- work
@@ -418,7 +416,7 @@ class _Reader:
         channel: Channel = line.data.get("channel", "voice")
         agent = self._who(line.data)
         visit = self._leave(line, channel, "answered")
-        agent = agent or (None if visit is None else visit.agent)
+        agent = agent or self._connecting
         if agent is None:
             return
         if visit is not None:
@@ -534,13 +532,13 @@ class _Reader:
     def _callback_asked(self, line: Line) -> None:
         self._leave(line, "voice", "callback")
         self._called_back = True
-        queue = line.data.get("queue")
         promised_by = line.data.get("promised_by")
+        if line.data.get("queue") is not None:
+            self._queue = str(line.data["queue"])
         self._callback = self._mark(
             line,
             "callback_promised",
             channel="voice",
-            queue=self._queue if queue is None else str(queue),
             value=None if promised_by is None else float(promised_by),
         )
 

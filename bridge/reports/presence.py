@@ -42,15 +42,16 @@ def slice_time(
         stays: In any order; the last before the range tells how it begins.
         work: In any order.
         beginnings: Of the spans.
-        until: The end of the last one.
+        until: The end of the last one, or now.
     """
+    beginnings = tuple(at for at in beginnings if at < until)
     by_agent: dict[str, tuple[list[Stay], list[Work]]] = {}
     for stay in stays:
         by_agent.setdefault(stay.agent, ([], []))[0].append(stay)
     for piece in work:
         by_agent.setdefault(piece.agent, ([], []))[1].append(piece)
     sums: dict[tuple[int, str], Sums] = {}
-    for agent, (theirs, pieces) in by_agent.items():
+    for agent, (theirs, pieces) in by_agent.items() if beginnings else ():
         _slice_one(agent, sorted(theirs, key=lambda stay: stay.since), pieces, beginnings, until, sums)
     return sums
 

@@ -184,7 +184,7 @@ def conversation(ident: str, at: float, chance: random.Random, *, watch: Any = N
     names = [*path, *chance.choices(NAMES, k=chance.randrange(12))]
     for name in names:
         if chance.random() < 0.8:
-            story.wait(chance.choice([0.0, 0.5, 3.0, 7.0, 15.0, 40.0, 200.0, 1_000.0]) * chance.random())
+            story.wait(round(chance.choice([0.0, 0.5, 3.0, 7.0, 15.0, 40.0, 200.0, 1_000.0]) * chance.random()))
         story.attempt(name)
         if watch is not None:
             watch(story)
@@ -194,17 +194,17 @@ def conversation(ident: str, at: float, chance: random.Random, *, watch: Any = N
 def busy_day(seed: int, since: float, seconds: float, conversations: int) -> tuple[list[Told_], list[AgentStateRow]]:
     """Conversations that begin within so many seconds, and what agents were doing meanwhile."""
     chance = random.Random(seed)
-    stories = [conversation(f"d{seed}-{n}", since + chance.random() * seconds, chance) for n in range(conversations)]
+    stories = [conversation(f"d{seed}-{n}", since + round(chance.random() * seconds), chance) for n in range(conversations)]
     stories = [story for story in stories if story.units]
     changes: list[tuple[float, e.AgentId, str]] = []
     for agent in (ANN, BEN):
         at = since - 1_000.0
         while at < since + seconds:
             changes.append((at, agent, chance.choice(["ready", "ready", "not_ready", "offline"])))
-            at += chance.random() * seconds / 6
+            at += round(chance.random() * seconds / 6)
     for story in stories:
         for at, agent in story.releases:
-            changes += [(at + 0.25, agent, "wrap_up"), (at + 0.25 + 60 * chance.random(), agent, "ready")]
+            changes += [(at + 1.0, agent, "wrap_up"), (at + 1.0 + round(60 * chance.random()), agent, "ready")]
     rows, last = [], dict[e.AgentId, str]()
     for at, agent, state in sorted(changes, key=lambda change: change[0]):
         if last.get(agent) != state:

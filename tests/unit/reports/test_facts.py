@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.legs import CallState, TextLeg
+from bridge.legs import TALKING, CallState, TextLeg
 from bridge.reports.facts import facts_of
 from tests.unit.bridge.story import START
 from tests.unit.reports.busy import Told_, conversation
@@ -16,14 +16,15 @@ def agrees(story: Told_) -> None:
     state, facts = story.state, facts_of(story.session_told)
     in_line = {visit.channel: visit.queue for visit in facts.visits if visit.until is None}
     expected = {}
-    if state.call in {CallState.QUEUED, CallState.CONNECTING}:
+    dialling = state.call in {CallState.SUMMONING, CallState.DIALING} and state.callback is not None
+    if state.call in {CallState.QUEUED, CallState.CONNECTING, CallState.CALLBACK} or dialling:
         expected["voice"] = str(state.queue)
     if state.text is TextLeg.QUEUED:
         expected["sms"] = str(state.chat_queue)
     assert in_line == expected
     working = {handling.channel: handling.agent for handling in facts.handlings if handling.until is None}
     at_work = {}
-    if state.call is CallState.CONNECTED:
+    if state.call in TALKING and state.agent is not None:
         at_work["voice"] = str(state.agent)
     if state.chat_agent is not None:
         at_work["sms"] = str(state.chat_agent)
