@@ -23,6 +23,7 @@ from bridge.web.console.account import AccountPages
 from bridge.web.console.contacts import ContactPages
 from bridge.web.console.desk import DeskPages
 from bridge.web.console.guard import Guard
+from bridge.web.console.ewt import EwtPages
 from bridge.web.console.phone import PhoneLine, PhonePages
 from bridge.web.console.signin import SignInPages
 from bridge.web.console.supervisor import SupervisorPages
@@ -34,6 +35,7 @@ from bridge.web.metrics import WebMetrics
 from bridge.web.ports import Desk, Intake, Records
 from bridge.web.ports_admin import Administration
 from bridge.web.ports_contacts import ContactParts
+from bridge.web.ports_ewt import Waits
 from bridge.web.ports_supervisor import Supervising
 from bridge.web.uploads import UploadPages
 from bridge.web.webhooks import TwilioWebhooks
@@ -95,6 +97,7 @@ def make_app(
     uploads: Uploads | None = None,
     shared: tuple[MediaLinks, MediaStore] | None = None,
     supervising: Supervising | None = None,
+    waits: Waits | None = None,
     administration: Administration | None = None,
     contacts: ContactParts | None = None,
 ) -> web.Application:
@@ -112,6 +115,7 @@ def make_app(
         uploads: Links by which customers send files; None: `/u/` does not exist.
         shared: Signed addresses of media and where the media are; None: only signed-in agents see any.
         supervising: What supervisors see and do; None: `/supervisor` does not exist.
+        waits: Waiting times and how good they were; None: `/ewt` does not exist.
         administration: Accounts, published settings, tokens; None: passwords are those of the settings, and nothing changes here.
         contacts: The people who call and text; None: `/contacts` does not exist, and the desk knows names only.
 
@@ -145,11 +149,21 @@ def make_app(
     app.add_routes(sign_in.routes())
     if administration is not None:
         app.add_routes(AccountPages(sign_in, administration.people, public_url=config.public_url, now=now).routes())
-    pages = DeskPages(desk, sign_in, metrics, public_url=config.public_url, now=now, supervising=supervising)
+    pages = DeskPages(
+        desk,
+        sign_in,
+        metrics,
+        public_url=config.public_url,
+        now=now,
+        supervising=supervising,
+        contact_cards=contacts is not None,
+    )
     app.add_routes(pages.routes())
     app.on_shutdown.append(pages.close_sockets)
     if contacts is not None:
         app.add_routes(ContactPages(contacts, desk, Guard(sign_in)).routes())
+    if waits is not None:
+        app.add_routes(EwtPages(waits, sign_in, now).routes())
     if supervising is not None:
         boards = SupervisorPages(supervising, sign_in, metrics, public_url=config.public_url, now=now)
         app.add_routes(boards.routes())

@@ -91,8 +91,10 @@ class DeskPages:
         public_url: str | None,
         now: Callable[[], float],
         supervising: Supervising | None = None,
+        contact_cards: bool = False,
     ) -> None:
         self._desk = desk
+        self._contact_cards = contact_cards
         self._supervising = supervising
         self._sign_in = sign_in
         self._guard = Guard(sign_in)
@@ -192,6 +194,7 @@ class DeskPages:
             "people": by_person(await self._desk.work(agent)),
             "waiting": self._desk.waiting(agent),
             "rules": self._desk.rules(),
+            "contact_cards": self._contact_cards,
             "messages": () if self._supervising is None else self._supervising.at_desk(agent),
         }
 
@@ -205,6 +208,7 @@ class DeskPages:
             **context,
             "presets": await self._desk.ready_texts(agent, view.id, view.language),
             "before": f"/desk/{view.id}/before" if earlier else "",
+            "contact_card": self._contact_cards,
         }
 
     def _session_context(self, agent: AgentId, view: SessionView | None) -> dict[str, Any]:

@@ -394,6 +394,7 @@
   function countLists() {
     for (const button of all(".filters [data-shows]")) {
       const list = one(`#${button.dataset.shows}`);
+      button.hidden = !list;
       put(one(".count", button), list ? list.dataset.count : "");
     }
   }
