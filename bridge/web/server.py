@@ -20,10 +20,11 @@ from bridge.media_store import MediaStore
 from bridge.uploads import Uploads
 from bridge.web.api import Api
 from bridge.web.console.account import AccountPages
+from bridge.web.console.calls import CallPages
 from bridge.web.console.contacts import ContactPages
 from bridge.web.console.desk import DeskPages
-from bridge.web.console.guard import Guard
 from bridge.web.console.ewt import EwtPages
+from bridge.web.console.guard import Guard
 from bridge.web.console.phone import PhoneLine, PhonePages
 from bridge.web.console.signin import SignInPages
 from bridge.web.console.supervisor import SupervisorPages
@@ -34,6 +35,7 @@ from bridge.web.media import SharedMediaPages
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import Desk, Intake, Records
 from bridge.web.ports_admin import Administration
+from bridge.web.ports_calls import Calls
 from bridge.web.ports_contacts import ContactParts
 from bridge.web.ports_ewt import Waits
 from bridge.web.ports_supervisor import Supervising
@@ -84,7 +86,7 @@ class WebConfig(msgspec.Struct, frozen=True, kw_only=True):
         return f"WebConfig(public_url={self.public_url!r}, twilio={self.twilio!r})"  # not the tokens, as above
 
 
-def make_app(
+def make_app(  # noqa: C901  # part after part, most of which may be missing
     desk: Desk,
     intake: Intake,
     records: Records,
@@ -100,6 +102,7 @@ def make_app(
     waits: Waits | None = None,
     administration: Administration | None = None,
     contacts: ContactParts | None = None,
+    calls: Calls | None = None,
 ) -> web.Application:
     """The whole web side.
 
@@ -118,6 +121,7 @@ def make_app(
         waits: Waiting times and how good they were; None: `/ewt` does not exist.
         administration: Accounts, published settings, tokens; None: passwords are those of the settings, and nothing changes here.
         contacts: The people who call and text; None: `/contacts` does not exist, and the desk knows names only.
+        calls: What agents do with calls beside talking; None: nothing.
 
     Raises:
         ValueError: Twilio is configured without a `public_url`.
