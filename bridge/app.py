@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 import ivr_flows
 from bridge import adapters
 from bridge import events as e
+from bridge.administration.blocklist import Blocklist
 from bridge.administration.people import People
 from bridge.administration.publishing import Publishing, settings_in_force
 from bridge.administration.tokens import Book as AuditBook
@@ -254,7 +255,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
             await stack.enter_async_context(sip)
-        api = _api(runner, records, channel, waiting)
+        api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports))
         publishing = Publishing(journal, file, runner, load=load, swap=partial(_swap, runner), clock=clock, begun=begun)
         people = People(
             journal,
@@ -267,6 +268,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await people.load()
         tokens = Tokens(journal, lambda: runner.settings, clock=clock, let_in=api.door.let_in, used=api.door.used)
         await tokens.load()
+        blocklist = Blocklist(journal, lambda: runner.settings, clock=clock)
         runner.follow_settings(lambda: api.take(runner.settings))
         app = make_app(
             desk,
@@ -279,8 +281,10 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             uploads=uploads,
             shared=(links, media),
             supervising=supervisor,
+            waits=waiting,
             contacts=ContactParts(book, contacts, imports),
-            administration=Administration(publishing, people, tokens, AuditBook(journal, clock=clock)),
+            calls=desk.calls,
+            administration=Administration(publishing, people, tokens, AuditBook(journal, clock=clock), blocklist),
         )
         web_port = await stack.enter_async_context(serving(app, settings.web.host, port))
         if settings.mail is not None:
@@ -288,6 +292,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             runner.listen(mail)
             runner.follow_settings(lambda: mail.know(runner.settings.agents, brand=runner.settings.brand))
             await stack.enter_async_context(_task(mail.run))
+            supervisor.alerting.letters = mail
         await stack.enter_async_context(_task(publishing.run))
         await stack.enter_async_context(_task(tokens.run))
         runner.spawn(_look_after_media(settings, media, clock))
@@ -470,7 +475,7 @@ def _zone(settings: Settings) -> str:
     return next((hours.zone for hours in settings.hours.values()), "UTC")
 
 
-def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting) -> Api:
+def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting, contacts: ContactParts) -> Api:
     return Api(
         Behind(
             settings=runner.settings,
@@ -482,6 +487,7 @@ def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting) -
             redeliver=runner.hooks.redeliver,
             forget_mails=lambda sessions: asyncio.to_thread(forget, runner.settings.data / MAILS, sessions),
             now=runner.clock,
+            contacts=contacts,
         )
     )
 

@@ -13,6 +13,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from bridge import events as e
 from bridge.acd import AgentView
+from bridge.calls import Calls, call_concerns, call_note_for
 from bridge.channel import Channel, ChannelRefusedError
 from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
 from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
@@ -103,6 +104,8 @@ class Desk:
         self._presets = Presets(runner.journal, presets)
         self._channel = channel or Channel(runner)
         self._uploads = uploads
+        self.calls = Calls(runner, self.queue_title)
+        """What agents do with calls."""
         self._agents: dict[e.AgentId, AgentSettings] = {}
         self._subscribers: dict[e.AgentId, set[asyncio.Queue[DeskUpdate | None]]] = {}
         self._leaving: dict[e.AgentId, asyncio.TimerHandle] = {}
@@ -189,6 +192,11 @@ class Desk:
         if state.transfer is not None and state.transfer.by != agent:
             by = self._name(state.transfer.by)
             summary = _("%(name)s hands it over: %(note)s", name=by, note=state.transfer.note or summary)
+        call = state.call_transfer
+        if call is not None and offer.channel == "voice":
+            summary = _("%(name)s hands it over: %(note)s", name=self._name(call.by), note=call.note or summary)
+        elif state.callback is not None and offer.channel == "voice":
+            summary = _("To be called back. %(note)s", note=summary)
         name = live.customer.name
         return (OfferedWork(offer.session, offer.channel, offer.queue, state.customer, offer.until, waited, summary, name),)
 
@@ -314,7 +322,7 @@ class Desk:
             texts_to=state.texts_to,
             unanswered_since=glance.unanswered_since,
             handover=self._handover(state),
-            note=glance.note if agent == state.chat_agent or (state.transfer is not None and agent != state.transfer.by) else "",
+            note=glance.note if _note_for(state, agent) else "",
             note_by=glance.note_by,
             suspicion=glance.suspicion if state.suspected is not None else None,
             opted_out=glance.opted_out,
@@ -773,6 +781,9 @@ class Desk:
     def line_added(self, session: e.SessionId, line: TimelineLine) -> None:
         """A new line for whoever works on the session."""
         self._note(session, line)
+        if line.kind.startswith("callback."):
+            for agent in self.calls.concerned(session):
+                self.desk_changed(agent)
         if line.kind not in QUIET:
             self._send(session, LineAdded(session, line_of(line)))
 
@@ -849,7 +860,13 @@ def _concerns(state: State, agent: e.AgentId) -> bool:
     """As `_is_of`, or it is about to come back: handed over and not taken yet, put aside, kept for this agent."""
     kept = state.text in {TextLeg.DISMISSED, TextLeg.QUEUED} and state.prefer == agent
     handed = state.transfer is not None and state.transfer.by == agent
-    return _is_of(state, agent) or handed or (kept and state.transfer is None)
+    return _is_of(state, agent) or handed or (kept and state.transfer is None) or call_concerns(state, agent)
+
+
+def _note_for(state: State, agent: e.AgentId) -> bool:
+    """Whether what a colleague wrote when they handed it on is for this agent."""
+    handed = state.transfer is not None and agent != state.transfer.by
+    return agent == state.chat_agent or handed or call_note_for(state, agent)
 
 
 def _came_back(transfer: Mapping[str, Any]) -> str:

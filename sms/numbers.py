@@ -70,6 +70,15 @@ def look_up(number: str | None, *, region: str | None = None) -> Number:
     )
 
 
+def is_premium(number: str) -> bool:
+    """Whether calling an E.164 *number* costs the caller extra, in part or as a rule; false when nobody knows."""
+    try:
+        parsed = phonenumbers.parse(number, None)
+    except phonenumbers.NumberParseException:
+        return False
+    return phonenumbers.number_type(parsed) in {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST}
+
+
 def normalise(number: str | None, *, region: str | None = None) -> str | None:
     """*number* in E.164 (a short code as dialled), or None when it is withheld or not a number."""
     return look_up(number, region=region).e164

@@ -153,6 +153,8 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
     app.add_routes(sign_in.routes())
     if administration is not None:
         app.add_routes(AccountPages(sign_in, administration.people, public_url=config.public_url, now=now).routes())
+    if calls is not None:
+        app.add_routes(CallPages(calls, Guard(sign_in)).routes())
     pages = DeskPages(
         desk,
         sign_in,
@@ -161,6 +163,7 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
         now=now,
         supervising=supervising,
         contact_cards=contacts is not None,
+        calls=calls,
     )
     app.add_routes(pages.routes())
     app.on_shutdown.append(pages.close_sockets)

@@ -45,6 +45,7 @@ from bridge.web.ports import (
     Ticks,
     TicksChanged,
 )
+from bridge.web.ports_calls import Calls
 from bridge.web.ports_desk import OwnText
 from bridge.web.ports_supervisor import Supervising
 from sms.segments import segment
@@ -74,7 +75,9 @@ _NOT_SHOWN: Mapping[Missing, str] = {
     "infected": marked("This file was harmful and is not kept."),
     "gone": marked("This file is not kept any more."),
 }
-LISTS = ("presence", "messages", "offers", "work", "waiting")
+ON_CALL = frozenset({"connected", "held", "consulting", "summoning", "dialing"})
+"""States of a call that its agent may do something about."""
+LISTS = ("presence", "messages", "offers", "callbacks", "work", "waiting")
 """Parts of the page that are sent again when they are not what they were."""
 _Action = Callable[[web.Request, Agent], Awaitable[web.Response]]
 
@@ -92,8 +95,10 @@ class DeskPages:
         now: Callable[[], float],
         supervising: Supervising | None = None,
         contact_cards: bool = False,
+        calls: Calls | None = None,
     ) -> None:
         self._desk = desk
+        self._calls = calls
         self._contact_cards = contact_cards
         self._supervising = supervising
         self._sign_in = sign_in
@@ -194,6 +199,7 @@ class DeskPages:
             "people": by_person(await self._desk.work(agent)),
             "waiting": self._desk.waiting(agent),
             "rules": self._desk.rules(),
+            "callbacks": () if self._calls is None else self._calls.callbacks(agent),
             "contact_cards": self._contact_cards,
             "messages": () if self._supervising is None else self._supervising.at_desk(agent),
         }
@@ -218,7 +224,8 @@ class DeskPages:
             "view": view,
             "lines": self._shown(view),
             "last": view.timeline[-1].n if view.timeline else 0,
-            "on_call": view.agent == agent and view.call_state == "connected",
+            "on_call": view.agent == agent and view.call_state in ON_CALL,
+            "call": None if self._calls is None else self._calls.view(agent, view.id),
             "chats": view.chat_agent == agent and view.text_state == "chatting",
             "agent_id": agent,
             "dispositions": self._desk.dispositions(),
@@ -407,12 +414,16 @@ class DeskPages:
 
     async def _new(self, request: web.Request, agent: Agent) -> web.Response:
         senders = self._desk.senders(agent.id)
+        can_call = self._calls is not None and bool(self._calls.senders(agent.id))
+        if not senders and can_call:
+            raise web.HTTPSeeOther("/desk/call")
         if not senders:
             raise DeskRefusedError(_("None of your queues has a number to write from."))
         return page(
             "new.html",
             request,
             senders=senders,
+            can_call=can_call,
             presets=await self._desk.ready_texts(agent.id, None, senders[0].language),
             recipient=Recipient(None),
             **_counted("", "new-segments"),

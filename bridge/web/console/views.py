@@ -70,6 +70,13 @@ _CALL_WORDS = {
     "queued": marked("Waiting on the line"),
     "connecting": marked("Connecting"),
     "connected": marked("On the call"),
+    "held": marked("On hold"),
+    "consulting": marked("A colleague is asked"),
+    "calling_out": marked("Calling a number outside"),
+    "outside": marked("With somebody outside"),
+    "callback": marked("Waits to be called back"),
+    "summoning": marked("Your phone rings"),
+    "dialing": marked("Calling the customer"),
     "ending": marked("Hanging up"),
     "ended": marked("Call over"),
 }
