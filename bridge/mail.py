@@ -250,6 +250,12 @@ class Mail:
         await self._send(sheet, "transcript", self._clock())
         return True
 
+    async def send_alert(self, mail: str, to: str, subject: str, words: str) -> None:
+        """Mail an alert under an id of its own; the same id again is the same mail. Nothing when nobody takes our mails."""
+        now = self._clock()
+        if self.spool is not None:
+            await self._send(Sheet(id=mail, to=to, subject=subject, words=words, at=now), "alert", now)
+
     async def _send(self, sheet: Sheet, kind: str, now: float) -> None:
         assert self.spool is not None
         domain = self._settings.domain

@@ -1,7 +1,7 @@
 """Measures what alerts watch, and tells who wants to know: the boards, by mail, and as a hook."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -36,7 +36,6 @@ class Alerting:
     Args:
         runner: Whose settings, floor and journal these are.
         boards: What has been counted.
-        letters: Sends mails; None: nobody does.
         calibration: Measures `calibration`; None: it is not known.
         title: What people call a queue.
     """
@@ -46,13 +45,13 @@ class Alerting:
         runner: Runner,
         boards: Boards,
         *,
-        letters: Letters | None,
         calibration: Calibration | None,
         title: Callable[[str], str],
     ) -> None:
         self._runner = runner
         self._boards = boards
-        self._letters = letters
+        self.letters: Letters | None = None
+        """Who sends mails; None: nobody does."""
         self._calibration = calibration
         self._title = title
         self._settings = runner.settings
@@ -102,18 +101,18 @@ class Alerting:
         self._boards.changed()
         for change in changes:
             changed = rules.get(change.alert.rule)
-            if changed is not None and "mail" in changed.to and self._letters is not None:
-                await self._write(changed, change, self._letters.send_alert)
+            if changed is not None and "mail" in changed.to and self.letters is not None:
+                await self._write(changed, change, self.letters)
 
     async def _keep(self, unit: Unit) -> None:
         unit.kv[KEY] = msgspec.json.encode(self.alarms.save())
         await self._runner.commit(unit)
 
-    async def _write(self, rule: Rule, change: Change, send: Callable[..., Awaitable[None]]) -> None:
+    async def _write(self, rule: Rule, change: Change, letters: Letters) -> None:
         subject, words = self._words(change)
         for to in rule.mail:
             name = hashlib.sha256(f"{change.kind} {change.alert.id} {to}".encode()).hexdigest()[:32]
-            await send(name, to, subject, words)
+            await letters.send_alert(name, to, subject, words)
 
     def _words(self, change: Change) -> tuple[str, str]:
         """Subject and text of a mail, in English: its readers are not known."""
