@@ -141,9 +141,7 @@ def _card(wait: QueueWait, longest: float) -> Card:
         bar=_bar(quantiles, longest),
         why=tuple(_why(wait)),
         chances=tuple(
-            (duration(float(seconds)), _share(p))
-            for seconds, p in wait.prob_ge.items()
-            if p is not None and quantiles is not None
+            (_about(float(seconds)), _share(p)) for seconds, p in wait.prob_ge.items() if p is not None and quantiles is not None
         ),
         decision=decision,
         reason=reason,
@@ -343,7 +341,7 @@ def _chart_data(report: Report) -> dict[str, Any]:
     return {
         "reliability": [
             {
-                "name": _("wait of %(time)s and more", time=duration(limit)),
+                "name": _("%(time)s and more", time=_about(limit)),
                 "points": [[round(step.forecast, 4), round(step.observed, 4), step.n] for step in report.reliability[limit]],
             }
             for limit in THRESHOLDS
@@ -357,6 +355,7 @@ def _chart_data(report: Report) -> dict[str, Any]:
             "forecast": _("Forecast probability"),
             "observed": _("Share that waited as long"),
             "ideal": _("as it should be"),
+            "waited": _("Wait of"),
             "wait": _("Wait"),
             "foretold": _("Forecast"),
             "coverage": _("Within p10 to p90"),
@@ -368,7 +367,7 @@ def _chart_data(report: Report) -> dict[str, Any]:
 
 
 def _share(share: float) -> str:
-    return f"{share:.0%}"
+    return _("%(n)s %%", n=round(100 * share))
 
 
 def _signed(seconds: float) -> str:

@@ -41,13 +41,13 @@
     tooltip: {
       ...common().tooltip, trigger: "item",
       formatter: ({ seriesName, value }) => (value.length < 3 ? words.ideal
-        : `${seriesName}<br>${words.forecast}: ${percent(value[0])}<br>${words.observed}: ${percent(value[1])}<br>${value[2]} ${words.waits}`),
+        : `${words.waited} ${seriesName}<br>${words.forecast}: ${percent(value[0])}<br>${words.observed}: ${percent(value[1])}<br>${value[2]} ${words.waits}`),
     },
     xAxis: axis({ lines: true, label: { formatter: percent }, axis: { type: "value", min: 0, max: 1, name: words.forecast, nameGap: 28 } }),
     yAxis: axis({ lines: true, label: { formatter: percent }, axis: { type: "value", min: 0, max: 1, name: words.observed, nameGap: 40 } }),
     series: [
       {
-        name: words.ideal, type: "line", data: [[0, 0], [1, 1]], showSymbol: false, silent: true,
+        name: words.ideal, type: "line", data: [[0, 0], [1, 1]], symbol: "none", silent: true,
         lineStyle: { type: "dashed", color: colour("--faint"), width: 1.5 }, itemStyle: { color: colour("--faint") },
       },
       ...data.reliability.filter((each) => each.points.length).map((each, index) => ({
@@ -84,7 +84,7 @@
           data: rows.map((row) => (row[4] >= data.least ? row[3] : null)),
         },
         {
-          name: words.aim, type: "line", yAxisIndex: 1, showSymbol: false, silent: true, data: rows.map(() => 0.8),
+          name: words.aim, type: "line", yAxisIndex: 1, symbol: "none", silent: true, data: rows.map(() => 0.8),
           lineStyle: { type: "dotted", width: 1.5, color: series()[2] }, itemStyle: { color: series()[2] },
         },
       ],
