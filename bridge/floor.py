@@ -167,12 +167,18 @@ class Floor:
                 asked_before=asked,
                 refused_before=False,
                 sms_staffed=sms is not None and sms.staffed,
+                sms_open=desk is None or self._is_open(desk, now),
                 sms_open_slots=0 if sms is None else sms.open_slots,
                 waited=0.0 if state.since is None else now - state.since,
                 agent_offered=self.acd.ringing(state.id) is not None,
+                session=state.id,
             ),
         )
         return OfferDecided(command.request, command.kind, decision.offer, decision.reason, decision.inputs)
+
+    def _is_open(self, queue: str, now: float) -> bool:
+        table = self._settings.hours.get(self._hours.get(queue) or "")
+        return table is None or hours_at(table, now).state == "open"
 
     def queue_now(self, name: str, language: str, now: float) -> QueueNow:
         """What a text may say of a queue, in *language*."""
@@ -216,7 +222,10 @@ def _offer_rules(settings: Settings) -> dict[str, QueueRules]:
             threshold=queue.offers.threshold,
             probability=queue.offers.probability,
             margin=queue.offers.margin,
+            surely=queue.offers.surely,
             sms_max=queue.offers.sms_max,
+            per_minute=queue.offers.per_minute,
+            hold_out=queue.offers.hold_out,
             desk=queue.desk,
         )
         for queue in settings.queues

@@ -1,16 +1,18 @@
 """When to offer texting to a caller, and the reason in words.
 
-Two offers: `deflect` (leave the line for a chat) and `hold` (keep the place and answer questions by text meanwhile). Both
-ask whether P(wait >= T) >= pi. A deflection also asks whether texting is the better place to be: staffed, answered within
-`sms_max` nine times out of ten, and sooner than the call would be. Without that second question most of those deflected to
-a small team wait longer than they would have on the phone.
+Three offers: `deflect` (leave the line for a chat), `hold` (keep the place and answer questions by text meanwhile) and
+`callback` (keep the place and be called). All ask whether P(wait >= T) >= pi. A deflection also asks whether texting is the
+better place to be: staffed, open, answered within `sms_max` nine times out of ten, and very probably sooner than the call would
+be. Without that second question most of those deflected to a small team wait longer than they would have on the phone.
 
 Every decision carries what it was made of. Nothing here reads a clock.
 """
 
+import hashlib
 import math
+import operator
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -23,14 +25,21 @@ Reason: TypeAlias = Literal[
     "offer", "always", "overcapacity", "no_agents",
     # not offered
     "disabled", "refused_before", "asked_before", "number_withheld", "opted_out", "cannot_text", "agent_coming", "agent_free",
-    "below_threshold", "almost_there", "wait_unknown", "no_desk", "sms_unstaffed", "sms_over_capacity", "sms_not_faster",
+    "below_threshold", "almost_there", "wait_unknown", "no_desk", "sms_closed", "sms_unstaffed", "sms_over_capacity",
+    "sms_not_faster", "enough_this_minute", "held_out",
 ]  # fmt: skip
+Kind: TypeAlias = OfferKind | Literal["callback"]
 
 PRIOR_PROBABILITY = 0.5
 """pi while a forecast rests on guesses: be surer."""
+CAUTIOUS_PROBABILITY = 0.65
+"""pi while the forecasts of a queue are known to be off, or rest on old events: be surer still."""
 OVERCAPACITY_PROBABILITY = 0.8
 ALMOST_THERE = 45.0
 """Seconds: whoever has less than that to wait is not disturbed."""
+MINUTE = 60.0
+SHARES = (0.175, 0.2, 0.25, 0.2, 0.175)
+"""What each of the five quantiles stands for: all that lies nearer to it than to the others."""
 ACCEPTANCE = 0.4
 """Of offers, before any was answered."""
 ACCEPTANCE_WEIGHT = 8.0
@@ -49,6 +58,8 @@ class QueueRules(msgspec.Struct, frozen=True):
     """pi: offer when P(wait >= T) >= pi. 0.65 where an offer disturbs, 0.25 for T of 300 s and more."""
     margin: float = 30.0
     """Seconds by which texting must be faster."""
+    surely: float = 0.7
+    """How probable it must be that texting is faster by the margin."""
     sms_max: float = 600.0
     """Seconds: no deflection when one in ten texters would wait longer."""
     desk: str | None = None
@@ -61,6 +72,13 @@ class QueueRules(msgspec.Struct, frozen=True):
     """Seconds to stay offering or not offering, at least."""
     reserve: float = 30.0
     """Seconds an offer counts as somebody on the way to the SMS queue, unless it is refused."""
+    per_minute: int | None = None
+    """Deflections offered within a minute, at most; None: as many as there is reason for."""
+    hold_out: float = 0.0
+    """The share of sessions that are offered no deflection although they would be: what became of them tells what deflecting is
+    worth. Which ones depends on the session alone."""
+    callback: float | None = None
+    """Seconds: the wait that is worth offering to be called back; None: that is not offered."""
 
 
 class Circumstances(msgspec.Struct, frozen=True):
@@ -76,11 +94,15 @@ class Circumstances(msgspec.Struct, frozen=True):
     refused_before: bool = False
     """Any offer was refused in this session."""
     sms_staffed: bool = False
+    sms_open: bool = True
+    """Within the hours of the desk."""
     sms_open_slots: int = 0
     waited: float = 0.0
     """Seconds in line so far; 0 for a newcomer."""
     agent_offered: bool = False
     """An agent is being rung for this caller."""
+    session: str = ""
+    """Decides who is held out."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -112,6 +134,8 @@ class OfferPolicy:
         self._offering: dict[str, bool] = {}
         self._since: dict[str, float] = {}
         self._open: deque[_Open] = deque()
+        self._made: dict[str, deque[float]] = {}
+        self._distrusted: frozenset[str] = frozenset()
         self._accepted = ACCEPTANCE * ACCEPTANCE_WEIGHT
         self._answers = ACCEPTANCE_WEIGHT
         self.switches = 0
@@ -120,6 +144,10 @@ class OfferPolicy:
     def configure(self, rules: Mapping[str, QueueRules]) -> None:
         """Go by other rules from now on; what was offered and learnt stays."""
         self._rules = dict(rules)
+
+    def distrust(self, queues: Iterable[str]) -> None:
+        """The forecasts of these queues, and of no others, are known to be off: be cautious there until told otherwise."""
+        self._distrusted = frozenset(queues)
 
     @property
     def acceptance(self) -> float:
@@ -147,7 +175,7 @@ class OfferPolicy:
 
     def decide(
         self,
-        kind: OfferKind,
+        kind: Kind,
         now: float,
         queue: str,
         voice: Forecast,
@@ -157,7 +185,7 @@ class OfferPolicy:
         """Decide one offer to one caller; an offer of a deflection is counted as somebody on the way.
 
         Args:
-            kind: `deflect` or `hold`.
+            kind: `deflect`, `hold` or `callback`.
             now: Seconds.
             queue: The voice queue.
             voice: The wait of a newcomer, or what is left of it for one in line.
@@ -176,21 +204,32 @@ class OfferPolicy:
             "reserved": self.reserved(now, rules.desk),
             "acceptance": self.acceptance,
             "waited": circumstances.waited,
+            "distrusted": sorted({queue, rules.desk} & self._distrusted),
             "can_text": circumstances.can_text,
             "why_not": circumstances.why_not,
         }
         worth = self._worth(kind, now, queue, rules, voice, circumstances, inputs)
-        reason = _barred(rules, circumstances) or worth
+        reason = _barred(kind, rules, circumstances) or worth
         if reason in _OFFERED and kind == "deflect":
-            reason = _sms_side(rules, voice, sms, circumstances, reason) or reason
+            reason = _sms_side(rules, voice, sms, circumstances, reason, inputs) or self._rationed(queue, rules, now) or reason
+            if reason in _OFFERED and _held_out(queue, circumstances.session, rules.hold_out):
+                inputs["held_out_from"], reason = reason, "held_out"
         offer = reason in _OFFERED
         if offer and kind == "deflect":
             self._open.append(_Open(now, queue, now + rules.reserve))
+            self._made.setdefault(queue, deque()).append(now)
         return Decision(offer, reason, inputs)
+
+    def _rationed(self, queue: str, rules: QueueRules, now: float) -> Reason | None:
+        """Whether enough was offered within the minute."""
+        made = self._made.get(queue)
+        while made and made[0] <= now - MINUTE:
+            made.popleft()
+        return "enough_this_minute" if rules.per_minute is not None and len(made or ()) >= rules.per_minute else None
 
     def _worth(
         self,
-        kind: OfferKind,
+        kind: Kind,
         now: float,
         queue: str,
         rules: QueueRules,
@@ -202,13 +241,16 @@ class OfferPolicy:
         # Only newcomers say how the queue is doing; what is left for one in line is that one's own.
         newcomer = kind == "deflect" and circumstances.waited <= 0
         offering = newcomer and self._offering.get(queue, False)
-        limit = rules.threshold * (rules.stay if offering else 1.0)
+        limit = rules.threshold if kind != "callback" or rules.callback is None else rules.callback
+        limit *= rules.stay if offering else 1.0
         pi = max(rules.probability, PRIOR_PROBABILITY) if voice.basis == "prior" else rules.probability
+        if inputs["distrusted"] or voice.status == "degraded":
+            pi = max(pi, CAUTIOUS_PROBABILITY)
         p = voice.prob(limit)
         inputs |= {"p": p, "threshold": limit, "pi": pi, "offering": offering}
-        if kind == "hold" and voice.p50 is not None and voice.p50 < ALMOST_THERE:
+        if kind != "deflect" and voice.p50 is not None and voice.p50 < ALMOST_THERE:
             return "almost_there"
-        if rules.mode == "always":
+        if rules.mode == "always" and kind != "callback":
             return "always"
         if voice.status == "no_agents":
             return "no_agents"
@@ -239,13 +281,14 @@ _NOTHING = QueueRules(mode="never")
 _OFFERED: frozenset[Reason] = frozenset({"offer", "always", "overcapacity", "no_agents"})
 
 
-def _barred(rules: QueueRules, circumstances: Circumstances) -> Reason | None:
+def _barred(kind: Kind, rules: QueueRules, circumstances: Circumstances) -> Reason | None:
     """Why this caller gets no offer whatever the waits are; None when nothing bars it."""
+    texts = kind != "callback"
     bars: tuple[tuple[Reason, bool], ...] = (
-        ("disabled", rules.mode == "never"),
+        ("disabled", rules.mode == "never" if texts else rules.callback is None),
         ("number_withheld", circumstances.number is None),
-        ("opted_out", circumstances.opted_out),
-        ("cannot_text", not circumstances.can_text),
+        ("opted_out", texts and circumstances.opted_out),
+        ("cannot_text", texts and not circumstances.can_text),
         ("refused_before", circumstances.refused_before),
         ("asked_before", circumstances.asked_before),
         ("agent_coming", circumstances.agent_offered),
@@ -254,21 +297,43 @@ def _barred(rules: QueueRules, circumstances: Circumstances) -> Reason | None:
 
 
 def _sms_side(
-    rules: QueueRules, voice: Forecast, sms: Forecast | None, circumstances: Circumstances, reason: Reason
+    rules: QueueRules,
+    voice: Forecast,
+    sms: Forecast | None,
+    circumstances: Circumstances,
+    reason: Reason,
+    inputs: dict[str, Any],
 ) -> Reason | None:
     """Why texting is not the better place to be; None when it is."""
     if sms is None:
         return "no_desk"
+    if not circumstances.sms_open:
+        return "sms_closed"
     if not circumstances.sms_staffed or sms.status == "no_agents":
         return "sms_unstaffed"
     if sms.mean is None or sms.p90 is None:
         return "wait_unknown"
     if sms.p90 > rules.sms_max:
         return "sms_over_capacity"
+    inputs["faster"] = faster = _faster(sms, voice, rules.margin)
     # `always` is the operator's wish, and without agents the wait of the call is a guess not worth comparing with.
-    if reason in {"offer", "overcapacity"} and voice.mean is not None and sms.mean + rules.margin > voice.mean:
-        return "sms_not_faster"
+    if reason in {"offer", "overcapacity"} and voice.mean is not None:
+        slower = sms.mean + rules.margin > voice.mean
+        return "sms_not_faster" if slower or faster is None or faster < rules.surely else None
     return None
+
+
+def _faster(sms: Forecast, voice: Forecast, margin: float) -> float | None:
+    """The probability that texting is faster by *margin* seconds, the two waits being independent; None when unknown."""
+    chances = [voice.prob(wait + margin) for wait in sms.quantiles or ()]
+    known = [chance for chance in chances if chance is not None]
+    return sum(map(operator.mul, SHARES, known)) if known else None
+
+
+def _held_out(queue: str, session: str, share: float) -> bool:
+    """Whether this session is among the *share* that is not offered; the same on every node."""
+    drawn = hashlib.blake2b(f"{queue}/{session}".encode(), digest_size=4).digest()
+    return int.from_bytes(drawn) < share * 2**32
 
 
 def _numbers(forecast: Forecast) -> dict[str, Any]:

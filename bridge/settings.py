@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -60,6 +61,12 @@ def _network(text: str) -> str:
     return text
 
 
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"there is no time zone {name!r}; write it like Europe/Paris")
+    return name
+
+
 def _own_skill(skill: str) -> str:
     if skill.startswith("agent:"):
         raise ValueError("agent:NAME is every agent's own, by which one alone can be asked for")
@@ -87,6 +94,7 @@ E164: TypeAlias = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
 Skill: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_own_skill)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Seconds: TypeAlias = Annotated[float, Field(ge=0)]
+Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 
 
 class _Section(BaseModel):
@@ -387,7 +395,16 @@ class OfferSettings(_Section):
     threshold: Seconds = Field(default=120.0, description="T: the wait that is worth an offer")
     probability: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.4, description="pi: offer when P(wait >= T) >= pi")
     margin: Seconds = Field(default=30.0, description="SMS must be faster than the call by so much")
+    surely: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.7, description="the probability with which SMS must be faster by the margin"
+    )
     sms_max: Seconds = Field(default=600.0, description="no offer when one in ten texters would wait longer than this")
+    per_minute: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="callers offered a chat instead of waiting within a minute, at most"
+    )
+    hold_out: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.0, description="share of calls that are never offered a chat instead, to measure what offering is worth"
+    )
 
 
 class ChatSettings(_Section):
@@ -551,6 +568,37 @@ class AuditSettings(_Section):
     keep_days: Annotated[int, Field(ge=1)] = Field(default=400, description="older entries are removed")
 
 
+class PriceSettings(_Section):
+    """What a segment of a text costs, for reports."""
+
+    direction: Literal["in", "out"] = Field(description="to us, or from us")
+    kind: Literal["sms", "mms"] = Field(default="sms", description="mms: with a picture, counted as its provider counts segments")
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = Field(
+        default=None, description="ISO country of the customer's number; not given: every country without a price of its own"
+    )
+    price: Annotated[float, Field(ge=0)] = Field(description="of one segment, in reports.currency")
+
+
+class ReportMailSettings(_Section):
+    """A report that comes by mail when its time is over."""
+
+    name: Name = Field(description="tells one from another; a mail that is renamed begins anew")
+    report: Literal["overview", "queues", "agents", "messages", "offers", "waits", "agreements"] = Field(description="which")
+    every: Literal["day", "week", "month"] = Field(description="of the day, week or month that has just ended")
+    at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = Field(default="07:00", description="local time")
+    to: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = Field(min_length=1, description="addresses")
+    zone: Zone | None = Field(default=None, description="IANA time zone; not given: reports.zone")
+
+
+class ReportsSettings(_Section):
+    """Reports (docs/reports.md)."""
+
+    zone: Zone | None = Field(default=None, description="IANA time zone of days and hours; not given: that of the first of hours")
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(default="USD", description="of the prices")
+    prices: tuple[PriceSettings, ...] = Field(default=(), description="what texts cost; not given: nothing")
+    mail: tuple[ReportMailSettings, ...] = Field(default=(), description="reports that come by mail; needs mail.smarthost")
+
+
 class AlertSettings(_Section):
     """Says when a figure is not as it should be (docs/supervisor.md)."""
 
@@ -646,6 +694,7 @@ class Settings(BaseSettings):
     presets: tuple[PresetSettings, ...] = ()
     alerts: tuple[AlertSettings, ...] = ()
     audit: AuditSettings = AuditSettings()
+    reports: ReportsSettings = ReportsSettings()
 
     @classmethod
     def settings_customise_sources(

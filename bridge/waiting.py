@@ -171,8 +171,10 @@ class Waiting:
         self._metrics.show(queue, figures)
         if alarm is None:
             self._alarms.pop(queue, None)
+            self._floor.policy.distrust(self._alarms)
         elif self._alarms.get(queue) != alarm:
             self._alarms[queue] = alarm
+            self._floor.policy.distrust(self._alarms)
             log.warning("ewt.alarm", queue=queue, why=alarm, coverage=figures.coverage, bias=figures.bias)
 
     # --- what is asked

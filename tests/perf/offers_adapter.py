@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from bridge.offers import Circumstances, OfferPolicy, QueueRules
 from ewt.estimator import Estimator
 from ewt.forecast import Forecast
@@ -29,8 +31,9 @@ class Policy:
         voice: Callable[[float, str, int], Any] | None = None,
     ) -> None:
         self._estimator, self._sms, self._voice = est.estimator, sms, voice
-        margin, sms_max = (30.0, 600.0) if guard else (-1e9, 1e9)
-        self._rules = QueueRules(stay=off, dwell=dwell, reserve=lag, margin=margin, sms_max=sms_max)
+        self._rules = QueueRules(stay=off, dwell=dwell, reserve=lag)
+        if not guard:
+            self._rules = structs.replace(self._rules, margin=-1e9, sms_max=1e9, surely=0.0)
         self._policy = OfferPolicy({"v": self._rules})
 
     @property

@@ -129,6 +129,9 @@ _REASONS: Mapping[str, str] = {
     "sms_unstaffed": marked("Nobody answers texts."),
     "sms_over_capacity": marked("Texters would wait too long."),
     "sms_not_faster": marked("Texting would not have been faster."),
+    "sms_closed": marked("The desk for texts is closed."),
+    "enough_this_minute": marked("Enough callers were offered it within the minute."),
+    "held_out": marked("The call belongs to those that are offered nothing, to compare with."),
 }
 
 

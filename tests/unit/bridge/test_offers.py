@@ -1,6 +1,7 @@
 """When texting is offered, and why not."""
 
 import json
+import random
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.events import OfferKind
-from bridge.offers import ALMOST_THERE, Circumstances, Decision, OfferPolicy, QueueRules
+from bridge.offers import ALMOST_THERE, Circumstances, Decision, Kind, OfferPolicy, QueueRules
 from ewt.forecast import Basis, Forecast, Status
 
 RULES = QueueRules(desk="desk")
@@ -26,7 +27,7 @@ def decide(
     policy: OfferPolicy | None = None,
     voice: Forecast | None = None,
     *,
-    kind: OfferKind = "deflect",
+    kind: Kind = "deflect",
     now: float = 0.0,
     queue: str = "calls",
     sms: Forecast | None = FREE,
@@ -87,12 +88,93 @@ def test_from_guesses_it_must_be_surer() -> None:
         (about(10.0, status="no_agents"), CALLER, "sms_unstaffed"),
         (UNKNOWN, CALLER, "wait_unknown"),
         (about(301.0), CALLER, "sms_over_capacity"),
+        (FREE, msgspec.structs.replace(CALLER, sms_open=False), "sms_closed"),
         (about(171.0), CALLER, "sms_not_faster"),
-        (about(169.0), CALLER, "offer"),
+        (about(110.0), CALLER, "sms_not_faster"),
+        (about(80.0), CALLER, "offer"),
     ],
 )
 def test_a_deflection_is_offered_only_to_a_better_place(sms: Forecast | None, who: Circumstances, reason: str) -> None:
     assert decide(sms=sms, who=who).reason == reason
+
+
+def test_a_desk_that_is_faster_on_average_must_be_so_with_some_certainty() -> None:
+    """The mean of the desk is 60 s better; one deflected in three would be worse off."""
+    decision = decide(sms=about(110.0))
+    assert decision.reason == "sms_not_faster"
+    assert 0.5 < decision.inputs["faster"] < 0.7
+    assert decide(with_rules(surely=0.5), sms=about(110.0)).reason == "offer"
+
+
+def test_the_probability_of_being_faster_is_that_of_two_independent_waits() -> None:
+    rng = random.Random(2)
+
+    def draw(wait: Forecast) -> float:
+        assert wait.quantiles is not None
+        u = rng.random()
+        return next(seconds for seconds in range(4000) if (wait.prob(float(seconds)) or 0.0) <= u)
+
+    voice, sms = about(200.0), about(120.0)
+    drawn = sum(draw(sms) + 30 <= draw(voice) for _ in range(2000)) / 2000
+    assert decide(voice=voice, sms=sms).inputs["faster"] == pytest.approx(drawn, abs=0.06)
+
+
+def test_no_more_are_offered_within_a_minute_than_the_queue_wants() -> None:
+    policy = with_rules(per_minute=2)
+    reasons = [decide(policy, now=now).reason for now in (0.0, 10.0, 20.0, 59.0, 60.0, 61.0, 70.0)]
+    assert reasons == ["offer", "offer", *["enough_this_minute"] * 2, "offer", "enough_this_minute", "offer"]
+    assert decide(policy, now=62.0, kind="hold").reason == "offer"
+
+
+def test_who_is_held_out_depends_on_the_session_alone_and_on_no_more_than_the_share() -> None:
+    reasons = {}
+    for n in range(1000):
+        who = msgspec.structs.replace(CALLER, session=f"s{n}")
+        decision = decide(with_rules(hold_out=0.1), who=who)
+        assert decision.reason == decide(with_rules(hold_out=0.1), now=999.0, who=who).reason
+        assert decision.inputs.get("held_out_from") == ("offer" if decision.reason == "held_out" else None)
+        assert decision.offer == (decision.reason == "offer")
+        reasons[n] = decision.reason
+    assert 70 < list(reasons.values()).count("held_out") < 130
+    assert decide(with_rules(hold_out=0.5), voice=about(20.0)).reason == "below_threshold", "held out of nothing"
+
+
+def test_who_is_held_out_is_not_counted_as_on_the_way() -> None:
+    policy = with_rules(hold_out=1.0)
+    assert decide(policy).reason == "held_out"
+    assert policy.reserved(0.0) == 0.0
+
+
+def test_while_forecasts_of_a_queue_are_known_to_be_off_it_must_be_surer() -> None:
+    policy = OfferPolicy({"calls": RULES})
+    policy.distrust(["calls"])
+    decision = decide(policy, about(120.0))
+    assert (decision.reason, decision.inputs["pi"], decision.inputs["distrusted"]) == ("below_threshold", 0.65, ["calls"])
+    assert decide(policy, about(200.0), now=40.0).reason == "offer"
+    policy.distrust(["desk"])
+    assert decide(policy, now=90.0).inputs["distrusted"] == ["desk"]
+    policy.distrust([])
+    assert decide(policy, now=90.0).inputs["pi"] == 0.4
+
+
+def test_on_old_events_it_must_be_surer_too() -> None:
+    assert decide(voice=about(120.0, status="degraded")).reason == "below_threshold"
+    assert decide(voice=about(300.0, status="degraded")).reason == "offer"
+
+
+def test_being_called_back_is_offered_for_a_wait_of_its_own_and_needs_no_text() -> None:
+    landline = msgspec.structs.replace(CALLER, can_text=False, opted_out=True)
+    assert decide(kind="callback").reason == "disabled"
+    policy = with_rules(callback=300.0, mode="always")
+    assert decide(policy, about(400.0), kind="callback", sms=None, who=landline).reason == "offer"
+    assert decide(policy, about(200.0), kind="callback", sms=None, who=landline).reason == "below_threshold"
+    assert decide(policy, about(10.0), kind="callback").reason == "almost_there"
+    assert decide(policy, about(50.0, status="no_agents"), kind="callback").reason == "no_agents"
+    assert (
+        decide(policy, about(4000.0), kind="callback", who=msgspec.structs.replace(CALLER, number=None)).reason
+        == "number_withheld"
+    )
+    assert policy.reserved(0.0) == 0.0
 
 
 def test_hold_time_texting_needs_no_desk_and_no_faster_answer() -> None:
