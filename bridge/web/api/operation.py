@@ -16,6 +16,7 @@ from bridge.web.api.keys import Key
 from bridge.web.api.models import Request
 from bridge.web.api.problems import ProblemError
 from bridge.web.ports import Records
+from bridge.web.ports_contacts import ContactParts
 from bridge.web.ports_ewt import Waits
 from sms.consent import Verdict
 from sms.numbers import look_up
@@ -103,6 +104,8 @@ class Behind(msgspec.Struct, kw_only=True):
     forget_mails: Callable[[tuple[str, ...]], Awaitable[int]]
     """Delete mails about sessions that have not gone out; says how many there were."""
     now: Callable[[], float]
+    contacts: ContactParts | None = None
+    """None: programs know of numbers only."""
 
     def number(self, written: str) -> str:
         """A customer's number in E.164.

@@ -183,13 +183,15 @@ class People:
             language=known.language,
             data=known.data,
             updated_at=self._behind.now(),
+            actor=call.key.author,
         )
         await self._behind.journal.commit(Unit(contacts=[row]))
         return m.Contact(**msgspec.structs.asdict(row))
 
     async def _delete_contact(self, call: Call) -> None:
         number = (await self._contact(call)).number
-        await self._behind.journal.commit(Unit(contacts=[ContactRow(number=number, updated_at=self._behind.now())]))
+        row = ContactRow(number=number, updated_at=self._behind.now(), actor=call.key.author)
+        await self._behind.journal.commit(Unit(contacts=[row]))
 
     # --- what they agreed to, and what not
 

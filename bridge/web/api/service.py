@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bridge.channel import ChannelRefusedError
 from bridge.journal import JournalUnavailableError, Reply
 from bridge.settings import Settings
+from bridge.web.api.contacts import Contacts
 from bridge.web.api.description import describe
 from bridge.web.api.ewt import WaitingTimes
 from bridge.web.api.house import House
@@ -54,11 +55,13 @@ class Api:
         self._behind = behind
         self.door = Door(keys_of(behind.settings), behind.now)
         self._tidy_at = 0.0
+        self._contacts = None if behind.contacts is None else Contacts(behind.contacts)
         self.operations: tuple[Operation, ...] = (
             *Texts(behind).operations(),
             *House(behind).operations(),
             *People(behind).operations(),
             *WaitingTimes(behind).operations(),
+            *(() if self._contacts is None else self._contacts.operations()),
         )
 
     def take(self, settings: Settings) -> None:
@@ -70,6 +73,7 @@ class Api:
         routes = [web.route(each.method, PREFIX + each.path, self._guarded(each)) for each in self._by_length()]
         return [
             *routes,
+            *([] if self._contacts is None else self._contacts.routes()),
             web.get(f"{PREFIX}/openapi.json", self._openapi),
             web.get(f"{PREFIX}/problems/{{name}}", self._explain_problem),
             web.route("*", f"{PREFIX}/{{tail:.*}}", self._nothing_there),

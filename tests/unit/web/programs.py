@@ -10,12 +10,16 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.channel import Sent
+from bridge.crm.book import Book
+from bridge.crm.csv_import import CsvImports
 from bridge.events import MessageId, ProviderRef, Purpose, SessionId
 from bridge.journal import Journal, MessageRow, OutboxRow, SessionRow, TimelineLine, Unit
 from bridge.media_store import MediaStore
 from bridge.settings import Settings
 from bridge.web.api import Api, Behind
+from bridge.web.ports_contacts import ContactParts
 from sms.consent import Verdict
+from tests.unit.web.fake_cards import FakeCards
 from tests.unit.web.fake_waits import FakeWaits
 from tests.unit.web.fakes import FakeRecords
 
@@ -171,6 +175,8 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
             return len(sessions)
 
         clock: Callable[[], float] = lambda: here[0].clock  # noqa: E731  # the clock is the test's
+        book = Book(journal, clock=clock, region="US")
+        imports = CsvImports(journal, folder / "imports", clock=clock, region="US")
         api = Api(
             Behind(
                 settings=settings(folder),
@@ -182,6 +188,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
                 redeliver=redeliver,
                 forget_mails=forget_mails,
                 now=clock,
+                contacts=ContactParts(book, FakeCards(), imports),
             )
         )
         app = web.Application()
@@ -189,6 +196,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
         async with TestClient(TestServer(app)) as client:
             here.append(Programs(client, journal, channel, media, api, waits))
             yield here[0]
+        await imports.close()
 
 
 def text(message: str, **changes: Any) -> MessageRow:
