@@ -21,6 +21,7 @@ from bridge import app as composition
 from bridge import demo as demonstration
 from bridge import headless
 from bridge.bench_cli import bench_commands
+from bridge.contacts_cli import contacts_commands
 from bridge.flow_cli import flow_commands
 from bridge.journal import JournalError, upgrade
 from bridge.journal.moving import move
@@ -32,6 +33,7 @@ from sms.menu_loader import MenuErrors
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="IVR plus SMS, one session.")
 main.add_typer(flow_commands, name="flow")
+main.add_typer(contacts_commands, name="contacts")
 main.add_typer(bench_commands, name="bench")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -23,6 +23,7 @@ from rich.panel import Panel
 
 import bridge
 from bridge.app import PACKAGED, Running, running
+from bridge.crm.book import Book
 from bridge.desk import Desk
 from bridge.events import AgentId, LegId, SessionId
 from bridge.legs import CallState
@@ -40,6 +41,22 @@ THINKING = 2.0
 """Seconds a simulated agent takes to accept, and to answer a text."""
 PATIENCE = 75.0
 """Seconds for which a person waits in line in the interactive demonstration until the lines become free by themselves."""
+
+PEOPLE: tuple[Mapping[str, Any], ...] = (
+    {
+        "name": "Maria Silva",
+        "phones": ["+15550100123"],  # who the engineer's phone calls as, unless told otherwise
+        "mails": ["maria.silva@home.example"],
+        "tags": ["fibre 500"],
+        "custom": {"Customer since": 2019, "Router": "NW-7"},
+        "external": {"shop": "10042"},
+    },
+    {"name": "Ken Tanaka", "phones": ["+15550100124"], "company": "Tanaka Garage", "tags": ["business"]},
+    {"name": "Emi Tanaka", "phones": ["+15550100124", "+15550100125"], "tags": ["private"]},  # one line, two people
+    {"name": "Inés Ruiz", "phones": ["+15550105000"]},
+    {"name": "Pablo Vega", "phones": ["+15550105001"]},
+)
+"""Who calls in the demonstration: somebody known, two who share a line, and two of the crowd."""
 
 SPOKEN: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -264,12 +281,21 @@ async def interactive(settings: Settings, out: Console) -> int:
     password = PasswordHasher().hash("demo")
     async with staffed(with_password(settings, password)) as (server, _phones):
         crowd = Crowd(server.loopback_calls)
+        await introduce(server)
         out.print(_welcome(server))
         async with background(_busy_lines(server, crowd)), background(_listen_to_keys(crowd, out)):
             await stop.wait()
         await crowd.go()
     out.print("Stopped.")
     return 0
+
+
+async def introduce(server: Running) -> None:
+    """The people of the demonstration become contacts, unless they are known from before."""
+    book = Book(server.runner.journal, clock=server.runner.clock, region=server.settings.country)
+    for person in PEOPLE:
+        if not await book.find(str(person["name"]), 1):
+            await book.create(person, "server")
 
 
 def _welcome(server: Running) -> Panel:
