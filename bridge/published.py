@@ -236,10 +236,12 @@ def put_section(text: str, section: str, value: Any) -> str:
     document = read_document(text)
     outer, _, key = section.partition(".")
     node = document.setdefault(outer, CommentedMap()) if key else document
-    if value is None:
-        node.pop(key or outer, None)
-    else:
+    if value is not None:
         node[key or outer] = value
+        return as_text(document)
+    node.pop(key or outer, None)
+    if key and not node:
+        del document[outer]
     return as_text(document)
 
 

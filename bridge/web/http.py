@@ -60,8 +60,10 @@ async def read_capped(request: web.Request, limit: int, *, patience: float = BOD
     return bytes(body)
 
 
-async def read_form(request: web.Request) -> dict[str, str]:
+async def read_form(request: web.Request, *, limit: int = FORM_LIMIT, fields_at_most: int = 100) -> dict[str, str]:
     """The fields of a form of ours; of equal names the last. Lines end as on Unix, other control characters are left out.
+
+    Who has read a form with a higher *limit* (bytes) has read it for everybody.
 
     Raises:
         HTTPRequestTimeout: see `read_capped`.
@@ -72,11 +74,13 @@ async def read_form(request: web.Request) -> dict[str, str]:
         return request[_FORM]
     if request.can_read_body and request.content_type != "application/x-www-form-urlencoded":
         raise web.HTTPUnsupportedMediaType
-    body = await read_capped(request, FORM_LIMIT)
+    body = await read_capped(request, limit)
     if body is None:
-        raise web.HTTPRequestEntityTooLarge(FORM_LIMIT, FORM_LIMIT + 1)
+        raise web.HTTPRequestEntityTooLarge(limit, limit + 1)
     try:
-        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=100)
+        fields = parse_qsl(
+            body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=fields_at_most
+        )
     except ValueError as error:
         raise web.HTTPBadRequest from error
     request[_FORM] = form = {name: _UNPRINTABLE.sub("", value.replace("\r\n", "\n")) for name, value in fields}

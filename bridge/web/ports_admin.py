@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from bridge.journal import BlockRow
 from bridge.journal.accounts import Account, ApiToken
 from bridge.journal.house import Draft, Entry, Revision
 from bridge.published import Change
@@ -207,6 +208,19 @@ class Book(Protocol):
         """The newest entries first; None does not filter."""
 
 
+class Blocklist(Protocol):
+    """Numbers whose calls and texts are not taken; at once, without a draft."""
+
+    async def blocked(self, limit: int, after: str | None = None) -> list[BlockRow]:
+        """In the order of the numbers; *after* is the last one of the page before."""
+
+    async def block(self, written: str, reason: str, by: By) -> str:
+        """Block a number, as people write it; gives it in E.164. AdminRefusedError: it is none."""
+
+    async def unblock(self, number: str, by: By) -> None:
+        """Take it again. AdminRefusedError: it is not on the list."""
+
+
 class Administration(msgspec.Struct, frozen=True):
     """All of it."""
 
@@ -214,3 +228,4 @@ class Administration(msgspec.Struct, frozen=True):
     people: People
     tokens: Tokens
     book: Book
+    blocklist: Blocklist

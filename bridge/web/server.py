@@ -20,6 +20,7 @@ from bridge.media_store import MediaStore
 from bridge.uploads import Uploads
 from bridge.web.api import Api
 from bridge.web.console.account import AccountPages
+from bridge.web.console.admin import AdminPages
 from bridge.web.console.calls import CallPages
 from bridge.web.console.contacts import ContactPages
 from bridge.web.console.desk import DeskPages
@@ -153,6 +154,7 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
     app.add_routes(sign_in.routes())
     if administration is not None:
         app.add_routes(AccountPages(sign_in, administration.people, public_url=config.public_url, now=now).routes())
+        app.add_routes(AdminPages(Guard(sign_in), administration, public_url=config.public_url, now=now).routes())
     if calls is not None:
         app.add_routes(CallPages(calls, Guard(sign_in)).routes())
     pages = DeskPages(

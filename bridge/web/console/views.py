@@ -9,6 +9,7 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
+from bridge.web.console.forms import setting, words
 from bridge.web.console.timeline import amount_of_bytes, duration, ended_words, pretty_number, purpose_words, tick
 from bridge.web.console.words import gettext, language, marked, plural
 from bridge.web.console.words import gettext as _
@@ -133,4 +134,6 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "call_words": _call_words,
     "text_words": _text_words,
     "title_of": _title,
+    "words": words,
+    "setting": setting,
 }
