@@ -40,6 +40,7 @@ from bridge.media_links import MediaLinks
 from bridge.media_store import BlobsUnavailableError, MediaStore
 from bridge.metrics import Metrics
 from bridge.records import Records
+from bridge.reporting import Reports
 from bridge.runner import Runner
 from bridge.secret import key_for, load_secret
 from bridge.session import UnexpectedEvent
@@ -249,6 +250,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         stack.push_async_callback(_last_words, runner)
         waiting = Waiting(floor, journal, registry, zone=_zone(settings), clock=clock)
         await stack.enter_async_context(_task(waiting.run))
+        reports = Reports(journal, lambda: runner.settings, lambda: runner.floor.targets, clock=clock)
+        await stack.enter_async_context(_task(reports.run))
         await stack.enter_async_context(_task(contacts.run))
         await stack.enter_async_context(_task(supervisor.run))
         desk.expect_desks()
@@ -284,6 +287,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             waits=waiting,
             contacts=ContactParts(book, contacts, imports),
             calls=desk.calls,
+            reporting=reports,
             administration=Administration(publishing, people, tokens, AuditBook(journal, clock=clock), blocklist),
         )
         web_port = await stack.enter_async_context(serving(app, settings.web.host, port))

@@ -1,7 +1,7 @@
 """Sums over the facts: what each counted thing of `bridge.reports.definitions` is in the tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from sqlalchemy import (
@@ -27,12 +27,11 @@ from sqlalchemy.types import Double
 from bridge.journal import facts_tables as t
 from bridge.journal import tables
 from bridge.journal.facts import FactsDoor
+from bridge.reports.definitions import Dimension
 from bridge.reports.measures import LARGEST, Tally
 from bridge.reports.presence import Stay, Work, slice_time
 from bridge.reports.spans import QUARTER, Every, Range, span_of, starts
 
-Dimension: TypeAlias = Literal["interval", "queue", "agent", "team", "channel", "type"]
-DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 Key: TypeAlias = tuple[str | int | None, ...]
 """The values of a group, in the order of `Ask.by`; of an interval the number of the span."""
 CONTAINED_AFTER = 86_400.0

@@ -14,6 +14,8 @@ Unit: TypeAlias = Literal["count", "seconds", "share", "number", "money"]
 How: TypeAlias = Literal["sum", "ratio", "most", "median", "p90"]
 """`ratio`: the sum of `top` through the sum of `bottom`. `most`: the largest. `median` and `p90` are of single values."""
 Name: TypeAlias = str
+Dimension: TypeAlias = Literal["interval", "queue", "agent", "team", "channel", "type"]
+"""What figures may be grouped by."""
 
 
 def _(words: str) -> str:
@@ -527,7 +529,7 @@ class Report(msgspec.Struct, frozen=True):
     """What stands in the table."""
     charts: tuple[tuple[Name, ...], ...]
     """What is drawn over time; figures that stand together are stacked or share an axis."""
-    by: tuple[str, ...]
+    by: tuple[Dimension, ...]
     """What the table may be grouped by, the usual first."""
 
 

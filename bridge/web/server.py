@@ -27,6 +27,7 @@ from bridge.web.console.desk import DeskPages
 from bridge.web.console.ewt import EwtPages
 from bridge.web.console.guard import Guard
 from bridge.web.console.phone import PhoneLine, PhonePages
+from bridge.web.console.reports import ReportPages
 from bridge.web.console.signin import SignInPages
 from bridge.web.console.supervisor import SupervisorPages
 from bridge.web.console.views import STATIC_FOLDER, set_up_templates
@@ -39,6 +40,7 @@ from bridge.web.ports_admin import Administration
 from bridge.web.ports_calls import Calls
 from bridge.web.ports_contacts import ContactParts
 from bridge.web.ports_ewt import Waits
+from bridge.web.ports_reports import Reporting
 from bridge.web.ports_supervisor import Supervising
 from bridge.web.uploads import UploadPages
 from bridge.web.webhooks import TwilioWebhooks
@@ -104,6 +106,7 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
     administration: Administration | None = None,
     contacts: ContactParts | None = None,
     calls: Calls | None = None,
+    reporting: Reporting | None = None,
 ) -> web.Application:
     """The whole web side.
 
@@ -122,6 +125,7 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
         waits: Waiting times and how good they were; None: `/ewt` does not exist.
         administration: Accounts, published settings, tokens; None: passwords are those of the settings, and nothing changes here.
         contacts: The people who call and text; None: `/contacts` does not exist, and the desk knows names only.
+        reporting: Who makes reports; None: `/reports` does not exist.
         calls: What agents do with calls beside talking; None: nothing.
 
     Raises:
@@ -171,6 +175,8 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
     app.on_shutdown.append(pages.close_sockets)
     if contacts is not None:
         app.add_routes(ContactPages(contacts, desk, Guard(sign_in)).routes())
+    if reporting is not None:
+        app.add_routes(ReportPages(reporting, sign_in, now).routes())
     if waits is not None:
         app.add_routes(EwtPages(waits, sign_in, now).routes())
     if supervising is not None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bridge.journal import Journal, Unit
-from bridge.journal.fact_queries import Ask, Dimension, Limits, Price
-from bridge.reports.definitions import COUNTED, REPORTS
+from bridge.journal.fact_queries import Ask, Limits, Price
+from bridge.reports.definitions import COUNTED, REPORTS, Dimension
 from bridge.reports.measures import LARGEST, figures, needed
 from bridge.reports.spans import Every, Range, starts
 from tests.unit.reports.busy import busy_day
