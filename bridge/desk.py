@@ -111,6 +111,10 @@ class Desk:
         self._leaving: dict[e.AgentId, asyncio.TimerHandle] = {}
         self._done: dict[e.AgentId, list[e.SessionId]] = {}
         """Ended work an agent may still look at, newest last."""
+        self._known_to: dict[e.SessionId, dict[e.AgentId, None]] = {}
+        """The same by session."""
+        self._looked_at: dict[e.SessionId, int] = {}
+        """After how many of its events it was last asked whom an open session concerns: it is asked for every line."""
         self._attached: dict[e.AgentId, OrderedDict[str, e.Media]] = {}
         """Files an agent is about to send."""
         self._waiting: dict[e.SessionId, Glance] = {}
@@ -800,6 +804,7 @@ class Desk:
             if by is not None:
                 self._alerts[session] = (by, line.data)
         if line.kind == "session.closed":
+            self._looked_at.pop(session, None)
             self._waiting.pop(session, None)
             self._alerts.pop(session, None)
             self._returned.discard(session)
@@ -825,12 +830,27 @@ class Desk:
     def _workers(self, session: e.SessionId) -> list[e.AgentId]:
         """Agents who work on the session or did; who begins to is remembered."""
         live = self._runner.sessions.get(session)
-        for agent in self._agents if live is not None else ():
-            done = self._done.setdefault(agent, [])
-            if session not in done and live is not None and _concerns(live.state, agent):
-                done.append(session)
-                del done[:-KEPT]
-        return [agent for agent, done in self._done.items() if session in done]
+        if live is not None and self._looked_at.get(session) != live.seq:
+            if not live.session.closed:
+                self._looked_at[session] = live.seq
+            for agent in self._agents:
+                if _concerns(live.state, agent):
+                    self._know(agent, session)
+        return list(self._known_to.get(session, ()))
+
+    def _know(self, agent: e.AgentId, session: e.SessionId) -> None:
+        """The agent works on the session, or did; what is too long ago is forgotten."""
+        known = self._known_to.setdefault(session, {})
+        if agent in known:
+            return
+        known[agent] = None
+        done = self._done.setdefault(agent, [])
+        done.append(session)
+        for old in done[:-KEPT]:
+            self._known_to[old].pop(agent, None)
+            if not self._known_to[old]:
+                del self._known_to[old]
+        del done[:-KEPT]
 
     def _put(self, agent: e.AgentId, update: DeskUpdate) -> None:
         for updates in self._subscribers.get(agent, ()):
@@ -844,8 +864,21 @@ class Desk:
 
 
 async def _drain(updates: asyncio.Queue[DeskUpdate | None]) -> AsyncIterator[DeskUpdate]:
-    while (update := await updates.get()) is not None:
-        yield update
+    """What comes, in order; that something is to be read again comes once for all that came meanwhile, and last."""
+    while True:
+        batch = [await updates.get()]
+        while not updates.empty():
+            batch.append(updates.get_nowait())
+        again: dict[DeskUpdate, None] = {}
+        for update in batch:
+            if update is None:
+                return
+            if isinstance(update, DeskChanged | SessionChanged):
+                again[update] = None
+            else:
+                yield update
+        for update in again:
+            yield update
 
 
 def _agent(settings: AgentSettings) -> Agent:

@@ -32,6 +32,7 @@ from bridge.acd import (
 from bridge.cluster import Cluster, Lease
 from bridge.conversation import INTRODUCING, FreshLink
 from bridge.correlation import CODE_LENGTH, CODE_LETTERS, OpenSession
+from bridge.dialling import DialPlan, NotCallableError, callable_number
 from bridge.floor import Customer, Floor
 from bridge.hooks import Hooks
 from bridge.intake import Intake
@@ -503,6 +504,7 @@ class Runner:
         committed = await self.commit(Unit(session=session, timeline=[line]))
         for listener in self._listeners:
             listener.line_added(session, msgspec.structs.replace(line, n=committed.lines))
+            listener.session_changed(session)
 
     # --- sessions
 
@@ -722,6 +724,8 @@ class Runner:
 
     def _facts(self, live: LiveSession, now: float) -> Facts:
         facts = self.floor.facts(live.state, live.customer, now)
+        if live.state.call in LIVE:
+            facts = msgspec.structs.replace(facts, to_call=self._to_call)
         by_text = self._sms.capabilities.media and live.customer.number.country in MMS_COUNTRIES
         if self._new_link is None or by_text or live.state.call not in LIVE:
             return facts
@@ -820,9 +824,7 @@ class Runner:
                     pass  # has left us since
                 case e.ReleaseAgent(beside=True):
                     self.follow(self.floor.acd.release(command.agent, e.beside(state.id), command.channel, False, now))
-                case e.ReleaseAgent(wrap_up=False) if (
-                    isinstance(following, e.JoinQueue) and following.channel == command.channel
-                ):
+                case e.ReleaseAgent(wrap_up=False) if isinstance(following, e.JoinQueue) and following.channel == command.channel:
                     back = (following.queue, following.channel, following.since, following.priority, following.skills)
                     self.follow(self.floor.acd.give_back(command.agent, state.id, *back, now))
                 case e.ReleaseAgent():
@@ -849,6 +851,14 @@ class Runner:
         except Exception:
             # What else the session asked for is done all the same; the call ends by its own rules.
             log.exception("call.command_failed", command=type(command).__name__)
+
+    def _to_call(self, number: str) -> str | None:
+        """The E.164 number that a caller's number or keys mean, if it may be called and can be."""
+        try:
+            e164 = callable_number(number, DialPlan(self.settings.country, self.settings.sip.may_call))
+        except NotCallableError:
+            return None
+        return e164 if self.can_call(e164) else None
 
     def can_call(self, number: str) -> bool:
         """Whether some provider of ours has a way to *number* (E.164)."""
@@ -913,7 +923,8 @@ class Runner:
 
     def _assigned(self, output: WorkAssigned) -> None:
         live = self._live.get(output.session)
-        if live is None or (output.channel == "sms" and live.state.chat_agent == output.agent):
+        has_it = live is not None and output.agent == (live.state.agent if output.channel == "voice" else live.state.chat_agent)
+        if live is None or has_it:
             self._desk_changed(output.agent)
             return
         spec = self.floor.acd.agent_spec(output.agent)

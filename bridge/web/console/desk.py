@@ -481,7 +481,7 @@ class DeskPages:
             async with self._desk.subscribe(agent.id) as updates:
                 await self._send_lists(request, socket, agent, sent)
                 async for update in _while_open(socket, updates):
-                    if isinstance(update, DeskChanged | SessionChanged | LineAdded):
+                    if isinstance(update, DeskChanged):
                         await self._send_lists(request, socket, agent, sent)
         return socket
 
@@ -599,10 +599,6 @@ class DeskPages:
         return render("lines.html", request, lines=[shown], view=None, session=update.session, oob="beforeend:#lines")
 
 
-_READ = frozenset({"text.received", "media.uploaded"})
-"""What the agent has read by having it on the page."""
-
-
 class _SessionFeed:
     """What one session's page is sent."""
 
@@ -642,12 +638,10 @@ class _SessionFeed:
                     html = self._pages.line_html(self._request, update)
                     if html:
                         await self._socket.send_str(html)
-                if line.kind in _READ:
-                    # It is read on arrival: the agent looks at it. Asking for the session is what marks it so.
-                    await self._refresh()
             case TicksChanged(session=self._session, message=message, ticks=ticks):
                 await self._send_ticks(message, ticks)
             case SessionChanged(session=self._session):
+                # What came is read on arrival: the agent looks at it. Asking for the session is what marks it so.
                 await self._refresh()
 
     async def _send_ticks(self, message: MessageId, ticks: Ticks) -> None:

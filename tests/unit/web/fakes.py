@@ -498,6 +498,7 @@ class FakeDesk:
         line = Line(n=known.timeline[-1].n + 1, at=self.now, kind=kind, data=data)
         self.views[session] = msgspec.structs.replace(known, timeline=(*known.timeline, line))
         self.publish(LineAdded(session=session, line=line))
+        self.publish(SessionChanged(session=session))
         self.publish(DeskChanged())
 
     def mark(self, session: SessionId, message: str, ticks: Ticks) -> None:
