@@ -113,18 +113,18 @@ def refused(request: web.Request, who: Who) -> web.Response:
     return shell_page("refused.html", request, who, here="", status=403)
 
 
-def shell_page(name: str, request: web.Request, who: Who, *, here: str, status: int = 200, **context: Any) -> web.Response:
+def shell_page(template: str, request: web.Request, who: Who, /, *, here: str, status: int = 200, **context: Any) -> web.Response:
     """A page in the frame that all have.
 
     Args:
-        name: The template; it extends `shell.html`.
+        template: It extends `shell.html`.
         request: Who asked.
         who: Whose rights the navigation goes by.
         here: Name of the place in the navigation.
         status: HTTP status.
         context: What the template reads.
     """
-    return page(name, request, status=status, **shell_context(who, here), **context)
+    return page(template, request, status=status, **shell_context(who, here), **context)
 
 
 def shell_context(who: Who, here: str) -> dict[str, Any]:

@@ -35,12 +35,12 @@ def set_up_templates(app: web.Application) -> None:
     environment.globals["spoken"] = language
 
 
-def render(name: str, request: web.Request, **context: Any) -> str:
+def render(name: str, request: web.Request, /, **context: Any) -> str:
     """A template as text, with the addresses of static files from the request's application."""
     return aiohttp_jinja2.render_string(name, request, context)
 
 
-def page(name: str, request: web.Request, *, status: int = 200, **context: Any) -> web.Response:
+def page(name: str, request: web.Request, /, *, status: int = 200, **context: Any) -> web.Response:
     """A template as a response that no cache keeps."""
     return web.Response(
         text=render(name, request, **context),
