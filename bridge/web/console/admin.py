@@ -228,7 +228,6 @@ class AdminPages:
             request,
             who,
             name,
-            name=name,
             section=section,
             rows=[
                 (key, entry, [_cell(entry.get(column)) for column in section.columns])
@@ -274,7 +273,6 @@ class AdminPages:
             who,
             name,
             status=422 if problem or wrong else 200,
-            name=name,
             key=key,
             groups=groups,
             keyed=name == "hours",
