@@ -4,13 +4,14 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from bridge.acd import contact_id
+from bridge.acd import Told, contact_id
 from bridge.events import Channel, QueueId, SessionId
 from bridge.floor import Floor
 from bridge.hindsight import ALARM_AFTER, THRESHOLDS, Alarm, Outcome, Scores, alarm_of, report_on, score
@@ -24,10 +25,12 @@ from bridge.web.ports_ewt import (
     Plan,
     PlanStep,
     QueueWait,
+    Resynced,
     SmsSide,
     UnknownLineError,
     WaitStatus,
 )
+from ewt.estimator import AgentSeen, ContactSeen, Snapshot
 from ewt.forecast import Forecast
 
 log = structlog.get_logger()
@@ -249,6 +252,17 @@ class Waiting:
         log.info("ewt.planned", queue=queue, steps=len(ordered), by=by)
         return plan
 
+    async def resync(self) -> Resynced:
+        """Tell the estimator anew who works and who waits, as the floor has it."""
+        now, estimator, told = self._clock(), self._floor.estimator, self._floor.acd.told()
+        believed = estimator.snapshot()
+        corrected = _facts_told(told) != _facts_believed(believed)
+        if corrected:
+            estimator.resync(now, _snapshot(told, believed, now))
+            log.warning("ewt.resynced", agents=len(told.agents), contacts=len(told.contacts))
+        waiting = sum(contact.agent is None for contact in told.contacts)
+        return Resynced(now, len(told.agents), waiting, len(told.contacts) - waiting, corrected)
+
     async def calibration(self, since: float, until: float, queue: str | None = None) -> Calibration:
         """How good the forecasts of a time were."""
         if queue is not None:
@@ -335,6 +349,48 @@ class Waiting:
         self._deciding[queue] = (decided.offer, decided.reason, since)
         inputs = decided.inputs
         return side, DecisionNow(decided.offer, decided.reason, inputs.get("p"), inputs.get("threshold"), inputs.get("pi"), since)
+
+
+def _facts_told(told: Told) -> tuple[frozenset[Any], frozenset[Any]]:
+    """Who is there, in a form that can be compared."""
+    return (
+        frozenset((who.agent, frozenset(who.queues), who.slots, who.voice_free, who.chat_free) for who in told.agents),
+        frozenset(_fact(who.contact, who.queue, who.agent, who.priority, who.since) for who in told.contacts),
+    )
+
+
+def _facts_believed(believed: Snapshot) -> tuple[frozenset[Any], frozenset[Any]]:
+    return (
+        frozenset((who.id, frozenset(who.queues), who.slots, who.voice_free, who.chat_free) for who in believed.agents),
+        frozenset(_fact(who.id, who.queue, who.agent, who.priority, who.since) for who in believed.contacts),
+    )
+
+
+def _fact(contact: str, queue: str, agent: str | None, priority: int, since: float) -> tuple[object, ...]:
+    """The place of one in line; of one whom an agent has, only who that is."""
+    return (contact, queue, priority, since) if agent is None else (contact, queue, agent)
+
+
+def _snapshot(told: Told, believed: Snapshot, now: float) -> Snapshot:
+    """What is true, with what only the estimator can know."""
+    known = {who.id: who for who in believed.contacts}
+    contacts = []
+    for who in told.contacts:
+        before = known.get(who.contact)
+        contacts.append(
+            ContactSeen(
+                who.contact,
+                who.queue,
+                who.priority,
+                who.since,
+                joined=now if before is None else before.joined,
+                queued=before is None or before.queued,
+                agent=who.agent,
+            )
+        )
+    return Snapshot(
+        tuple(AgentSeen(who.agent, who.queues, who.slots, who.voice_free, who.chat_free) for who in told.agents), tuple(contacts)
+    )
 
 
 def _probabilities(forecast: Forecast) -> dict[str, float | None]:

@@ -14,8 +14,10 @@ from bridge.acd.ghosts import Seen, Suspicions
 from bridge.acd.lines import Agent, Need, Place, Queue, Request, Service, Waiter, Work, both_channels, next_step_at, steps_reached
 from bridge.acd.outputs import (
     AgentStateChanged,
+    AgentTold,
     AgentView,
     AnyAcdOutput,
+    ContactTold,
     DeclineReason,
     GhostHealed,
     LapseReason,
@@ -25,6 +27,7 @@ from bridge.acd.outputs import (
     QueueView,
     RedirectReason,
     Standing,
+    Told,
     Waiting,
     WaitObserver,
     WorkAssigned,
@@ -534,6 +537,25 @@ class Acd:
         waiter = self._waiters.get(Work(session, channel))
         return None if waiter is None else msgspec.structs.replace(waiter.request.place, queue=waiter.queue)
 
+    def told(self) -> Told:
+        """Who is there, as the observer must have been told of it."""
+        waiting = [
+            ContactTold(contact_id(*work), waiter.queue, *self._priority_told(waiter)) for work, waiter in self._waiters.items()
+        ]
+        in_hand = [
+            ContactTold(contact_id(*work), service.queue, 0, service.at, agent)
+            for agent, who in self._agents.items()
+            for work, service in who.work.items()
+        ]
+        return Told(
+            tuple(
+                AgentTold(agent, tuple(who.spec.queues), who.spec.max_chats, *who.capacity)
+                for agent, who in self._agents.items()
+                if who.state in WORKING
+            ),
+            (*sorted(waiting, key=lambda contact: contact.since), *in_hand),
+        )
+
     def explain(self, session: SessionId, channel: Channel, now: float) -> Waiting | None:
         """Why this one waits still: how everybody stands to it who works on the queue. None when not in line."""
         waiter = self._waiters.get(Work(session, channel))
@@ -745,12 +767,14 @@ class Acd:
     def _observe_join(self, waiter: Waiter, now: float) -> None:
         if self._observer is None:
             return
-        contact, request = contact_id(*waiter.work), waiter.request
+        self._observer.joined(now, contact_id(*waiter.work), waiter.queue, *self._priority_told(waiter))
+
+    def _priority_told(self, waiter: Waiter) -> tuple[int, float]:
+        """The priority and since when, for the observer."""
         if self._ageing is None:
-            self._observer.joined(now, contact, waiter.queue, request.priority, request.since)
-        else:
-            # The estimator's priorities do not age: it is told of one line, in the order there is.
-            self._observer.joined(now, contact, waiter.queue, 1, waiter.place.since - self._ageing)
+            return waiter.request.priority, waiter.request.since
+        # The estimator's priorities do not age: it is told of one line, in the order there is.
+        return 1, waiter.place.since - self._ageing
 
     def _forget(self, waiter: Waiter, out: _Outputs) -> None:
         """Take a waiter out of the line."""

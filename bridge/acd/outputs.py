@@ -180,6 +180,35 @@ class WaitObserver(Protocol):
         """The agent is done with the contact, or (not *served*) they never got to talk."""
 
 
+class AgentTold(msgspec.Struct, frozen=True):
+    """An agent at work, as the estimator knows them."""
+
+    agent: AgentId
+    queues: tuple[QueueId, ...]
+    slots: int
+    voice_free: int
+    chat_free: int
+
+
+class ContactTold(msgspec.Struct, frozen=True):
+    """A contact in line or in an agent's hands, as the estimator knows it."""
+
+    contact: str
+    queue: QueueId
+    priority: int
+    """Means nothing once an agent has it."""
+    since: float
+    agent: AgentId | None = None
+    """Who has it; None while it waits."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Everybody who is there: those who wait in their order, then those whom agents have."""
+
+    agents: tuple[AgentTold, ...]
+    contacts: tuple[ContactTold, ...]
+
+
 def contact_id(session: SessionId, channel: Channel) -> str:
     """The name under which the estimator knows this session's place in line."""
     return f"{session}/{channel}"

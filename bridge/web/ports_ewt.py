@@ -144,6 +144,17 @@ class Plan(msgspec.Struct, frozen=True):
     """The program or person who said so."""
 
 
+class Resynced(msgspec.Struct, frozen=True):
+    """Whom the estimator knows of."""
+
+    at: float
+    agents: int
+    waiting: int
+    in_hand: int
+    corrected: bool
+    """It had believed something else."""
+
+
 class Calibration(msgspec.Struct, frozen=True):
     """How good the forecasts of a time were."""
 
@@ -186,6 +197,12 @@ class Waits(Protocol):
 
         Raises:
             UnknownLineError: No such queue.
+        """
+
+    async def resync(self) -> Resynced:
+        """Tell the estimator anew who works and who waits, as the floor has it; what it has learned stays.
+
+        Doing it again changes nothing.
         """
 
     async def calibration(self, since: float, until: float, queue: str | None = None) -> Calibration:

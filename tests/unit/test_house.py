@@ -19,6 +19,7 @@ from bridge.correlation import RANK
 from bridge.journal import tables
 from bridge.metrics import Metrics
 from bridge.settings import Settings, load_settings
+from bridge.waiting import WaitMetrics
 from bridge.web.metrics import WebMetrics
 from scripts import settings_table
 
@@ -118,6 +119,7 @@ def test_every_metric_is_explained() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
     WebMetrics(registry)
+    WaitMetrics(registry)
     page = read("docs/operations.md")
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in registry.collect()}
     assert {name for name in names if name not in page} == set()

@@ -107,6 +107,15 @@ class WaitingTimes:
                 handler=self._clear_plan,
                 problems=("not_found",),
             ),
+            Operation(
+                method="POST",
+                path="/ewt/resync",
+                name="ewtResync",
+                summary="Tell the estimator anew who works and who waits, as the floor has it; again it changes nothing",
+                scope="ewt.write",
+                handler=self._resync,
+                answer=m.Resynced,
+            ),
         )
 
     async def _queue(self, call: Call) -> m.QueueWait:
@@ -160,6 +169,9 @@ class WaitingTimes:
 
     async def _clear_plan(self, call: Call) -> None:
         await self._replace(call, [])
+
+    async def _resync(self, _call: Call) -> m.Resynced:
+        return _as(m.Resynced, await self._waits.resync())
 
     async def _replace(self, call: Call, steps: list[PlanStep]) -> None:
         try:

@@ -131,6 +131,16 @@ class Plan(Answer):
     by: str | None
 
 
+class Resynced(Answer):
+    """Whom the estimator knows of."""
+
+    at: float
+    agents: int = Field(description="at work")
+    waiting: int = Field(description="in line")
+    in_hand: int = Field(description="with an agent")
+    corrected: bool = Field(description="it had believed something else")
+
+
 class Scores(Answer):
     """How good forecasts were; times in seconds."""
 

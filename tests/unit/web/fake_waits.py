@@ -15,6 +15,7 @@ from bridge.web.ports_ewt import (
     Plan,
     PlanStep,
     QueueWait,
+    Resynced,
     SmsSide,
     UnknownLineError,
 )
@@ -114,6 +115,11 @@ class FakeWaits:
         if steps:
             self.plans[queue] = Plan(queue, tuple(steps), NOW, by)
         return self.plans.get(queue)
+
+    async def resync(self) -> Resynced:
+        """The first time something is put right."""
+        self.resyncs += 1
+        return Resynced(NOW, 3, 7, 2, self.resyncs == 1)
 
     async def calibration(self, since: float, until: float, queue: str | None = None) -> Calibration:
         """Worked out of the outcomes."""

@@ -81,6 +81,14 @@ async def test_a_plan_is_set_shown_and_forgotten(api: Programs) -> None:
     assert await (await api.ask("GET", path, key="reader")).json() == none
 
 
+async def test_the_estimator_can_be_told_anew(api: Programs) -> None:
+    """It says whether anything was wrong; again it changes nothing."""
+    first = await (await api.ask("POST", "/ewt/resync", key="planner")).json()
+    assert first == {"at": NOW, "agents": 3, "waiting": 7, "in_hand": 2, "corrected": True}
+    assert not (await (await api.ask("POST", "/ewt/resync", key="planner")).json())["corrected"]
+    assert (await api.problem(await api.ask("POST", "/ewt/resync", key="reader")))["kind"] == "scope"
+
+
 async def test_who_may_only_read_plans_nothing(api: Programs) -> None:
     """The scope is `ewt.write`."""
     for method, body in (("POST", {"steps": STEPS}), ("DELETE", None)):
