@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bridge import events as e
 from bridge.conversation import Callback, CallTransfer, Consult, Facts, State
-from bridge.legs import TALKING, CallState, TextLeg
+from bridge.legs import NO_CALL, TALKING, CallState, TextLeg
 from bridge.text_leg import ONLY, TextSide
 from ivr_flows import outputs as o
 
@@ -585,7 +585,8 @@ class CallSide(TextSide):
         self._leave_callback_line()
         self.state.callback = None
         self._forget_callback_timers()
-        self.state.reason = "callback cancelled"
+        if self.state.call in NO_CALL:
+            self.state.reason = "callback cancelled"
         self._record("callback.cancelled", by=by)
 
     def _leave_callback_line(self) -> None:

@@ -518,7 +518,8 @@ class Session(CallSide):
             case o.OfferAnswered():
                 self._record("offer.answered", kind=output.kind, answer=output.answer, digit=output.digit)
                 assert state.queue is not None
-                self._out.append(e.ReportOffer(state.queue, output.answer == "accepted"))
+                if output.kind != "callback":
+                    self._out.append(e.ReportOffer(state.queue, output.answer == "accepted"))
             case o.ConsentGiven():
                 self._consent(output)
             case o.SendText():
@@ -539,6 +540,8 @@ class Session(CallSide):
                 self._leave_voice(output, now)
             case o.CallbackPromised():
                 self._callback_promised(output, now)
+            case o.CallbackWithdrawn():
+                self._drop_callback("caller")
             case o.EwtTold():
                 self._record("ewt.told", low=output.low_minutes, high=output.high_minutes, words=output.words)
             case o.PositionTold():

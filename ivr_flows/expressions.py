@@ -25,7 +25,8 @@ MAX_DEPTH = 24
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 FACT_NAMES = frozenset({
-    "caller", "caller.number", "caller.can_text", "caller.country", "called", "contact.language", "contact.name", "brand",
+    "caller", "caller.number", "caller.can_text", "caller.can_call", "caller.country", "called", "contact.language",
+    "contact.name", "brand",
     "language", "waited", "position", "opted_out", "menu_path", "place_in_line",
 })  # fmt: skip
 """Names a flow may read without setting them."""
@@ -310,6 +311,8 @@ class Scope:
             match name:
                 case "caller" | "caller.number":
                     value = facts.caller
+                case "caller.can_call":
+                    value = facts.can_call
                 case "caller.can_text":
                     value = facts.can_text
                 case "caller.country":

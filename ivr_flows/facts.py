@@ -1,6 +1,6 @@
 """What a flow may know of the world at one instant. The server fills it in; a flow never looks for itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -44,6 +44,10 @@ class Hours(Struct, frozen=True):
     """None while open, or when it never opens again."""
 
 
+def _nobody(_number: str) -> str | None:
+    return None
+
+
 class Facts(Struct, frozen=True):
     """Everything a flow may read."""
 
@@ -70,3 +74,10 @@ class Facts(Struct, frozen=True):
     """Seconds since the place in line began."""
     remaining: Ewt | None = None
     """What is left for this caller in line."""
+    to_call: Callable[[str], str | None] = _nobody
+    """The E.164 number that a number or keys mean to somebody who may call it; None: it is not to be called from here."""
+
+    @property
+    def can_call(self) -> bool:
+        """Whether the caller can be called back."""
+        return self.caller is not None and self.to_call(self.caller) is not None

@@ -10,7 +10,7 @@ from typing import Literal
 from ivr_flows import outputs as out
 from ivr_flows.expressions import Value
 from ivr_flows.facts import Ewt
-from ivr_flows.model import LARGEST, Announce, HoldOffer, PlayMusic, Queue
+from ivr_flows.model import LARGEST, Announce, HoldOffer, OfferCallback, PlayMusic, Queue
 from ivr_flows.sprint import PLAY_LIMIT, VERDICT_LIMIT, Asking, InLine, Line, Sprint, WithAgent
 
 ANNOUNCE_GAP = 30.0
@@ -33,13 +33,15 @@ def join(sprint: Sprint, action: Queue) -> None:
     """Stand in line, at the place the caller already has if there is one."""
     memory, now = sprint.memory, sprint.now
     since = sprint.keep_place()
-    scope = sprint.scope()
-    priority = action.priority.evaluate(scope) if action.priority else 1.0
     memory.typed = ""
-    announce, offer = _announce(action), _offer(action)
+    if memory.callback:
+        memory.callback = False
+        sprint.emit(out.CallbackWithdrawn())
+    announce, offer, callback = _announce(action), _offer(action), _callback(action)
     memory.line = Line(
         joined=now,
         announce_at=now + announce.after if announce else None,
+        callback_at=now + callback.after if callback else None,
         offer_at=now + offer.after if offer and "hold" not in memory.offered else None,
     )
     memory.wait = InLine()
@@ -47,10 +49,10 @@ def join(sprint: Sprint, action: Queue) -> None:
         out.JoinQueue(
             queue=action.name,
             since=since,
-            priority=max(0, min(9, int(priority))) if isinstance(priority, float) else 1,
-            skills=tuple(skill for skill in map(sprint.filled, action.skills) if skill and not skill.endswith(":")),
+            priority=sprint.priority(action.priority),
+            skills=sprint.asked_of_agent(action.skills),
             whisper=sprint.written(action.whisper) if action.whisper else None,
-            card={"language": memory.language, "menu_path": list(memory.menu_path), **memory.variables},
+            card=sprint.card(),
         )
     )
     _music(sprint)
@@ -59,12 +61,14 @@ def join(sprint: Sprint, action: Queue) -> None:
 def requeued(sprint: Sprint) -> None:
     """An agent has handed the caller on: music and announcements as before, and nothing is offered."""
     announce = _announce(sprint.queue)
-    sprint.memory.line = Line(joined=sprint.now, announce_at=sprint.now + announce.after if announce else None, offer_at=None)
+    sprint.memory.line = Line(
+        joined=sprint.now, announce_at=sprint.now + announce.after if announce else None, callback_at=None, offer_at=None
+    )
     sprint.memory.wait = InLine()
     _music(sprint)
 
 
-def leave(sprint: Sprint, outcome: Literal["abandoned", "timed_out", "no_agents", "key"], target: str | None) -> None:
+def leave(sprint: Sprint, outcome: Literal["abandoned", "timed_out", "no_agents", "key", "callback"], target: str | None) -> None:
     """Leave the line without an agent, and go to *target* or the next action. The place is kept."""
     _unanswered(sprint)
     sprint.memory.line = None
@@ -110,6 +114,8 @@ def tick(sprint: Sprint) -> None:
         return
     if _idle(line) and line.offer_at is not None and now >= line.offer_at:
         _ask_policy(sprint)
+    if _idle(line) and line.callback_at is not None and now >= line.callback_at:
+        _offer_callback(sprint)
     if _idle(line) and line.announce_at is not None and now >= line.announce_at:
         _say_announcement(sprint)
     memory.wake_at = min(_alarms(sprint), default=None)
@@ -128,7 +134,7 @@ def _alarms(sprint: Sprint) -> Iterator[float]:
     if line.listen_until is not None:
         yield line.listen_until
     if _idle(line):
-        yield from (due for due in (line.offer_at, line.announce_at) if due is not None)
+        yield from (due for due in (line.offer_at, line.callback_at, line.announce_at) if due is not None)
     if limits.wait is not None:
         yield line.joined + limits.wait
     if limits.no_agents is not None:
@@ -308,9 +314,51 @@ def keys(sprint: Sprint, digits: str) -> None:
             if playing:
                 line.play = None
                 _music(sprint)
+        callback = _callback(action)
+        if callback is not None and digit == callback.accept and sprint.facts.can_call:
+            _call_back(sprint, callback, digit)
+            return
         if digit in action.keys:
             leave(sprint, "key", action.keys[digit])
             return
+
+
+def _offer_callback(sprint: Sprint) -> None:
+    line, offer = _line(sprint), _callback(sprint.queue)
+    assert offer is not None
+    line.callback_at = sprint.now + max(offer.every, ANNOUNCE_GAP)
+    scope = sprint.scope()
+    if not sprint.facts.can_call or (offer.when is not None and not offer.when.holds(scope)):
+        sprint.trace("no callback offered now", {"can_call": sprint.facts.can_call, **scope.reads})
+        return
+    if line.announce_at is not None:
+        line.announce_at = max(line.announce_at, sprint.now + ANNOUNCE_GAP)
+    spoken = sprint.spoken(offer.prompt)
+    sprint.emit(out.OfferMade("callback", offer.prompt, spoken.text))
+    _say(sprint, spoken, barge_in=True)
+
+
+def _call_back(sprint: Sprint, offer: OfferCallback, digit: str) -> None:
+    """The caller rather hangs up: from here on they are called back, also when they hang up before all is said."""
+    action, memory = sprint.queue, sprint.memory
+    memory.window = band(sprint.facts.remaining)
+    memory.callback = True
+    sprint.emit(
+        out.OfferAnswered("callback", "accepted", digit),
+        out.CallbackPromised(
+            queue=action.name,
+            number=None,
+            since=sprint.keep_place(),
+            priority=sprint.priority(action.priority),
+            skills=sprint.asked_of_agent(action.skills),
+            whisper=sprint.written(action.whisper) if action.whisper else None,
+            card=sprint.card(),
+            due_at=None,
+            promised_by=None,
+        ),
+        out.Promised("callback"),
+    )
+    leave(sprint, "callback", offer.to)
 
 
 def _accept(sprint: Sprint, line: Line, offer: HoldOffer, digit: str) -> None:
@@ -420,6 +468,10 @@ def _line(sprint: Sprint) -> Line:
 
 def _announce(action: Queue) -> Announce | None:
     return next((item for item in action.treatment if isinstance(item, Announce)), None)
+
+
+def _callback(action: Queue) -> OfferCallback | None:
+    return next((item for item in action.treatment if isinstance(item, OfferCallback)), None)
 
 
 def _offer(action: Queue) -> HoldOffer | None:

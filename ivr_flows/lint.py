@@ -14,6 +14,7 @@ from ivr_flows.model import (
     Action,
     Announce,
     AnyAction,
+    CallBack,
     Catalogue,
     CheckHours,
     Choose,
@@ -26,6 +27,7 @@ from ivr_flows.model import (
     HangUp,
     HoldOffer,
     Menu,
+    OfferCallback,
     OfferSms,
     OpenSms,
     Prompt,
@@ -263,11 +265,30 @@ class _Rules:
                 self.note("F002", where, f"{item.NAME!r} stands twice in this treatment", "keep one")
             if isinstance(item, Announce) and item.every < ANNOUNCE_GAP:
                 self.note("F053", where, "announcements under 30 s apart drive callers away", "write `every: 30s` or more")
+            if isinstance(item, OfferCallback):
+                self._offered_callback(where, action, item)
             if isinstance(item, HoldOffer):
                 if item.accept in action.keys:
                     self.note("F052", where, f"key {item.accept!r} also leaves the queue", "take another key for one of them")
                 if not item.ask:
                     self.note("F004", where, "nothing is asked", "add `ask: [{into: reason, text: ask_reason}]`")
+
+    def _offered_callback(self, where: Path, action: Queue, item: OfferCallback) -> None:
+        taken = {*action.keys, *(other.accept for other in action.treatment if isinstance(other, HoldOffer))}
+        if item.accept in taken:
+            self.note("F052", where, f"key {item.accept!r} means something else here too", "take another key for one of them")
+        if item.every < ANNOUNCE_GAP:
+            self.note("F053", where, "the same offer under 30 s apart drives callers away", "write `every: 2m` or more")
+        if not any(isinstance(later, CallBack) for later in self._after(item.to)):
+            self.note("F054", where, f"{item.to!r} does not lead to `callback`", "lead there, or nothing new is promised")
+
+    def _after(self, state: str) -> Iterator[AnyAction]:
+        """Every action that can follow the beginning of *state*."""
+        edges = {
+            name: {target for action in actions for target in _targets(action)} for name, actions in self.flow.states.items()
+        }
+        for name in _reached({state}, edges):
+            yield from self.flow.states.get(name, ())
 
     # offers
 
@@ -365,7 +386,7 @@ class _Prompts:
     def _spoken(self, document: Document, path: Path, prompt: Prompt, recorded: Callable[[str], bool]) -> None:
         for name, form in placeholders(prompt.say or ""):
             if form not in FORMS:
-                remedy = f"write {{{name}:number}} or {{{name}:minutes}}"
+                remedy = f"write {{{name}:number}}, {{{name}:minutes}} or {{{name}:digits}}"
                 document.problem("F035", path, f"there is no recording of {{{name}}}", remedy)
         for part in prompt.audio:
             if not part.startswith("{") and not recorded(part):
@@ -403,7 +424,7 @@ def _leaves(action: Action) -> bool:
     match action:
         case Goto() | End() | Choose() | Menu() | OfferSms():
             return True
-        case CheckHours(open=target) | OpenSms(delivered=target):
+        case CheckHours(open=target) | OpenSms(delivered=target) | CallBack(done=target):
             return target is not None
         case Queue(then=then):
             return then.answered is not None
@@ -416,6 +437,9 @@ def _at_once(actions: tuple[AnyAction, ...]) -> set[str]:
     found: set[str] = set()
     for action in actions:
         if isinstance(action, Menu | Collect | ChooseLanguage | Queue | OpenSms):
+            break
+        if isinstance(action, CallBack):
+            found.add(action.failed)
             break
         if isinstance(action, OfferSms):
             found |= {target for target in (action.declined, action.unreachable) if target}

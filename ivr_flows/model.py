@@ -227,8 +227,21 @@ class HoldOffer(Part, frozen=True, kw_only=True):
     """Texts that would be later than this are not sent at all."""
 
 
-Treatment: TypeAlias = PlayMusic | Announce | HoldOffer
-TREATMENTS: Mapping[str, type[Treatment]] = {kind.NAME: kind for kind in (PlayMusic, Announce, HoldOffer)}
+class OfferCallback(Part, frozen=True, kw_only=True):
+    """Tell a waiting caller now and then that they can be called back; the key works from then on, whatever is being said."""
+
+    NAME: ClassVar[str] = "offer_callback"
+    prompt: PromptKey
+    to: Target
+    """Where the number is confirmed, and `callback` stands."""
+    accept: Key = "2"
+    after: Duration = 60.0
+    every: Duration = 180.0
+    when: Expression | None = None
+
+
+Treatment: TypeAlias = PlayMusic | Announce | HoldOffer | OfferCallback
+TREATMENTS: Mapping[str, type[Treatment]] = {kind.NAME: kind for kind in (PlayMusic, Announce, HoldOffer, OfferCallback)}
 
 
 class Limits(Part, frozen=True, kw_only=True):
@@ -261,6 +274,29 @@ class Queue(Action, frozen=True, kw_only=True):
     whisper: TextKey | None = None
     limits: Limits = Limits()
     then: Then = Then()
+
+
+class CallBack(Action, frozen=True, kw_only=True):
+    """Promise the caller a call, at the place in line they have, and say so. What follows is usually `hangup`."""
+
+    LEG: ClassVar[Literal["voice", "any"]] = "voice"
+    NAME: ClassVar[str] = "callback"
+    queue: QueueName
+    number: Readable | None = None
+    """A variable with another number, as keyed; None: the caller's own."""
+    hours: HoursName | None = None
+    """While it is closed the callback waits until it opens; None: no hours."""
+    skills: tuple[Template, ...] = ()
+    priority: Expression | None = None
+    whisper: TextKey | None = None
+    say: PromptKey
+    """Said when no time can be named."""
+    window: PromptKey | None = None
+    """Said instead, with `low` and `high` minutes, when the estimate is certain enough."""
+    done: Target | None = None
+    """None: the next action."""
+    failed: Target
+    """The number cannot be called from here."""
 
 
 class OfferSms(Action, frozen=True, kw_only=True):
@@ -329,14 +365,14 @@ class End(Action, frozen=True, kw_only=True):
 
 
 AnyAction: TypeAlias = (
-    Answer | Say | Play | Menu | Collect | Choose | Set | CheckHours | Goto | ChooseLanguage | Queue | OfferSms | SendSms
-    | OpenSms | HangUp | End
+    Answer | Say | Play | Menu | Collect | Choose | Set | CheckHours | Goto | ChooseLanguage | Queue | CallBack | OfferSms
+    | SendSms | OpenSms | HangUp | End
 )  # fmt: skip
 ACTIONS: Mapping[str, type[AnyAction]] = {
     kind.NAME: kind
     for kind in (
-        Answer, Say, Play, Menu, Collect, Choose, Set, CheckHours, Goto, ChooseLanguage, Queue, OfferSms, SendSms, OpenSms,
-        HangUp, End,
+        Answer, Say, Play, Menu, Collect, Choose, Set, CheckHours, Goto, ChooseLanguage, Queue, CallBack, OfferSms, SendSms,
+        OpenSms, HangUp, End,
     )
 }  # fmt: skip
 
@@ -375,9 +411,10 @@ class Texts(Part, frozen=True, kw_only=True):
 # --- prompts ------------------------------------------------------------------------------------------
 
 PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)(?::([a-z]+))?\}", re.ASCII)
-"""`{name}` in a text, `{name:number}` or `{name:minutes}` where it is spoken as well."""
-FORMS = frozenset({"number", "minutes"})
-"""Ways a variable can be spoken; there is a recording of each for 0 to `LARGEST`."""
+"""`{name}` in a text, `{name:number}`, `{name:minutes}` or `{name:digits}` where it is spoken as well."""
+FORMS = frozenset({"number", "minutes", "digits"})
+"""Ways a variable can be spoken. There is a recording of each number and number of minutes for 0 to `LARGEST`; digits are read
+one by one, what is none of them is left out."""
 LARGEST = 60
 
 
@@ -414,6 +451,8 @@ class Catalogue(Struct, frozen=True):
 
         def fill(match: re.Match[str]) -> str:
             value = value_of(match[1])
+            if match[2] == "digits":
+                return " ".join(digit for digit in text_of(value) if digit.isdigit())
             if match[2] == "minutes" and isinstance(value, float):
                 return self.minute if value == 1 else self.minutes.replace("{n}", text_of(value))
             return text_of(value)
@@ -429,7 +468,9 @@ class Catalogue(Struct, frozen=True):
                 paths.append(part)
                 continue
             value = value_of(match[1])
-            if isinstance(value, float) and value.is_integer() and 0 <= value <= LARGEST:
+            if match[2] == "digits":
+                paths += [self.number_audio.replace("{n}", digit) for digit in text_of(value) if digit.isdigit()]
+            elif isinstance(value, float) and value.is_integer() and 0 <= value <= LARGEST:
                 folder = self.minutes_audio if match[2] == "minutes" else self.number_audio
                 paths.append(folder.replace("{n}", str(int(value))))
         return tuple(paths)

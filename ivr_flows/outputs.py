@@ -85,7 +85,7 @@ class AskOffer(Output, frozen=True):
 class OfferMade(Output, frozen=True):
     """The caller is being asked."""
 
-    kind: Literal["hold", "deflect"]
+    kind: Literal["hold", "deflect", "callback"]
     prompt: str
     words: str
 
@@ -93,7 +93,7 @@ class OfferMade(Output, frozen=True):
 class OfferAnswered(Output, frozen=True):
     """What the caller made of it."""
 
-    kind: Literal["hold", "deflect"]
+    kind: Literal["hold", "deflect", "callback"]
     answer: Literal["accepted", "declined", "no_input"]
     digit: str | None
 
@@ -209,6 +209,10 @@ class PositionTold(Output, frozen=True):
     words: str
 
 
+class CallbackWithdrawn(Output, frozen=True):
+    """The caller rather waits in line."""
+
+
 class Promised(Output, frozen=True):
     """Something the caller was promised: `place_kept`, `text_on_its_way`."""
 
@@ -241,7 +245,7 @@ class Trace(Output, frozen=True):
 AnyOutput: TypeAlias = (
     Answer | Play | Music | Silence | LanguageChosen | MenuChosen | Stored | AskOffer | OfferMade | OfferAnswered
     | ConsentGiven | SendText | OpenText | WithdrawText | AnswerStored | JoinQueue | LeaveQueue | EwtTold | PositionTold
-    | CallbackPromised | Promised | HangUp | Ended | Trace
+    | CallbackPromised | CallbackWithdrawn | Promised | HangUp | Ended | Trace
 )  # fmt: skip
 
 

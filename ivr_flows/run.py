@@ -11,10 +11,11 @@ import msgspec
 
 from ivr_flows import holding, keying
 from ivr_flows import outputs as out
-from ivr_flows.expressions import Value
+from ivr_flows.expressions import Value, text_of
 from ivr_flows.facts import Facts
 from ivr_flows.model import (
     Answer,
+    CallBack,
     CheckHours,
     Choose,
     ChooseLanguage,
@@ -469,6 +470,45 @@ def _ask_policy(sprint: Sprint, action: OfferSms) -> None:
     memory.wait = ForVerdict(request, sprint.now + VERDICT_LIMIT)
 
 
+def _call_back(sprint: Sprint, action: CallBack) -> None:
+    memory, facts, now = sprint.memory, sprint.facts, sprint.now
+    typed = sprint.scope().name(action.number) if action.number is not None else None
+    wanted = facts.caller if action.number is None else text_of(typed)
+    number = None if not wanted else facts.to_call(wanted)
+    hours = None if action.hours is None else facts.hours.get(action.hours)
+    closed = hours is not None and hours.state != "open"
+    due_at = hours.reopens_at if hours is not None and closed else None
+    if number is None or (closed and due_at is None):
+        sprint.trace("the caller cannot be called back", {"number": wanted, "closed": closed})
+        sprint.goto(action.failed)
+        return
+    window = None if closed else memory.window or holding.band(facts.ewt.get(action.queue))
+    told = window is not None and window[1] > 0 and action.window is not None
+    memory.callback, memory.typed = True, ""
+    sprint.emit(
+        out.CallbackPromised(
+            queue=action.queue,
+            number=number,
+            since=due_at or sprint.keep_place(),
+            priority=sprint.priority(action.priority),
+            skills=sprint.asked_of_agent(action.skills),
+            whisper=sprint.written(action.whisper) if action.whisper else None,
+            card=sprint.card(),
+            due_at=due_at,
+            promised_by=now + 60.0 * window[1] if window is not None and told else None,
+        ),
+        out.Promised("callback"),
+    )
+    if window is not None and told and action.window is not None:
+        low, high = window
+        spoken = sprint.spoken(action.window, {"low": float(low), "high": float(high)})
+        sprint.emit(out.EwtTold(low, high, spoken.text))
+    else:
+        spoken = sprint.spoken(action.say)
+    play = sprint.play(spoken, barge_in=False)
+    memory.wait = ForPrompt(play, now + PLAY_LIMIT, False, action.done)
+
+
 def _send_text(sprint: Sprint, action: SendSms) -> None:
     memory, facts = sprint.memory, sprint.facts
     scope = sprint.scope()
@@ -521,6 +561,7 @@ _PERFORM: Mapping[type, Callable[[Sprint, Any], None]] = {
     CheckHours: _check_hours,
     Goto: lambda sprint, action: sprint.goto(action.state),
     Queue: _join,
+    CallBack: _call_back,
     OfferSms: _ask_policy,
     SendSms: _send_text,
     OpenSms: _open_text,

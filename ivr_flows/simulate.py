@@ -326,6 +326,8 @@ class Given(Part, frozen=True, kw_only=True):
     caller: Number | None = None
     """None: withheld."""
     can_text: bool = True
+    can_call: bool = True
+    """Numbers can be called from here."""
     brand: str = "Example"
     contact_language: Language | None = None
     country: str | None = None
@@ -402,6 +404,7 @@ def facts_of(flow: Flow, given: Given) -> Facts:
         consent=frozenset(given.consent),
         position=int(given.position) if given.position else None,
         remaining=_ewt(given.remaining) if given.remaining else None,
+        to_call=str if given.can_call else lambda _number: None,
     )
 
 

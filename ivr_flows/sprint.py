@@ -1,12 +1,12 @@
 """What a run remembers, and one sprint of it: the work between a resume and the next wait, at one instant."""
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
 from ivr_flows import outputs as out
-from ivr_flows.expressions import Scope, Value, as_value
+from ivr_flows.expressions import Expression, Scope, Value, as_value
 from ivr_flows.facts import Facts
 from ivr_flows.model import AnyAction, Flow, Queue
 
@@ -84,6 +84,8 @@ class Line(Struct):
     joined: float
     announce_at: float | None
     """When the next announcement is due; None: never."""
+    callback_at: float | None
+    """When the caller is told next that they can be called back; None: never."""
     offer_at: float | None
     """When texting is to be offered; None: never, or no more."""
     play: int | None = None
@@ -132,6 +134,10 @@ class Memory(Struct):
     menu_path: list[str] = field(default_factory=list)
     typed: str = ""
     """Keys pressed before they were asked for."""
+    callback: bool = False
+    """The caller is to be called back unless they rather wait."""
+    window: tuple[int, int] | None = None
+    """Minutes that were left, as they would have been told, when the caller chose to be called back."""
     offered: list[Literal["hold", "deflect"]] = field(default_factory=list)
     place_since: float | None = None
     promise: float | None = None
@@ -225,6 +231,20 @@ class Sprint:
         value_of = self.scope(extra).name
         words = catalogue.words(prompt.say or prompt.written(), value_of)
         return out.Spoken(key, catalogue.language, words, catalogue.recordings(prompt, value_of))
+
+    def asked_of_agent(self, skills: tuple[str, ...]) -> tuple[str, ...]:
+        """Skills with their `{names}` filled in; one that is empty now is left out."""
+        return tuple(skill for skill in map(self.filled, skills) if skill and not skill.endswith(":"))
+
+    def priority(self, expression: Expression | None) -> int:
+        """0 is most urgent; 1 when nothing is said."""
+        value = expression.evaluate(self.scope()) if expression else 1.0
+        return max(0, min(9, int(value))) if isinstance(value, float) else 1
+
+    def card(self) -> dict[str, Any]:
+        """What the agent reads: the language, the way through the menus, the variables."""
+        memory = self.memory
+        return {"language": memory.language, "menu_path": list(memory.menu_path), **memory.variables}
 
     def written(self, key: str, extra: Mapping[str, object] | None = None) -> str:
         """A prompt as it is sent now."""

@@ -48,6 +48,10 @@ VARIABLES: Mapping[str, frozenset[str]] = {
     # when we write first, and when we ask for pictures
     "outbound": _ANYWHERE | {"agent"},
     "upload": _ANYWHERE | {"url", "minutes"},
+    # of a call that was promised
+    "callback_missed": _ANYWHERE,
+    "callback_expired": _ANYWHERE,
+    "callback_cancelled": _ANYWHERE,
     # the answers that are owed to the command words
     "help": _ANYWHERE,
     "stop": _ANYWHERE,

@@ -37,9 +37,10 @@ FACTS = Facts(
     brand="Example",
     ewt={"support": Ewt("ok", "learned", 400, 100, 380, 500, 900)},
     desks={"support": Desk(True), "texts": Desk(True, open_slots=4)},
-    hours={"opening": Hours("open"), "a": Hours("closed"), "b": Hours("holiday")},
+    hours={"opening": Hours("open"), "a": Hours("closed", 500.0), "b": Hours("holiday")},
     position=4,
     remaining=Ewt("ok", "learned", 250, 60, 200, 330, 500),
+    to_call={"+15550109999": "+15550109999", "5550108888": "+15550108888"}.get,
 )
 WAKE = "wake"
 Steps = list[tuple[float, out.AnyResume | str | dict[str, Any]]]
@@ -65,6 +66,38 @@ HOLD_OFFER = (
     "{offer_sms: {kind: hold, after: 20s, prompt: offer, hello: hello, accepted: look, failed: sorry, "
     "ask: [{into: why, text: ask_why}, {into: photo, text: ask_photo, media: true}], thanks: thanks}}"
 )
+CALLED_BACK = """\
+first:
+  - answer
+  - set: {topic: "'billing'", number: "''"}
+  - queue:
+      name: support
+      skills: ["lang:{language}"]
+      treatment:
+        - music: calm
+        - announce: {after: 15s}
+        - offer_callback: {prompt: offer_call, to: sure, after: 10s, every: 60s}
+      whisper: card
+      then: {answered: out}
+sure:
+  - menu:
+      prompt: confirm_call
+      keys: {"1": agreed, "2": other, "3": first}
+      no_input: {prompts: [], goto: agreed}
+      no_match: {prompts: [], goto: agreed}
+other:
+  - collect: {prompt: number, into: number, digits: 7-15, failed: agreed}
+  - say: read_number
+  - callback: {queue: support, number: number, say: call_soon, failed: sure}
+  - hangup: callback
+agreed: [{callback: {queue: support, priority: "0", say: call_soon, window: call_window, failed: out}}, hangup: callback]
+out: [{say: bye}, hangup]
+"""
+LATER = """\
+first: [answer, {callback: {queue: support, hours: a, say: call_soon, done: out, failed: no}}]
+out: [{say: bye}, hangup: callback]
+no: [{say: sorry}, hangup: no]
+"""
 DEFLECT = """\
 first:
   - answer
@@ -341,6 +374,26 @@ CASES: dict[str, tuple[str, Steps]] = {
         [(0, out.OfferVerdict(1, True)), (3, out.Keys("1")), (7, out.PromptFinished(2)), (28, WAKE), (30, out.PromptFinished(3))],
     ),
     "sms.open_hung_up": (DEFLECT, [(0, out.OfferVerdict(1, True)), (3, out.Keys("1")), (5, out.CallEnded())]),
+    "callback": (
+        CALLED_BACK,
+        [
+            (10, WAKE), (12, out.PromptFinished(1)), (40, WAKE), (44, out.PromptFinished(2)), (45, out.Keys("2")),
+            (46, out.Keys("1")), (50, out.PromptFinished(4)), (51, out.CallEnded()),
+        ],
+    ),
+    "callback_elsewhere": (
+        CALLED_BACK,
+        [
+            (5, out.Keys("2")), (6, out.Keys("2")), (8, out.Keys("12#")), (9, out.PromptFinished(2)),
+            (10, out.Keys("5550108888#")), (12, out.PromptFinished(3)), (15, out.PromptFinished(4)),
+        ],
+    ),
+    "callback_rather_not": (
+        CALLED_BACK, [(5, out.Keys("2")), (6, out.Keys("3")), (9, {"to_call": lambda _: None}), (20, out.Keys("2")), (71, WAKE)],
+    ),
+    "callback_hung_up": (CALLED_BACK, [(5, out.Keys("2")), (6, out.CallEnded())]),
+    "callback_later": (LATER, [(3, out.PromptFinished(1)), (5, out.PromptFinished(2))]),
+    "callback_never": (LATER.replace("hours: a", "hours: b"), []),
     "sms.send": (
         "first: [answer, {set: {topic: \"'news'\"}}, {sms.send: hello}, {sms.send: {text: hello, if: consent('care')}}, hangup]",
         [],
