@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ewt.calibration import SHIFT, Promise
 from ewt.drain import Flow, line_moments, planned_time
-from ewt.forecast import LONGEST, Basis, Forecast, Status
+from ewt.forecast import LEVELS, LONGEST, Basis, Forecast, Status
 from ewt.line import Agent, Channel, Contact, Place, Queue, QueueSpec
 
 __all__ = ["AgentSeen", "Channel", "ContactSeen", "Estimator", "QueueSpec", "Snapshot"]
@@ -174,7 +174,7 @@ class Estimator:
         self._now = max(self._now, now)
         who = self._agents.get(agent)
         if who is None:
-            self.ignored += 1
+            self.ignored += voice_free > 0 or chat_free > 0
             return
         more_voice, more_chat = voice_free - who.voice_free, chat_free - who.chat_free
         who.voice_free, who.chat_free = voice_free, chat_free
@@ -251,7 +251,7 @@ class Estimator:
 
     # --- what is asked
 
-    def forecast(self, now: float, queue: str, priority: int = 1, extra: float = 0.0) -> Forecast:
+    def forecast(self, now: float, queue: str, priority: int = 1, extra: float = 0.0, *, trusted: bool = True) -> Forecast:
         """How long a newcomer would wait; `degraded` without numbers for an unknown queue.
 
         Args:
@@ -259,33 +259,27 @@ class Estimator:
             queue: Where.
             priority: 0 is most urgent.
             extra: Contacts promised to this queue that do not stand in line yet.
+            trusted: Whether what was told is complete and fresh. If not, the answer is `degraded`, with plain numbers.
         """
         where = self._queues.get(queue)
         if where is None:
             return Forecast("degraded", "prior")
         ahead = where.ahead(priority)
+        if not trusted:
+            return _plain(where, ahead + extra)
         if where.free > extra:
             seen = where.offsets.get(priority)
             outcomes = seen.seen if seen is not None else 0
             return Forecast("free_agent", self._basis(where), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, ahead, where.capacity, outcomes)
         return self._forecast(now, where, priority, ahead + max(0.0, extra - max(0, where.free)), None)
 
-    def forecast_waiting(self, now: float, contact: str) -> Forecast:
+    def forecast_waiting(self, now: float, contact: str, *, trusted: bool = True) -> Forecast:
         """How much longer one in line will wait; `degraded` without numbers for one who does not stand in line."""
         who = self._contacts.get(contact)
         if who is None or who.agent is not None:
             return Forecast("degraded", "prior")
-        return self._forecast(now, who.queue, who.priority, who.queue.ahead(who.priority, who.place), who.place)
-
-    def plain(self, queue: str, ahead: float) -> Forecast:
-        """The wait as position x handling time / agents: what is left to say when what was heard is old or incomplete."""
-        where = self._queues.get(queue)
-        if where is None or where.capacity == 0:
-            return Forecast("degraded", "prior", capacity=None if where is None else 0)
-        mean = min(LONGEST, (ahead + 1.0) / (where.service_rate() * where.capacity))
-        # As many stages of one exponential each: for an unknown spread, a wide one.
-        p10, p25, p50, p75, p90 = (mean * factor for factor in (0.1, 0.3, 0.7, 1.4, 2.3))
-        return Forecast("degraded", "prior", mean, p10, p25, p50, p75, p90, ahead, where.capacity)
+        ahead = who.queue.ahead(who.priority, who.place)
+        return self._forecast(now, who.queue, who.priority, ahead, who.place) if trusted else _plain(who.queue, ahead)
 
     # --- across restarts and gaps
 
@@ -502,6 +496,18 @@ class Estimator:
         outcomes = offsets.seen if offsets is not None else 0
         mean = 0.3 * p10 + 0.4 * p50 + 0.3 * p90  # Swanson's rule
         return Forecast(status, self._basis(queue), mean, p10, p25, p50, p75, p90, ahead, queue.capacity, outcomes)
+
+
+def _plain(queue: Queue, ahead: float) -> Forecast:
+    """The wait as position x handling time / agents: what is left to say when what was told is old or incomplete.
+
+    As wide as an exponential wait, which is about as wide as such a number is wrong.
+    """
+    if queue.capacity == 0:
+        return Forecast("degraded", "prior", ahead=ahead, capacity=0)
+    mean = min(LONGEST, (ahead + 1.0) / (queue.service_rate() * queue.capacity))
+    p10, p25, p50, p75, p90 = (min(LONGEST, -mean * math.log(1.0 - level)) for level in LEVELS)
+    return Forecast("degraded", "prior", mean, p10, p25, p50, p75, p90, ahead, queue.capacity)
 
 
 def _usual(queue: Queue) -> float:
