@@ -170,6 +170,7 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
         supervising=supervising,
         contact_cards=contacts is not None,
         calls=calls,
+        reporting=reporting,
     )
     app.add_routes(pages.routes())
     app.on_shutdown.append(pages.close_sockets)

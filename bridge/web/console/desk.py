@@ -18,6 +18,7 @@ from aiohttp import WSCloseCode, web
 from bridge.events import AgentId, Channel, MessageId, SessionId
 from bridge.media_store import BlobsUnavailableError, Kept, Missing
 from bridge.web.access import Right, rights_of
+from bridge.web.console.day import figures
 from bridge.web.console.filling import VARIABLES, gaps
 from bridge.web.console.guard import Guard, Who, places, shell_page
 from bridge.web.console.inbox import by_person
@@ -47,6 +48,7 @@ from bridge.web.ports import (
 )
 from bridge.web.ports_calls import Calls
 from bridge.web.ports_desk import OwnText
+from bridge.web.ports_reports import Reporting
 from bridge.web.ports_supervisor import Supervising
 from sms.segments import segment
 
@@ -96,8 +98,10 @@ class DeskPages:
         supervising: Supervising | None = None,
         contact_cards: bool = False,
         calls: Calls | None = None,
+        reporting: Reporting | None = None,
     ) -> None:
         self._desk = desk
+        self._reporting = reporting
         self._calls = calls
         self._contact_cards = contact_cards
         self._supervising = supervising
@@ -123,6 +127,7 @@ class DeskPages:
             web.get("/desk/texts", self._reading(self._texts)),
             web.post("/desk/texts", self._action(self._keep_text, problem="texts")),
             web.post("/desk/texts/drop", self._action(self._drop_text, problem="texts")),
+            *([web.get("/desk/day", self._reading(self._day))] if self._reporting is not None else []),
             web.get("/desk/new", self._reading(self._new)),
             web.post("/desk/new", self._action(self._begin, problem="new")),
             web.post("/desk/new/check", self._action(self._check)),
@@ -201,6 +206,7 @@ class DeskPages:
             "rules": self._desk.rules(),
             "callbacks": () if self._calls is None else self._calls.callbacks(agent),
             "contact_cards": self._contact_cards,
+            "figures": self._reporting is not None,
             "messages": () if self._supervising is None else self._supervising.at_desk(agent),
         }
 
@@ -389,6 +395,10 @@ class DeskPages:
     async def _presets(self, request: web.Request, agent: Agent) -> web.Response:
         view = await self._desk.session(agent.id, _session_of(request))
         return page("presets.html", request, view=view, presets=await self._desk.ready_texts(agent.id, view.id, view.language))
+
+    async def _day(self, request: web.Request, agent: Agent) -> web.Response:
+        assert self._reporting is not None
+        return page("day.html", request, rows=figures(await self._reporting.mine(agent.id)))
 
     async def _texts(self, request: web.Request, agent: Agent) -> web.Response:
         return page("texts.html", request, **await self._own_texts(agent, request.query.get("language", "")))

@@ -394,7 +394,8 @@
   function countLists() {
     for (const button of all(".filters [data-shows]")) {
       const list = one(`#${button.dataset.shows}`);
-      button.hidden = !list;
+      button.hidden = button.dataset.shows === "callbacks" && list.dataset.count === "0";
+      if (button.hidden && lists.dataset.shows === "callbacks") showList("work");
       put(one(".count", button), list ? list.dataset.count : "");
     }
   }
