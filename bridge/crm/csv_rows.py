@@ -20,7 +20,7 @@ _KNOWN: Mapping[str, str] = MappingProxyType(
         r"(last|family) ?name|surname|last|nom( de famille)?|apellidos?": "last_name",
         r"company|organi[sz]ation|account|firm|societe|entreprise|empresa": "company",
         r"lang(uage)?|locale|langue|idioma": "language",
-        r"((mobile|cell|home|work|business|main|other|primary) ?)?(phone|tel|telephone|mobile|cell|number|telefono|movil)"
+        r"((mobile|cell|home|work|business|main|other|primary) ?)?(phone|tel|telephone|mobile|cell|number|telefono|telefon|movil)"
         r"( ?(number|no))?( ?\d)?|numero( de telephone)?|portable": "phones",
         r"((work|home|other|primary) ?)?e ?mail( ?address)?( ?\d)?|mail|courriel|correo( electronico)?": "mails",
         r"tags?|labels?|groups?|etiquettes?|etiquetas?": "tags",

@@ -179,7 +179,7 @@ class ContactPages:
         shown, total = found[:PAGE], await self._book.count(words)
         following = urlencode({"q": words, "after": shown[-1].id}) if len(found) > PAGE else ""
         context: dict[str, Any] = {"found": shown, "words": words, "following": following, "first": after is None, "total": total}
-        if request.headers.get("HX-Target") == "found":
+        if request.headers.get("HX-Target") == "contacts-found":
             return page("contacts_found.html", request, **context)
         counts = await self._cards.counts()
         return shell_page("contacts.html", request, who, here="contacts", counts=counts, crm=self._cards.provider, **context)

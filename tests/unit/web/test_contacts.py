@@ -108,7 +108,7 @@ async def test_contacts_are_found_by_any_part(pages: Pages) -> None:
         assert name in found
         assert "1 contact" in found
     assert "Nobody found" in await pages.get("/contacts?q=%3Cscript%3E")
-    assert "<html" not in await pages.get("/contacts?q=ann", target="found")
+    assert "<html" not in await pages.get("/contacts?q=ann", target="contacts-found")
 
 
 async def test_the_list_has_pages(pages: Pages) -> None:
