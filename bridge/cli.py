@@ -22,7 +22,9 @@ from bridge import demo as demonstration
 from bridge import headless
 from bridge.bench_cli import bench_commands
 from bridge.contacts_cli import contacts_commands
+from bridge.ewt_cli import ewt_commands
 from bridge.flow_cli import flow_commands
+from bridge.house_cli import settings_commands, user_commands
 from bridge.journal import JournalError, upgrade
 from bridge.journal.moving import move
 from bridge.logs import set_up_logs
@@ -35,6 +37,9 @@ main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions
 main.add_typer(flow_commands, name="flow")
 main.add_typer(contacts_commands, name="contacts")
 main.add_typer(bench_commands, name="bench")
+main.add_typer(settings_commands, name="settings")
+main.add_typer(user_commands, name="user")
+main.add_typer(ewt_commands, name="ewt")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 

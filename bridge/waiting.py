@@ -340,15 +340,21 @@ class Waiting:
             staffed = view.staffed
             side = SmsSide(settings.desk, sms.mean, sms.p50, sms.p90, view.open_slots, reserved)
         caller = Circumstances(
-            number=SOMEBODY, can_text=True, sms_staffed=staffed, sms_open_slots=0 if side is None else side.open_slots
+            number=SOMEBODY,
+            can_text=True,
+            sms_staffed=staffed,
+            sms_open=settings.desk is None or floor.queue_now(settings.desk, "en", now).open,
+            sms_open_slots=0 if side is None else side.open_slots,
         )
         decided = policy.decide("deflect", now, queue, forecast, sms, caller)
-        offer, reason, since = self._deciding.get(queue, (None, "", now))
-        if (offer, reason) != (decided.offer, decided.reason):
-            since = now
-        self._deciding[queue] = (decided.offer, decided.reason, since)
         inputs = decided.inputs
-        return side, DecisionNow(decided.offer, decided.reason, inputs.get("p"), inputs.get("threshold"), inputs.get("pi"), since)
+        # Whether a caller is held out to compare with is that one's affair; here is told what the others are offered.
+        held_out = decided.reason == "held_out"
+        offer, reason = (True, inputs["held_out_from"]) if held_out else (decided.offer, decided.reason)
+        before = self._deciding.get(queue)
+        since = now if before is None or before[:2] != (offer, reason) else before[2]
+        self._deciding[queue] = (offer, reason, since)
+        return side, DecisionNow(offer, reason, inputs.get("p"), inputs.get("threshold"), inputs.get("pi"), since)
 
 
 def _facts_told(told: Told) -> tuple[frozenset[Any], frozenset[Any]]:
