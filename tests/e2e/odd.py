@@ -338,6 +338,7 @@ async def world(
     house: tuple[Path, Path],
     phones: Mapping[str, Mapping[str, Any]] | None = None,
     sms: Mapping[str, Any] | None = None,
+    staff: Callable[[dict[str, str]], list[dict[str, Any]]] | None = None,
     **changes: Any,
 ) -> AsyncIterator[World]:
     """A server with Ana (calls), Ben (chats) and Cat (both), nobody of them ready; texting is always offered.
@@ -347,6 +348,7 @@ async def world(
         house: From `short_house`.
         phones: By agent, how the phone behaves when it is not picked up at once.
         sms: More settings of texts.
+        staff: Other agents than these, given the addresses of the phones of Ana and Cat.
         changes: Other sections of the settings.
     """
     async with AsyncExitStack() as stack:
@@ -401,5 +403,7 @@ async def world(
                 {"id": "cat", "name": "Cat", "queues": ["support", "support_sms"], "skills": skills, "phone": own["cat"].uri},
             ],
         }
+        if staff is not None:
+            spec["agents"] = staff({name: phone.uri for name, phone in own.items()})
         server = await stack.enter_async_context(running(Settings(**(spec | changes))))
         yield World(server, twilio, own, people)
