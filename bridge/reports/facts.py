@@ -362,7 +362,7 @@ class _Reader:
             entry, self._came_back = "return", False
         if channel == "sms":
             self._first_due = True
-        self._enter(line, queue, channel, entry, line.at - float(line.data.get("waited", 0.0)))
+        self._enter(line, queue, channel, entry, line.at - max(0.0, float(line.data.get("waited", 0.0))))
 
     def _left(self, line: Line) -> None:
         channel: Channel = line.data.get("channel", "voice")

@@ -287,7 +287,7 @@ class Naive:
                 yield Thing("answered", *of)
                 yield Thing("wait_answered", *of, wait)
                 waited = place.begun.data.get("waited", 0.0) if place.begun.kind == "queue.joined" else 0.0
-                yield Thing("place_wait_answered", *of, wait + waited)
+                yield Thing("place_wait_answered", *of, wait + max(0.0, waited))
                 if wait <= self.in_time[place.queue]:
                     yield Thing("answered_in_time", *of)
             elif over.kind == "queue.left" and over.data["outcome"] == "abandoned":

@@ -14,17 +14,17 @@ from bridge.reports.spans import Every, Range, starts
 from tests.unit.reports.busy import busy_day
 from tests.unit.reports.naive import Books, Naive, Thing
 
-SINCE, LENGTH = 1_774_746_000.0 - 2 * 3600.0, 4 * 3600.0
+SINCE, LENGTH = 1_774_746_000.0 - 3600.0, 2 * 3600.0
 """Some hours around the beginning of summer time in Berlin: 2026-03-29 01:00 UTC."""
 RANGE = Range(SINCE, SINCE + LENGTH, "Europe/Berlin")
-NOW = SINCE + 3.5 * 3600.0
+NOW = SINCE + 1.75 * 3600.0
 LIMITS = {"support": Limits(20.0, 5.0), "support_sms": Limits(60.0, 5.0), "other_sms": Limits(10.0, 5.0)}
 PRICES = (Price("out", "sms", "US", 0.01), Price("in", "sms", None, 0.002), Price("out", "sms", None, 0.07))
 
 
 async def fill(journal: Journal, seed: int, conversations: int = 30) -> None:
     """A busy day, in the order in which it happened, as far as it has come."""
-    stories, states = busy_day(seed, SINCE, LENGTH - 3600.0, conversations)
+    stories, states = busy_day(seed, SINCE, LENGTH - 1800.0, conversations)
     units: list[tuple[float, Unit]] = [step for story in stories for step in story.units]
     units += [(row.since, Unit(agent_states=[row])) for row in states]
     for _, unit in sorted((step for step in units if step[0] <= NOW), key=lambda step: step[0]):
@@ -65,7 +65,7 @@ GROUPS: tuple[tuple[tuple[Dimension, ...], Every], ...] = (
 )
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
 async def test_every_counted_thing_is_what_a_naive_reading_counts(tmp_path: Path, seed: int) -> None:
     """By queue, agent, type, channel and span of time, and all together."""
     path = tmp_path / "journal.db"
@@ -81,7 +81,7 @@ async def test_every_counted_thing_is_what_a_naive_reading_counts(tmp_path: Path
             assert _rounded(found) == _rounded(expected), (by, every)
             responses = _grouped_values(naive.first_responses, by, every)
             values = {key: sorted(tally.values.get("first_response", [])) for key, tally in counts.groups.items()}
-            assert {key: each for key, each in values.items() if each} == pytest.approx(responses)
+            assert {key: each for key, each in values.items() if each} == responses
         total = (await journal.count(ask(()))).total
         assert {name for name, amount in total.sums.items() if amount} >= {"offered", "answered", "handled", "busy", "texts_sent"}
         for report in REPORTS.values():
