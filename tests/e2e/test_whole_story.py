@@ -62,8 +62,8 @@ async def morning(folder: Path) -> AsyncIterator["Morning"]:
 
 
 def tile(page: Page, title: str) -> Any:
-    """The figure of a tile on the supervisor's page."""
-    return page.locator(".tile", has=page.locator("h3", has_text=title)).locator(".figure")
+    """The figure of a tile."""
+    return page.locator(".tile", has=page.locator("h2, h3", has_text=title)).locator(".figure")
 
 
 class Morning:
