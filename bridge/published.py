@@ -143,7 +143,8 @@ def written(settings: Settings) -> str:
         agent.pop(SECRET, None)
         # Teams bring their queues by themselves, and have to be able to take them away again.
         brought = {queue.id for queue in settings.queues if not set(queue.teams).isdisjoint(agent.get("teams", ()))}
-        agent["queues"] = [queue for queue in agent.get("queues", ()) if queue not in brought]
+        own = [queue for queue in agent.pop("queues", ()) if queue not in brought]
+        agent |= {"queues": own} if own else {}
     document = CommentedMap()
     for section in (*WHOLE, *PARTS):
         if section in PARTS:

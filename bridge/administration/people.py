@@ -14,7 +14,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from bridge.administration.passwords import LONGEST, SHORTEST, lock_for, too_weak
 from bridge.events import AgentId
-from bridge.journal import Journal
+from bridge.journal import Journal, JournalError
 from bridge.journal.accounts import Account, Browser
 from bridge.journal.house import Entry
 from bridge.settings import AgentSettings, Settings
@@ -24,6 +24,8 @@ from bridge.web.ports_admin import AdminRefusedError, By, Person, TurnedAway, We
 
 log = structlog.get_logger()
 
+LOOK_EVERY = 5.0
+"""Seconds between two looks at what was changed elsewhere."""
 LINK_FOR = 86_400.0
 """Seconds for which a one-time link can be used."""
 MOST_STRANGERS = 10_000
@@ -71,6 +73,24 @@ class People:
         self._accounts = await self._journal.accounts()
         for browser in await self._journal.browsers(self._clock()):
             self.sign_ins.resume(browser.hash, SignedIn(AgentId(browser.login), browser.csrf, browser.until))
+
+    async def run(self, started: asyncio.Event) -> None:
+        """Look now and then what the command line, or another server, has changed; until cancelled."""
+        started.set()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                await self.look()
+            except JournalError:
+                log.warning("accounts.unknown", retriable=True)
+
+    async def look(self) -> None:
+        """Know what was changed elsewhere; who was barred there, or got another password, is signed out here."""
+        before, self._accounts = self._accounts, await self._journal.accounts()
+        for login, account in self._accounts.items():
+            was = before.get(login, Account(login))
+            if account.disabled or was.password_hash != account.password_hash:
+                self._end_sessions(login)
 
     def _kept(self, hashed: str, signed_in: SignedIn | None) -> None:
         if signed_in is None:
@@ -249,12 +269,21 @@ class People:
         await self._save(msgspec.structs.replace(account, language=language, sounds=dict(sounds)))
 
     def _end_sessions(self, login: str) -> None:
-        self.sign_ins.close_all(AgentId(login))
-        self._left(AgentId(login))
+        if self.sign_ins.has(AgentId(login)):
+            self.sign_ins.close_all(AgentId(login))
+            self._left(AgentId(login))
 
     async def _save(self, account: Account, *entries: Entry, sign_out: str | None = None) -> None:
-        await self._journal.save_account(account, *entries, sign_out=sign_out)
-        self._accounts[account.login] = account
+        was = self._accounts.get(account.login)
+        self._accounts[account.login] = account  # first: `look` must not take it for somebody else's doing
+        try:
+            await self._journal.save_account(account, *entries, sign_out=sign_out)
+        except JournalError:
+            if was is not None:
+                self._accounts[account.login] = was
+            else:
+                del self._accounts[account.login]
+            raise
 
     def _entry(self, by: By, action: str, login: str, *, after: object = None) -> Entry:
         return Entry(self._clock(), by.who, action, f"user {login}", by.origin, None, after)

@@ -61,10 +61,19 @@ async def settings_in_force(journal: Journal, base: Settings) -> tuple[Settings,
         SettingsError: What was published does not go with this file or this version of the server.
     """
     revision = await journal.newest_revision()
+    return with_revision(base, revision), revision
+
+
+def with_revision(base: Settings, revision: Revision | None) -> Settings:
+    """The file's settings with what was published.
+
+    Raises:
+        SettingsError: As `settings_in_force`.
+    """
     if revision is None:
-        return base, None
+        return base
     try:
-        return check(revision.text, base), revision
+        return check(revision.text, base)
     except DocumentError as error:
         lines = [problem.at(f"published settings, revision {revision.n}") for problem in error.problems]
         lines.append("`sidetone settings list` and `sidetone settings rollback` go back to an older revision")

@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from bridge.journal.rows import JournalError, SchemaTooNewError
@@ -144,6 +145,21 @@ def connected(url: str) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection
+    finally:
+        engine.dispose()
+
+
+def peek(url: str, read: Callable[[Connection], T]) -> T | None:
+    """What *read* finds in a journal that is left as it is; None when there is none, or none with these tables."""
+    where = address(url)
+    if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
+        return None
+    engine = _make_engine(where, count=1, writer=False)
+    try:
+        with engine.begin() as connection:
+            return read(connection)
+    except (OperationalError, ProgrammingError):
+        return None
     finally:
         engine.dispose()
 

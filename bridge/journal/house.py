@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, desc, insert, select
 
-from bridge.journal.database import upsert
+from bridge.journal.database import peek, upsert
 from bridge.journal.door import Door, as_struct, wanted
 from bridge.journal.house_tables import audit, house_draft, house_revision
 from bridge.journal.rows import JournalError
+
+_NEWEST = select(house_revision).order_by(desc(house_revision.c.n)).limit(1)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -72,14 +74,22 @@ def note(connection: Connection, entries: Sequence[Entry]) -> None:
         connection.execute(insert(audit), [_values(entry) for entry in entries])
 
 
+def newest_revision_of(url: str) -> Revision | None:
+    """What holds by the journal at *url*, which is left as it is; None: nothing, or there is no such journal."""
+
+    def read(connection: Connection) -> Revision | None:
+        row = connection.execute(_NEWEST).mappings().first()
+        return None if row is None else as_struct(Revision, row)
+
+    return peek(url, read)
+
+
 class House(Door):
     """Published settings, the draft, the audit book."""
 
     async def newest_revision(self) -> Revision | None:
         """What holds; None: nothing has been published."""
-        return await self._first(
-            select(house_revision).order_by(desc(house_revision.c.n)).limit(1), lambda row: as_struct(Revision, row)
-        )
+        return await self._first(_NEWEST, lambda row: as_struct(Revision, row))
 
     async def newest_number(self) -> int:
         """The number of what holds; 0: nothing has been published."""

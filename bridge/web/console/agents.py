@@ -67,6 +67,10 @@ class SignIns:
         if cookie is not None and self._by_hash.pop(cookie_hash(cookie), None) is not None:
             self._keep(cookie_hash(cookie), None)
 
+    def has(self, agent: AgentId) -> bool:
+        """Whether *agent* is signed in anywhere."""
+        return any(each.agent == agent for each in self._by_hash.values())
+
     def close_all(self, agent: AgentId, *, but: str | None = None) -> None:
         """Forget every session of *agent*, except that of the cookie with the hash *but*."""
         for hashed in [hashed for hashed, each in self._by_hash.items() if each.agent == agent and hashed != but]:
