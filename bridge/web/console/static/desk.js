@@ -350,7 +350,7 @@
     form.elements.title.focus();
   });
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.detail.target.id === "panel-body" && one("#own-text") && event.detail.elt?.dataset?.texts !== undefined) {
+    if (event.detail.target.id === "panel-body" && one("#own-text") && event.detail.requestConfig?.elt.dataset.texts !== undefined) {
       one("#own-words").value = one("#body")?.value.trim() || "";
     }
   });
