@@ -23,11 +23,8 @@ __all__ = ["AgentSeen", "Channel", "ContactSeen", "Estimator", "QueueSpec", "Sna
 
 PRIOR_STARTS = 6
 """Until so many queued contacts were taken, a forecast rests on the guesses."""
-OUTAGE = 300.0
-"""Seconds that a queue which is short of agents is assumed to stay so, at least."""
-OUTAGE_FACTORS = (0.15, 0.4, 1.0, 2.0, 4.0)
-"""At the levels of the quantiles. What has lasted long will last long (Lindy): the remaining time of a shortage of Pareto length
-has its median near what has passed."""
+ABSENCES = (0.15, 0.4, 1.0, 2.0, 4.0)
+"""When absences end, at the levels of the quantiles, as multiples of the median."""
 STALE = 86400.0
 """Seconds after which saved rates count no more than a prior."""
 SAVE_VERSION = 2
@@ -336,8 +333,9 @@ class Estimator:
         for agent in snapshot.agents:
             known = tuple(self._queues[queue] for queue in agent.queues if queue in self._queues)
             self._agents[agent.id] = Agent(known, agent.slots, agent.voice_free, agent.chat_free)
-            self._count(known, agent.slots, 1)
+            self._share(known, 1)
             for queue in known:
+                queue.capacity += 1 if queue.spec.channel == "voice" else agent.slots
                 queue.free += agent.voice_free if queue.spec.channel == "voice" else agent.chat_free
         for seen in snapshot.contacts:
             where = self._queues.get(seen.queue)
@@ -365,17 +363,16 @@ class Estimator:
         return since, self._numbers
 
     def _staff(self, now: float, queues: Sequence[Queue], slots: int, sign: int) -> None:
+        """Somebody who works these queues came, or (*sign*) went."""
         for queue in queues:
             self._tick(queue, now)
-            queue.staffed_at = now
-        self._count(queues, slots, sign)
+            queue.staffed(now, sign * (1 if queue.spec.channel == "voice" else slots))
+        self._share(queues, sign)
 
     @staticmethod
-    def _count(queues: Sequence[Queue], slots: int, sign: int) -> None:
-        """Somebody who works these queues more, or (*sign*) less."""
+    def _share(queues: Sequence[Queue], sign: int) -> None:
         for queue in queues:
             queue.agents += sign
-            queue.capacity += sign * (1 if queue.spec.channel == "voice" else slots)
             for other in queues:
                 if other is not queue:
                     queue.shared[other.spec.id] = queue.shared.get(other.spec.id, 0) + sign
@@ -460,16 +457,27 @@ class Estimator:
 
     def _promise(self, now: float, queue: Queue, priority: int, ahead: float, place: Place | None) -> Promise:
         """What the structure of the line says to somebody who joins it."""
-        view = self._view(now, queue, priority, ahead, place)
-        return _promise_of(view, self._spans(now, queue) if queue.plan else [(math.inf, _strength(queue))])
+        return _promise_of(self._view(now, queue, priority, ahead, place), self._spans(now, queue))
 
     @staticmethod
-    def _spans(now: float, queue: Queue) -> list[tuple[float, float]]:
-        """The plan from *now* on, as (seconds, strength); until its first step the staff there is."""
-        share = queue.share
-        coming = [(begin, capacity * share) for begin, capacity in queue.plan if begin > now]
-        steps = [(now, queue.strength), *coming, (math.inf, 0.0)]
-        return [(end - begin, strength) for (begin, strength), (end, _) in pairwise(steps)]
+    def _spans(now: float, queue: Queue, late: float = 1.0) -> list[tuple[float, float]]:
+        """The staff from *now* on, as (seconds, strength), of which the last lasts for ever.
+
+        As planned; without a plan as it is, and those who went come back, each *late* times as late as half of such absences
+        are over.
+        """
+        share, strength = queue.share, queue.strength
+        if queue.plan:
+            steps = [(begin, capacity * share) for begin, capacity in queue.plan if begin > now]
+        else:
+            there, steps = strength, []
+            for rest, more in queue.returning(now) if queue.capacity < queue.enough or not queue.capacity else ():
+                there += more * share
+                steps.append((now + late * rest, there))
+        if not steps and not queue.plan:
+            return [(math.inf, strength)]
+        ends = [(now, strength), *steps, (math.inf, 0.0)]
+        return [(end - begin, there) for (begin, there), (end, _) in pairwise(ends)]
 
     @staticmethod
     def _basis(queue: Queue) -> Basis:
@@ -480,17 +488,13 @@ class Estimator:
     def _forecast(self, now: float, queue: Queue, priority: int, ahead: float, place: Place | None) -> Forecast:
         view = self._view(now, queue, priority, ahead, place)
         offsets = queue.offsets.get(priority)
-        if queue.plan:
-            quantiles = _promise_of(view, self._spans(now, queue)).quantiles(offsets)
-        elif queue.is_short:
-            # Five ways in which the shortage may end; a long wait goes with a late end.
-            lasts = OUTAGE if queue.staffed_at is None else max(OUTAGE, now - queue.staffed_at)
-            usual = _usual(queue)
-            ends = [[(factor * lasts, queue.strength), (math.inf, usual)] for factor in OUTAGE_FACTORS]
-            a, b, c, d, e = (_promise_of(view, end).quantiles(offsets) for end in ends)
-            quantiles = a[0], b[1], c[2], d[3], e[4]
+        spans = self._spans(now, queue)
+        if len(spans) == 1 or queue.plan:
+            quantiles = _promise_of(view, spans).quantiles(offsets)
         else:
-            quantiles = _promise_of(view, [(math.inf, queue.strength)]).quantiles(offsets)
+            # Five ways in which absences may end; a long wait goes with a late return.
+            a, b, c, d, e = (_promise_of(view, self._spans(now, queue, late)).quantiles(offsets) for late in ABSENCES)
+            quantiles = a[0], b[1], c[2], d[3], e[4]
         p10, p25, p50, p75, p90 = quantiles
         status: Status = "no_agents" if queue.capacity == 0 else "ok"
         outcomes = offsets.seen if offsets is not None else 0
@@ -508,16 +512,6 @@ def _plain(queue: Queue, ahead: float) -> Forecast:
     mean = min(LONGEST, (ahead + 1.0) / (queue.service_rate() * queue.capacity))
     p10, p25, p50, p75, p90 = (min(LONGEST, -mean * math.log(1.0 - level)) for level in LEVELS)
     return Forecast("degraded", "prior", mean, p10, p25, p50, p75, p90, ahead, queue.capacity)
-
-
-def _usual(queue: Queue) -> float:
-    """The strength a queue usually has; one agent's at least."""
-    return max(1.0, queue.usual.value(1.0) * queue.share)
-
-
-def _strength(queue: Queue) -> float:
-    """What a promise goes by: the staff there is; without any, the usual one."""
-    return queue.strength or _usual(queue)
 
 
 def _promise_of(view: _View, spans: Sequence[tuple[float, float]]) -> Promise:

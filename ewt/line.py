@@ -18,8 +18,13 @@ AHT_GUESS: Mapping[Channel, float] = {"voice": 240.0, "sms": 720.0}
 PATIENCE_GUESS = 300.0
 GHOST_LIFE = 7200.0
 """Seconds after which a contact who left the line is no longer waited for."""
-SHORT = 1.0 / 3.0
-"""A queue with fewer than this share of its usual staff is short: people will come back."""
+ENOUGH = 0.9
+"""Of its usual staff: a queue with less is short, and so much will come back."""
+ABSENCE = 300.0
+"""Seconds that half of all absences last at least."""
+ALIKE = 1.5
+"""Absences that end within this factor are taken together."""
+MOST_LEFT = 100
 LEAST_OPEN = 0.1
 """However many agents are held up by chats, a line moves by this share of them."""
 
@@ -89,8 +94,8 @@ class Queue:
     busy: int = 0
     blocked: int = 0
     """Agents who can take no call because of their chats."""
-    staffed_at: float | None = None
-    """When somebody last came or went."""
+    left: list[tuple[float, int]] = field(default_factory=list)
+    """Capacity that went and has not come back: when, and how much; the latest last."""
     shared: dict[str, int] = field(default_factory=dict)
     """Other queue to the number of agents who work both."""
     plan: tuple[tuple[float, int], ...] = ()
@@ -134,9 +139,43 @@ class Queue:
         return max(LEAST_OPEN * self.capacity, 0.5 * (self.capacity - self.blocked) + 0.5 * self.share * self.capacity)
 
     @property
-    def is_short(self) -> bool:
-        """Whether so few are there that others must be expected to come."""
-        return self.capacity == 0 or self.capacity < SHORT * self.usual.value(0.0)
+    def enough(self) -> float:
+        """The capacity that will come back when there is less."""
+        return ENOUGH * self.usual.value(0.0)
+
+    def staffed(self, now: float, more: int) -> None:
+        """So much capacity came, or (below 0) went. Who comes is taken for who went last."""
+        self.capacity += more
+        if more < 0:
+            if self.left and self.left[-1][0] == now:
+                more -= self.left.pop()[1]
+            self.left = [*self.left[-MOST_LEFT:], (now, -more)]
+        while more > 0 and self.left:
+            at, gone = self.left.pop()
+            if gone > more:
+                self.left.append((at, gone - more))
+            more -= gone
+
+    def returning(self, now: float) -> list[tuple[float, float]]:
+        """When how much capacity will have come back, half of the time: (seconds from now, capacity), the first first.
+
+        An absence that has lasted long will last long (Lindy: the rest of one of Pareto length is about as long as what has
+        passed), and nobody is waited for who would be more than enough.
+        """
+        missing = self.enough - self.capacity
+        coming: list[tuple[float, float]] = []
+        for at, gone in reversed(self.left):
+            if missing <= 0:
+                break
+            more, missing = min(gone, missing), missing - gone
+            rest = max(ABSENCE, now - at)
+            if coming and rest <= ALIKE * coming[-1][0]:
+                coming[-1] = (coming[-1][0], coming[-1][1] + more)
+            else:
+                coming.append((rest, more))
+        if not coming and self.capacity == 0:
+            coming.append((ABSENCE, max(1.0, self.enough)))
+        return coming
 
     def tick(self, now: float) -> None:
         """Count exposures up to *now*. Earlier than before counts nothing."""
