@@ -29,7 +29,7 @@ from bridge.crm.fields import tidy
 from bridge.crm.local import crm_contact
 from bridge.crm.matching import fields_of, in_order, learned, newest, screen_pop, verdict
 from bridge.crm.record import found_out, record_of
-from bridge.journal import ERASED, TimelineLine, Unit
+from bridge.journal import ERASED, JournalError, TimelineLine, Unit
 from bridge.journal.crm import new_contact_id
 from bridge.journal.crm_queue import RECORD
 from bridge.journal.crm_rows import (
@@ -627,6 +627,26 @@ class Contacts:
             creating = msgspec.structs.replace(match, state="creating", contact=None, by=f"agent:{agent}", at=now)
             await self._journal.put_crm_match(creating, entry)
         self.kick()
+        self._changed(session)
+
+    async def rename(self, agent: e.AgentId, session: e.SessionId, name: str) -> None:
+        """Whom the session is with is called so; raises `FieldsError`."""
+        match = await self._mine(agent, session)
+        if match.state != "assigned" or match.contact is None:
+            raise DeskRefusedError("Say first who it is.")
+        fields = tidy({"name": name}, region=self._runner.settings.country)
+        if fields.name is None:
+            raise DeskRefusedError("Write a name.")
+        try:
+            if self._local:
+                there = await self._book.contact(match.contact)
+                contact = crm_contact(await self._book.rename(there, fields.name, f"agent:{agent}"))
+            else:
+                key = f"rename:{session}:{agent}:{self._runner.clock():.3f}"
+                contact = await self._crm.update(match.contact, fields, key=key)
+        except (CrmError, JournalError) as error:
+            raise DeskRefusedError(str(error)) from error
+        await self._assign(session, contact, match.by, unless=set())
         self._changed(session)
 
     # --- what has not arrived

@@ -321,7 +321,7 @@ class Desk:
             },
             wrapping_up=agent in state.wrapping,
             chat_agent=state.chat_agent,
-            name=None if contact is None else contact.name,
+            name=self._name_of_customer(state.id) or (None if contact is None else contact.name),
             reply_code=state.code,
             texts_to=state.texts_to,
             unanswered_since=glance.unanswered_since,
@@ -347,6 +347,11 @@ class Desk:
         """What has to be written about the work, of whichever queue it came from."""
         queues = [self._runner.floor.queues.get(queue) for queue in (state.queue, state.chat_queue) if queue is not None]
         return tuple(dict.fromkeys(each for queue in queues if queue is not None for each in queue.wrap_up_requires))
+
+    def _name_of_customer(self, session: e.SessionId) -> str | None:
+        """What an open session knows; of several people with one number it is whom the agent has chosen."""
+        live = self._runner.sessions.get(session)
+        return None if live is None else live.customer.name
 
     def _handover(self, state: State) -> Handover | None:
         transfer = state.transfer

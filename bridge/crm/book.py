@@ -154,6 +154,13 @@ class Book:
         after = msgspec.structs.replace(there, fields=fields, updated_at=self._clock())
         return await self._write_one(after, actor, "changed", differences(there.fields, fields))
 
+    async def rename(self, contact: StoredContact, name: str, actor: str) -> StoredContact:
+        """*contact*, as it was read, is called *name*."""
+        after = msgspec.structs.replace(
+            contact, fields=msgspec.structs.replace(contact.fields, name=name), updated_at=self._clock()
+        )
+        return await self._write_one(after, actor, "changed", differences(contact.fields, after.fields))
+
     async def note(self, contact: str, words: str, actor: str) -> None:
         """Add a note to the history."""
         there, words = await self._alive(contact), words.strip()[:LONGEST_NOTE]

@@ -117,6 +117,9 @@ class ContactCards(Protocol):
     async def create(self, agent: AgentId, session: SessionId, given: Mapping[str, Any]) -> None:
         """The session is with somebody new; raises `FieldsError`."""
 
+    async def rename(self, agent: AgentId, session: SessionId, name: str) -> None:
+        """Whom the session is with is called so; raises `FieldsError`."""
+
     async def entries(self, *, state: str | None = None, limit: int = 100, after: int | None = None) -> list[CrmEntry]:
         """What the CRM is or was to be told, newest first."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -50,6 +50,8 @@ SAID = frozenset(
         marked("This conversation is still being looked up."),
         marked("There is no such contact (any more)."),
         marked("A contact is being made just now."),
+        marked("Say first who it is."),
+        marked("Write a name."),
         marked("Please use at most %(most)s characters."),
         marked("At most %(most)s are kept."),
         marked("%(value)s is no language; write it like en or fr-CA."),
@@ -80,6 +82,7 @@ class ContactPages:
             web.get("/desk/{session}/contact-search", self._guard.reads(Right.WORK, self._search)),
             web.post("/desk/{session}/contact-choose", self._guard.acts(Right.WORK, self._choose)),
             web.post("/desk/{session}/contact-new", self._guard.acts(Right.WORK, self._new_for)),
+            web.post("/desk/{session}/contact-name", self._guard.acts(Right.WORK, self._rename)),
             web.get("/contacts", self._reads(self._list)),
             web.post("/contacts", self._acts(self._create)),
             web.get("/contacts/new", self._reads(self._new)),
@@ -160,11 +163,21 @@ class ContactPages:
         return await self._card_page(request, who, problem=problem)
 
     async def _new_for(self, request: web.Request, who: Who) -> web.Response:
-        form, problem = await read_form(request), ""
-        faults: Mapping[str, str] = {}
+        form = await read_form(request)
         given = {"name": form.get("name", ""), "company": form.get("company", ""), "phones": form.get("phone", "")}
+        session = SessionId(request.match_info["session"])
+        return await self._written(request, who, self._cards.create(who.agent.id, session, given))
+
+    async def _rename(self, request: web.Request, who: Who) -> web.Response:
+        form, session = await read_form(request), SessionId(request.match_info["session"])
+        return await self._written(request, who, self._cards.rename(who.agent.id, session, form.get("name", "")))
+
+    async def _written(self, request: web.Request, who: Who, writing: Awaitable[None]) -> web.Response:
+        """The card after something was written; with what is wrong with it."""
+        problem = ""
+        faults: Mapping[str, str] = {}
         try:
-            await self._cards.create(who.agent.id, SessionId(request.match_info["session"]), given)
+            await writing
         except DeskRefusedError as error:
             problem = str(error)
         except FieldsError as error:

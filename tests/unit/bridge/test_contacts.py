@@ -231,6 +231,38 @@ async def test_a_contact_that_is_changed_meanwhile_is_seen_at_the_desk(house: Cr
     await house.until(lambda: house.runner.sessions[session].customer.name == "Maria Silva")
 
 
+async def test_the_agent_names_whom_they_have_chosen(house: CrmHouse) -> None:
+    """That very contact, and nobody else on the same line; the head of the conversation says it too."""
+    older = await house.book.create({"name": "A.", "phones": [CALLER], "company": "Example"}, "agent:ann")
+    house.now += 1
+    newer = await house.book.create({"name": "Bob", "phones": [CALLER]}, "agent:ann")
+    session = await house.chat()
+    await house.until_card(session, lambda card: card.state == "choose")
+    with pytest.raises(DeskRefusedError, match="who it is"):
+        await house.contacts.rename(BEN, session, "Ann")
+    await house.contacts.choose(BEN, session, older.id)
+    with pytest.raises(DeskRefusedError, match="Write a name"):
+        await house.contacts.rename(BEN, session, " ")
+    await house.contacts.rename(BEN, session, "Ann Weber")
+    assert (await house.book.contact(older.id)).fields.name == "Ann Weber"
+    assert (await house.book.contact(older.id)).fields.company == "Example"
+    assert (await house.book.contact(newer.id)).fields.name == "Bob"
+    assert (await house.desk.session(BEN, session)).name == "Ann Weber"
+
+
+async def test_an_outside_crm_hears_of_a_name(outside: tuple[CrmHouse, TinyCrm]) -> None:
+    """At once; when it refuses, the agent is told."""
+    house, crm = outside
+    maria = crm.add(phones=[CALLER])
+    session = await house.chat()
+    await house.until_card(session, lambda card: card.state == "assigned")
+    await house.contacts.rename(BEN, session, "Maria")
+    assert crm.contacts[maria]["name"] == "Maria"
+    crm.answers.append((503, {}, {}))
+    with pytest.raises(DeskRefusedError, match="HTTP 503"):
+        await house.contacts.rename(BEN, session, "Mary")
+
+
 # --- an outside CRM
 
 

@@ -62,6 +62,10 @@ class FakeCards:
         tidy(given)
         self.asked.append(("create", agent, session, dict(given)))
 
+    async def rename(self, agent: AgentId, session: SessionId, name: str) -> None:
+        tidy({"name": name})
+        self.asked.append(("rename", agent, session, name))
+
     async def entries(self, *, state: str | None = None, limit: int = 100, after: int | None = None) -> list[CrmEntry]:
         del limit, after
         return self.dead if state == "dead" else []

@@ -321,6 +321,9 @@ async def test_the_card_finds_and_makes_contacts(pages: Pages) -> None:
     await pages.post("/desk/s-3/contact-new", 200, name="Cleo", company="Example")
     assert ("create", AgentId("ana"), SESSION, {"name": "Cleo", "company": "Example", "phones": ""}) in pages.cards.asked
     assert "at most 80" in await pages.post("/desk/s-3/contact-new", 200, name="x" * 81)
+    await pages.post("/desk/s-3/contact-name", 200, name="Ann W")
+    assert ("rename", AgentId("ana"), SESSION, "Ann W") in pages.cards.asked
+    assert "at most 80" in await pages.post("/desk/s-3/contact-name", 200, name="x" * 81)
 
 
 @pytest.mark.parametrize(
