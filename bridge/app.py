@@ -23,7 +23,7 @@ from bridge import adapters
 from bridge import events as e
 from bridge.administration.blocklist import Blocklist
 from bridge.administration.people import People
-from bridge.administration.publishing import Publishing, settings_in_force
+from bridge.administration.publishing import Publishing, settings_in_force, with_revision
 from bridge.administration.tokens import Book as AuditBook
 from bridge.administration.tokens import Tokens
 from bridge.channel import Channel
@@ -35,12 +35,13 @@ from bridge.crm.csv_import import CsvImports
 from bridge.desk import Desk
 from bridge.floor import Floor
 from bridge.journal import Journal
+from bridge.journal.house import newest_revision_of
 from bridge.mail import Mail
 from bridge.media_links import MediaLinks
 from bridge.media_store import BlobsUnavailableError, MediaStore
 from bridge.metrics import Metrics
 from bridge.records import Records
-from bridge.reporting import Reports
+from bridge.reporting import Letter, Reports
 from bridge.runner import Runner
 from bridge.secret import key_for, load_secret
 from bridge.session import UnexpectedEvent
@@ -55,12 +56,13 @@ from bridge.waiting import Waiting
 from bridge.web.api import Api, Behind
 from bridge.web.console.phone import PhoneLine
 from bridge.web.ports import Preset
-from bridge.web.ports_admin import Administration
+from bridge.web.ports_admin import Administration, By
 from bridge.web.ports_contacts import ContactParts
 from bridge.web.server import SESSION_LIFETIME, WebConfig, make_app, serving
 from ivr_flows.loader import FlowErrors, load_flow
 from ivr_flows.model import LARGEST, Flow, fragments
 from sms.mail.sending import forget
+from sms.mail.writing import Sheet
 from sms.menu import Menu
 from sms.menu_loader import MENUS, MenuErrors, load_menu
 from sms.message import DeliveryReport, InboundText
@@ -240,7 +242,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         book.watch(contacts.contact_changed)
         contacts.watch(desk.session_changed)
         runner.listen(contacts)
-        supervisor = Supervisor(runner, desk, records)
+        audit = AuditBook(journal, clock=clock)
+        supervisor = Supervisor(runner, desk, records, audit=partial(_note_down, audit))
         _watch(runner)
         runner.follow_settings(partial(_watch, runner))
         await supervisor.load()
@@ -250,6 +253,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         stack.push_async_callback(_last_words, runner)
         waiting = Waiting(floor, journal, registry, zone=_zone(settings), clock=clock)
         await stack.enter_async_context(_task(waiting.run))
+        supervisor.alerting.calibration = lambda: waiting.alarms
         reports = Reports(journal, lambda: runner.settings, lambda: runner.floor.targets, clock=clock)
         await stack.enter_async_context(_task(reports.run))
         await stack.enter_async_context(_task(contacts.run))
@@ -258,7 +262,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
             await stack.enter_async_context(sip)
-        api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports))
+        api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports), reports)
         publishing = Publishing(journal, file, runner, load=load, swap=partial(_swap, runner), clock=clock, begun=begun)
         people = People(
             journal,
@@ -288,7 +292,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             contacts=ContactParts(book, contacts, imports),
             calls=desk.calls,
             reporting=reports,
-            administration=Administration(publishing, people, tokens, AuditBook(journal, clock=clock), blocklist),
+            administration=Administration(publishing, people, tokens, audit, blocklist),
         )
         web_port = await stack.enter_async_context(serving(app, settings.web.host, port))
         if settings.mail is not None:
@@ -296,9 +300,12 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             runner.listen(mail)
             runner.follow_settings(lambda: mail.know(runner.settings.agents, brand=runner.settings.brand))
             await stack.enter_async_context(_task(mail.run))
+            if mail.spool is not None:
+                reports.post = partial(_post, mail)
             supervisor.alerting.letters = mail
         await stack.enter_async_context(_task(publishing.run))
         await stack.enter_async_context(_task(tokens.run))
+        await stack.enter_async_context(_task(people.run))
         runner.spawn(_look_after_media(settings, media, clock))
         runner.spawn(runner.outbox.catch_up(runner.intake.text_reported))
 
@@ -326,6 +333,21 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             app,
             drain,
         )
+
+
+async def _post(mail: Mail, letter: Letter) -> None:
+    """A report as a mail of ours."""
+    await mail.send_report(
+        Sheet(
+            id=letter.id,
+            to=letter.to,
+            subject=letter.subject,
+            words=letter.words,
+            html=letter.html,
+            at=time.time(),
+            attachments=letter.attachments,
+        )
+    )
 
 
 async def _last_words(runner: Runner) -> None:
@@ -400,6 +422,12 @@ def _free_port(host: str) -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+async def _note_down(audit: AuditBook, by: e.AgentId, what: str, to: str, data: Mapping[str, Any]) -> None:
+    """What a supervisor did, in the audit book."""
+    after = {name: value for name, value in data.items() if name != "before" and value not in (None, "")}
+    await audit.note(By(by, "/supervisor"), what, to, before=data.get("before"), after=after or None)
 
 
 def _take(runner: Runner) -> Callable[[e.SessionId, str, tuple[e.Media, ...], int], Coroutine[Any, Any, None]]:
@@ -479,7 +507,7 @@ def _zone(settings: Settings) -> str:
     return next((hours.zone for hours in settings.hours.values()), "UTC")
 
 
-def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting, contacts: ContactParts) -> Api:
+def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting, contacts: ContactParts, reports: Reports) -> Api:
     return Api(
         Behind(
             settings=runner.settings,
@@ -492,6 +520,7 @@ def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting, c
             forget_mails=lambda sessions: asyncio.to_thread(forget, runner.settings.data / MAILS, sessions),
             now=runner.clock,
             contacts=contacts,
+            reporting=reports,
         )
     )
 
@@ -554,9 +583,24 @@ def _swap(runner: Runner, settings: Settings, flows: Mapping[str, Flow], menus: 
     runner.reconfigure(settings, flows=flows, menus=menus, senders=adapters.senders_of(settings))
 
 
+def origin_of(settings: Settings) -> tuple[str, Settings | str]:
+    """Which settings of the house hold, in words, and with them all settings; or what is wrong with those that were published."""
+    revision = newest_revision_of(settings.journal_url)
+    if revision is None:
+        return "settings of the house: the file's", settings
+    words = f"settings of the house: revision {revision.n}, which was published"
+    try:
+        return words, with_revision(settings, revision)
+    except SettingsError as error:
+        return words, str(error)
+
+
 def examine(settings: Settings) -> list[tuple[str, str | None]]:
     """Check what can be checked without starting: flows, folders, ports. Each with what is wrong, None when nothing is."""
-    checks: list[tuple[str, str | None]] = []
+    words, house = origin_of(settings)
+    checks: list[tuple[str, str | None]] = [(words, house if isinstance(house, str) else None)]
+    if not isinstance(house, str):
+        settings = house
     try:
         load_flows(settings)
         checks.append(("flows", None))

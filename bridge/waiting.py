@@ -182,6 +182,11 @@ class Waiting:
 
     # --- what is asked
 
+    @property
+    def alarms(self) -> int:
+        """How many queues' estimates are off."""
+        return len(self._alarms)
+
     def queue(self, queue: str, priority: int = 1) -> QueueWait:
         """The wait of a newcomer, as of now."""
         self._known(queue)

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 KEY = "alerts"
 """Under which the journal keeps what has been raised."""
-Calibration = Callable[[], float]
+Calibration = Callable[[], int]
 """How many queues' estimates are off just now."""
 
 
@@ -36,7 +36,6 @@ class Alerting:
     Args:
         runner: Whose settings, floor and journal these are.
         boards: What has been counted.
-        calibration: Measures `calibration`; None: it is not known.
         title: What people call a queue.
     """
 
@@ -45,14 +44,14 @@ class Alerting:
         runner: Runner,
         boards: Boards,
         *,
-        calibration: Calibration | None,
         title: Callable[[str], str],
     ) -> None:
         self._runner = runner
         self._boards = boards
         self.letters: Letters | None = None
         """Who sends mails; None: nobody does."""
-        self._calibration = calibration
+        self.calibration: Calibration | None = None
+        """Measures `calibration`; None: it is not known."""
         self._title = title
         self._settings = runner.settings
         self.alarms = Alarms(_rules(runner))
@@ -190,7 +189,7 @@ class Alerting:
             case "dead_letters":
                 return sum(sample.value for family in runner.metrics.dead_letters.collect() for sample in family.samples)
             case _:
-                return None if self._calibration is None else self._calibration()
+                return None if self.calibration is None else float(self.calibration())
 
 
 def _rules(runner: Runner) -> list[Rule]:

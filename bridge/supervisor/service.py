@@ -20,7 +20,7 @@ from bridge.legs import LIVE, CallState, TextLeg
 from bridge.records import Records
 from bridge.runner import LiveSession, Runner
 from bridge.session import UnexpectedEvent
-from bridge.supervisor.alerting import Alerting, Calibration
+from bridge.supervisor.alerting import Alerting
 from bridge.supervisor.boards import Boards
 from bridge.supervisor.trail import row_of, trail_of
 from bridge.web.console.words import gettext as _
@@ -52,7 +52,6 @@ class Supervisor:
         runner: Where the sessions are.
         desk: The agents' desks.
         records: What has been kept.
-        calibration: How many queues' estimates are off just now; None: not known.
         audit: Writes down what supervisors do; None: the log alone does.
     """
 
@@ -62,7 +61,6 @@ class Supervisor:
         desk: Desk,
         records: Records,
         *,
-        calibration: Calibration | None = None,
         audit: Audit | None = None,
     ) -> None:
         self._runner = runner
@@ -71,7 +69,7 @@ class Supervisor:
         self._audit = audit
         self._bulletins = Bulletins()
         self.boards = Boards(runner, watched=desk.watched, title=desk.queue_title)
-        self.alerting = Alerting(runner, self.boards, calibration=calibration, title=desk.queue_title)
+        self.alerting = Alerting(runner, self.boards, title=desk.queue_title)
 
     # --- life
 

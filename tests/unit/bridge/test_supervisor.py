@@ -20,7 +20,7 @@ AGENTS: list[dict[str, Any]] = [
     {"id": "ann", "name": "Ann", "queues": ["support"], "phone": PHONE, "teams": ["day"], "skills": ["lang:en", "technical"]},
     {"id": "ben", "name": "Ben", "queues": ["support_sms"], "teams": ["night"]},
     {"id": "cyd", "name": "Cyd", "queues": ["support_sms", "billing_sms"]},
-    {"id": "sue", "name": "Sue", "queues": ["support_sms"], "roles": ["supervisor", "agent"]},
+    {"id": "sue", "name": "Sue", "queues": ["support_sms", "support"], "roles": ["supervisor", "agent"], "phone": PHONE},
     {"id": "max", "name": "Max", "roles": ["supervisor"]},
 ]
 QUEUES: list[dict[str, Any]] = [
@@ -164,6 +164,25 @@ async def test_a_supervisor_takes_a_chat_over(watched: Watched) -> None:
         await watched.it.take_over(SUE, session, "sms")
     with pytest.raises(DeskRefusedError, match="role agent"):
         await watched.it.take_over(MAX, session, "sms")
+
+
+async def test_a_supervisor_takes_a_call_over(watched: Watched) -> None:
+    """The supervisor's phone rings and the agent is out of the call; another call can be put into a line again."""
+    house = watched.house
+    await watched.call()
+    await house.ready(ANN)
+    await house.accept(ANN)
+    await house.line("agent.joined")
+    await watched.it.take_over(SUE, house.session, "voice")
+    await house.line("agent.joined", 2)
+    assert house.state.agent == SUE
+    assert watched.agent(ANN).calls == 0
+    with pytest.raises(DeskRefusedError, match="Sue has it already"):
+        await watched.it.move(SUE, house.session, "voice", to=SUE, queue=None, note="")
+    with pytest.raises(DeskRefusedError, match="no such queue"):
+        await watched.it.move(SUE, house.session, "voice", to=None, queue="support_sms", note="")
+    await watched.it.move(SUE, house.session, "voice", to=None, queue="sales", note="")
+    await house.until(lambda: watched.queue("sales").waiting == 1)
 
 
 async def test_a_supervisor_takes_who_waits_by_text(watched: Watched) -> None:
