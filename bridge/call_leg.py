@@ -115,7 +115,7 @@ class CallSide(TextSide):
         self._move_call(e.AgentLegFailed)
         match was:
             case CallState.CONSULTING:
-                self._back_with_agent(outcome_of(str(event.status)), now)
+                self._back_with_agent(outcome_of(str(event.status)), now, gone=True)
             case CallState.CALLING_OUT:
                 state.agent_leg = state.outside = None
                 self._call_transfer_failed(outcome_of(str(event.status)), facts, now)
@@ -501,10 +501,13 @@ class CallSide(TextSide):
         """The caller will be called back, and hangs up in a moment."""
         state = self.state
         number = output.number or state.customer
-        if number is None:
-            return
-        state.queue, state.priority, state.skills = e.QueueId(output.queue), output.priority, output.skills
-        state.whisper = output.whisper
+        assert number is not None, "who has no number is promised nothing"
+        settled = state.callback is not None and state.queue == output.queue
+        if not settled or output.skills:
+            state.skills = output.skills
+        if not settled:
+            state.priority = output.priority
+        state.queue, state.whisper = e.QueueId(output.queue), output.whisper or state.whisper
         state.card.update(output.card)
         self._want_callback(Callback(number, now, "caller", output.since, output.due_at, output.promised_by), now)
 
@@ -561,11 +564,11 @@ class CallSide(TextSide):
             return
         if was is CallState.DIALING:
             callback = replace(callback, tries=callback.tries + 1, due_at=now + self._limits.calls.callback_retry)
+            state.callback = callback
             self._record("callback.tried", tries=callback.tries, outcome=outcome_of(cause))
             if callback.tries >= self._limits.calls.callback_tries:
                 self._callback_given_up("not reached")
                 return
-        state.callback = callback
         self._await_callback(now)
 
     def _callback_given_up(self, why: str) -> None:

@@ -301,5 +301,7 @@ LIVE = TALKING | {
     CallState.SUMMONING, CallState.DIALING,
 }  # fmt: skip
 """The customer is on the line, or is just being called, and we have not said goodbye."""
+ON_LINE = LIVE - {CallState.SUMMONING, CallState.DIALING}
+"""The customer is there already."""
 NO_CALL = frozenset({CallState.NONE, CallState.CALLBACK, CallState.ENDED})
 """There is no call leg."""

@@ -28,7 +28,7 @@ from bridge.conversation import (
     UnexpectedEvent,
     Words,
 )
-from bridge.legs import CALL, LIVE, NO_CALL, TEXT, CallState, TextLeg
+from bridge.legs import CALL, LIVE, NO_CALL, ON_LINE, TEXT, CallState, TextLeg
 from ivr_flows import outputs as o
 from ivr_flows.model import Flow
 from ivr_flows.run import FlowRun, ResumeRefused
@@ -391,7 +391,7 @@ class Session(CallSide):
         if was in {CallState.QUEUED, CallState.CONNECTING}:
             # Also while an agent's phone rings nobody has answered yet.
             self._record("queue.left", outcome="abandoned", waited=self._waited(now))
-        if cause == "restart" and was in LIVE:
+        if cause == "restart" and was in ON_LINE:
             self._cut_off(facts, now)
         else:
             self._resume(o.CallEnded(), facts, now)
@@ -416,7 +416,7 @@ class Session(CallSide):
             state.agent = state.consult = None  # the floor begins anew, so nobody has to be released
             self._call_leg_over(was, "platform", now)
             state.playing.clear()
-            if was in LIVE:
+            if was in ON_LINE:
                 self._cut_off(facts, now)
             else:
                 self._resume(o.CallEnded(), facts, now)

@@ -21,7 +21,7 @@ from ivr_flows.shapes import Part, Path, Shape, choices, is_part, marker, shapes
 MAX_SIZE = 1_000_000
 """Bytes of one file."""
 
-WARNINGS = frozenset({"F011", "F023", "F031", "F033", "F050", "F051", "F052", "F053"})
+WARNINGS = frozenset({"F011", "F023", "F031", "F033", "F050", "F051", "F052", "F053", "F054"})
 
 
 class Problem(Struct, frozen=True, order=True):

@@ -46,6 +46,7 @@ def value(source: str, **variables: object) -> Value:
         ("1 < 2 ? 'yes' : 'no'", "yes"),
         ("missing > 1 ? 'yes' : 'no'", "no"),
         ("caller.can_text and caller.country == 'CA'", True),
+        ("caller.can_call", False),
         ("caller == caller.number", True),
         ("contact.language", None),
         ("contact.name", None),
