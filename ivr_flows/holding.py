@@ -15,6 +15,8 @@ from ivr_flows.sprint import PLAY_LIMIT, VERDICT_LIMIT, Asking, InLine, Line, Sp
 
 ANNOUNCE_GAP = 30.0
 """Seconds that lie between two announcements at least."""
+EWT_GAP = 90.0
+"""Seconds that lie between two waits that are told at least: whenever one is, some hang up (Brown et al. 2005)."""
 ASK_AGAIN = 60.0
 """Seconds until the policy is asked again after it said that an offer would not help now."""
 UNREACHABLE = frozenset({"number_withheld", "cannot_text", "opted_out", "no_number", "landline", "unreachable"})
@@ -234,9 +236,12 @@ def _wait(sprint: Sprint) -> Iterator[out.Spoken]:
     memory, line, now = sprint.memory, _line(sprint), sprint.now
     remaining = sprint.facts.remaining
     minutes = band(remaining)
+    if memory.told_at is not None and now < memory.told_at + EWT_GAP:
+        return
     if minutes is None:
-        if remaining is not None and not line.told_longer:
-            line.told_longer = True
+        # Of a short wait that is only uncertain it would not be true.
+        if remaining is not None and not line.told_longer and (remaining.p50 is None or remaining.p50 >= _MINUTE):
+            line.told_longer, memory.told_at = True, now
             spoken = sprint.spoken("ewt_longer_than_usual")
             sprint.emit(out.EwtTold(None, None, spoken.text))
             yield spoken
@@ -252,6 +257,7 @@ def _wait(sprint: Sprint) -> Iterator[out.Spoken]:
         memory.promise = promise
         yield sprint.spoken("ewt_longer_than_told")
     memory.promise = promise if memory.promise is None else min(promise, memory.promise)
+    memory.told_at = now
     values: dict[str, Value] = {"low": float(low), "high": float(high)}
     key = "ewt_less_than_minute" if high == 0 else "ewt_about" if low == high else "ewt_band"
     spoken = sprint.spoken(key, values)

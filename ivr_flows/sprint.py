@@ -143,6 +143,8 @@ class Memory(Struct):
     promise: float | None = None
     """Until when, by what was said, an agent would be there."""
     apologised: bool = False
+    told_at: float | None = None
+    """When a wait was last told."""
     line: Line | None = None
     asking: Asking | None = None
     texts: list[int] = field(default_factory=list)

@@ -1,6 +1,8 @@
 """The run: a refusal changes nothing, keys and agents come first, the place is kept, promises are not raised silently."""
 
 import json
+import math
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -350,6 +352,41 @@ def test_a_promise_is_never_raised_without_an_apology_and_only_once(medians: lis
             assert end <= promised + 60  # rounding to whole minutes
         promised = end if promised is None or apologised else min(promised, end)
     assert apologies <= 1
+
+
+def announced(remaining: Ewt, *, shrinks: bool = False) -> list[tuple[float, int | None]]:
+    """When a wait is told, and what, to one who stands in line for half an hour."""
+    caller = Caller().in_line()
+    caller.facts = msgspec.structs.replace(FACTS, remaining=remaining)
+    told: list[tuple[float, int | None]] = []
+    while caller.now < 1700 and caller.run.wake_at is not None:
+        if shrinks:
+            left = 1800 - caller.now
+            remaining = Ewt("ok", "learned", None, None, left, left, left)
+            caller.facts = msgspec.structs.replace(caller.facts, remaining=remaining)
+        for said in caller.wake():
+            if isinstance(said, out.Play):
+                caller.tell(out.PromptFinished(said.play))
+            elif isinstance(said, out.AskOffer):
+                caller.tell(out.OfferVerdict(said.request, False))
+            elif isinstance(said, out.EwtTold):
+                told.append((caller.now, said.high_minutes))
+    return told
+
+
+def test_a_wait_is_told_every_ninety_seconds_at_most() -> None:
+    """However often the place is: each time some callers hang up."""
+    told = announced(Ewt("ok", "learned"), shrinks=True)
+    assert len(told) > 5
+    assert all(minutes == math.ceil((1800 - at) / 60) for at, minutes in told)
+    assert all(after - before >= 90.0 for (before, _), (after, _) in pairwise(told))
+
+
+def test_of_a_short_wait_that_is_only_uncertain_nothing_is_said() -> None:
+    """It would not be true that it takes longer than usual."""
+    assert announced(Ewt("ok", "learned", None, None, 20, 65, 200)) == []
+    assert announced(Ewt("ok", "prior", None, None, 20, 30, 50)) == []
+    assert [minutes for _, minutes in announced(Ewt("ok", "learned", None, None, 61, 100, 200))] == [None]
 
 
 def test_longer_than_usual_is_said_once() -> None:
