@@ -300,8 +300,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             runner.listen(mail)
             runner.follow_settings(lambda: mail.know(runner.settings.agents, brand=runner.settings.brand))
             await stack.enter_async_context(_task(mail.run))
-            if mail.spool is not None:
-                reports.post = partial(_post, mail)
+            reports.post = None if mail.spool is None else partial(_post, mail)
             supervisor.alerting.letters = mail
         await stack.enter_async_context(_task(publishing.run))
         await stack.enter_async_context(_task(tokens.run))
@@ -344,7 +343,7 @@ async def _post(mail: Mail, letter: Letter) -> None:
             subject=letter.subject,
             words=letter.words,
             html=letter.html,
-            at=time.time(),
+            at=letter.at,
             attachments=letter.attachments,
         )
     )

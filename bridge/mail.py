@@ -49,6 +49,10 @@ _HOW = (
 _OK = Reply(status=250, headers={}, body=b"")
 
 
+REPORT_WAITS = 60.0
+"""Seconds before a report that is mailed regularly may leave."""
+
+
 class Chats(Protocol):
     """What mail needs of the agents' conversations."""
 
@@ -255,6 +259,24 @@ class Mail:
         now = self._clock()
         if self.spool is not None:
             await self._send(Sheet(id=mail, to=to, subject=subject, words=words, at=now), "alert", now)
+
+    async def send_report(self, sheet: Sheet) -> None:
+        """Keep a report until the smarthost takes it; one that waits already is not kept twice.
+
+        It waits a moment, so that whoever asks has written down that it was sent before it can be: a process that ends in between
+        finds it here again.
+
+        Raises:
+            OSError: It could not be kept.
+        """
+        assert self.spool is not None
+        now, domain = self._clock(), self._settings.domain
+        body = written(sheet, sender=self._settings.from_address, name=self._brand, domain=domain)
+        mail_from = bounce_address(sheet.id, domain=domain)
+        due_at = now + REPORT_WAITS
+        await self.spool.put(
+            Spooled(id=sheet.id, kind="report", mail_from=mail_from, to=sheet.to, created_at=now, due_at=due_at), body
+        )
 
     async def _send(self, sheet: Sheet, kind: str, now: float) -> None:
         assert self.spool is not None

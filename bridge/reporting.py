@@ -44,6 +44,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     words: str
     html: str
+    at: float
     attachments: Mapping[str, str]
 
 
@@ -278,6 +279,7 @@ class Reports:
                     subject=f"{self._settings().brand}: {report.title}, {when}",
                     words=summary(sheet, when),
                     html=summary_html(sheet, when),
+                    at=sheet.made_at,
                     attachments={f"{mail.report}-{first.isoformat()}.csv": as_csv(sheet)},
                 )
             )

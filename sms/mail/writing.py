@@ -26,13 +26,15 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     subject: str
     words: str
+    html: str | None = None
+    """The same for mail programs that show it; None: words alone."""
     at: float
     reply_to: str | None = None
     """Where an answer becomes a text. None: nobody reads answers."""
     thread: str | None = None
     """What the mail belongs to; mails with the same one stand together in the reader's mail program."""
     attachments: Mapping[str, str] = {}
-    """File name to plain text."""
+    """File name to text: plain, or CSV where the name says so."""
 
 
 def bounce_address(mail: str, *, domain: str) -> str:
@@ -64,8 +66,11 @@ def written(sheet: Sheet, *, sender: str, name: str, domain: str) -> bytes:
     mail["X-Loop"] = domain
     words = sheet.words if sheet.reply_to is None else f"{WRITE_ABOVE}\n\n{sheet.words}"
     mail.set_content(readable(words), charset="utf-8", cte="quoted-printable")
+    if sheet.html is not None:
+        mail.add_alternative(sheet.html, subtype="html", charset="utf-8", cte="quoted-printable")
     for file, text in sheet.attachments.items():
-        mail.add_attachment(readable(text), filename=file, charset="utf-8", cte="quoted-printable")
+        kind = "csv" if file.endswith(".csv") else "plain"
+        mail.add_attachment(readable(text), subtype=kind, filename=file, charset="utf-8", cte="quoted-printable")
     return mail.as_bytes()
 
 

@@ -74,6 +74,8 @@ def _success(each: Operation, refs: Any) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": refs[each.answer, "serialization"]}}
     if each.as_text:
         content["text/plain"] = {"schema": {"type": "string"}}
+    if each.as_csv:
+        content["text/csv"] = {"schema": {"type": "string"}}
     return {"description": each.status.phrase, "headers": headers, "content": content}
 
 

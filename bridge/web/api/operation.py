@@ -18,6 +18,7 @@ from bridge.web.api.problems import ProblemError
 from bridge.web.ports import Records
 from bridge.web.ports_contacts import ContactParts
 from bridge.web.ports_ewt import Waits
+from bridge.web.ports_reports import Reporting
 from sms.consent import Verdict
 from sms.numbers import look_up
 
@@ -106,6 +107,8 @@ class Behind(msgspec.Struct, kw_only=True):
     now: Callable[[], float]
     contacts: ContactParts | None = None
     """None: programs know of numbers only."""
+    reporting: Reporting | None = None
+    """None: no reports but those of texts."""
 
     def number(self, written: str) -> str:
         """A customer's number in E.164.
@@ -157,6 +160,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The body is a file."""
     as_text: bool = False
     """Who accepts text/plain gets the answer's `text` alone."""
+    as_csv: bool = False
+    """Who accepts text/csv, or asks for it by `format`, gets the answer's `csv` alone."""
     problems: tuple[str, ...] = ()
     """Beside those that every operation may have."""
 

@@ -24,6 +24,7 @@ from bridge.web.api.models import Request
 from bridge.web.api.operation import Behind, Call, Operation
 from bridge.web.api.people import People
 from bridge.web.api.problems import KINDS, PREFIX, Problem, ProblemError, faults
+from bridge.web.api.reports import Reports
 from bridge.web.api.texts import Texts
 from bridge.web.http import read_capped
 from sms.message import readable
@@ -62,6 +63,7 @@ class Api:
             *People(behind).operations(),
             *WaitingTimes(behind).operations(),
             *(() if self._contacts is None else self._contacts.operations()),
+            *(() if behind.reporting is None else Reports(behind, behind.reporting).operations()),
         )
 
     def take(self, settings: Settings) -> None:
@@ -152,9 +154,12 @@ class Api:
 
     async def _do(self, operation: Operation, request: web.Request, call: Call) -> web.Response:
         answer = await operation.handler(call)
+        accepted = request.headers.get("Accept", "")
         if answer is None:
             return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
-        accepted = request.headers.get("Accept", "")
+        if operation.as_csv and _wants_csv(call.query, accepted):
+            words = str(getattr(answer, "csv"))  # noqa: B009  # what as_csv promises, and no model says in general
+            return web.Response(text=words, content_type="text/csv", headers={"Cache-Control": "no-store"})
         if operation.as_text and "text/plain" in accepted and _JSON not in accepted:
             words = str(getattr(answer, "text"))  # noqa: B009  # what as_text promises, and no model says in general
             return web.Response(text=words, headers={"Cache-Control": "no-store"})
@@ -196,6 +201,11 @@ class Api:
         response = _problem(ProblemError("method"))
         response.headers["Allow"] = ", ".join(sorted(methods))
         return response
+
+
+def _wants_csv(query: Any, accepted: str) -> bool:
+    asked = getattr(query, "format", None)
+    return asked == "csv" or (asked is None and "text/csv" in accepted and _JSON not in accepted)
 
 
 def _checked(model: type[Request] | None, raw: bytes) -> Request | None:
