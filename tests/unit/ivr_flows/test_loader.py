@@ -160,6 +160,13 @@ WRONG = [
         "F052", 19, "'1'",
     ),
     ("- music: calm\n", "- offer_sms: {prompt: menu, hello: first, ask: []}\n", "F004", 19, "ask"),
+    ("- music: calm\n", "- offer_callback: {prompt: menu, to: out}\n", "F054", 19, "callback"),
+    ("- music: calm\n", "- offer_callback: {prompt: menu, to: out, every: 10s}\n", "F053", 19, "30 s"),
+    (
+        "        treatment:\n          - music: calm\n",
+        '        keys: {"2": out}\n        treatment:\n          - offer_callback: {prompt: menu, to: out}\n',
+        "F052", 20, "'2'",
+    ),
 ]  # fmt: skip
 
 
