@@ -6,7 +6,7 @@ from bridge.alerts import Alert
 from bridge.board import AgentRow, QueueRow
 from bridge.web.console.timeline import duration
 from bridge.web.console.words import gettext as _
-from bridge.web.console.words import marked
+from bridge.web.console.words import marked, ngettext
 
 
 def state_words(row: AgentRow) -> str:
@@ -34,8 +34,9 @@ def wait_words(row: QueueRow) -> tuple[str, str]:
         "learned": _("learned from what was served"),
         "plan": _("with the planned staff"),
     }.get(row.basis, row.basis)
-    why = _("%(ahead)s ahead, %(capacity)s places of work", ahead=f"{row.ahead or 0:.0f}", capacity=row.capacity or 0)
-    return words, f"{why}; {basis}"
+    ahead = _("%(ahead)s ahead", ahead=f"{row.ahead or 0:.0f}")
+    places = ngettext("%(n)s place of work", "%(n)s places of work", row.capacity or 0)
+    return words, f"{ahead}, {places}; {basis}"
 
 
 def _minutes(seconds: float) -> str:
