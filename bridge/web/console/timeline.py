@@ -493,7 +493,10 @@ def _transfer_to(data: _Data) -> str:
 
 def _transfer_started(data: _Data) -> Shown:
     by = _word(data, "by") or _("We")
-    title = _("%(by)s handed over to %(to)s", by=by, to=_transfer_to(data))
+    if data.get("warm"):
+        title = _("%(by)s asks %(to)s", by=by, to=_transfer_to(data))
+    else:
+        title = _("%(by)s handed over to %(to)s", by=by, to=_transfer_to(data))
     return _shown("note" if data.get("note") else "event", "transfer", title, words=_word(data, "note"))
 
 
@@ -509,6 +512,14 @@ _TRANSFER_FAILURES = MappingProxyType(
         "no answer": marked("nobody took it in time"),
         "signed_out": marked("signed out"),
         "not_ready": marked("not ready"),
+        "busy": marked("busy"),
+        "refused": marked("refused"),
+        "not reachable": marked("not reachable"),
+        "hung up": marked("hung up"),
+        "taken back": marked("taken back"),
+        "given up": marked("given up"),
+        "caller hung up": marked("the caller hung up"),
+        "left the line": marked("the caller left the line"),
     }
 )
 
@@ -522,6 +533,68 @@ def transfer_failure(data: _Data) -> str:
 def _transfer_failed(data: _Data) -> Shown:
     title = _("Handing over to %(to)s failed", to=_transfer_to(data))
     return _shown("warning", "warning", title, small=transfer_failure(data), rings=True)
+
+
+def _transfer_answered(data: _Data) -> Shown:
+    return _shown("event", "agent", _("%(by)s talks to %(to)s", by=_word(data, "by") or _("We"), to=_transfer_to(data)))
+
+
+def _call_held(data: _Data) -> Shown:
+    return _shown("event", "hold", _("%(agent)s put the caller on hold", agent=_word(data, "name") or _("We")))
+
+
+def _call_resumed(data: _Data) -> Shown:
+    return _shown("event", "call", _("The caller is off hold"), small=duration(_amount(data, "seconds")))
+
+
+def _outside_left(data: _Data) -> Shown:
+    return _shown("event", "call-end", _("%(number)s hung up", number=pretty_number(_word(data, "number"))))
+
+
+def _call_placed(data: _Data) -> Shown:
+    title = _("%(agent)s calls %(number)s", agent=_word(data, "name") or _("We"), number=pretty_number(_word(data, "number")))
+    return _shown("event", "call", title, small=_("shown: %(number)s", number=pretty_number(_word(data, "sender"))))
+
+
+def _customer_answered(_data: _Data) -> Shown:
+    return _shown("event", "call", _("The customer picked up"))
+
+
+def _call_not_reached(data: _Data) -> Shown:
+    outcome = _word(data, "outcome")
+    small = _("no answer") if outcome == "no answer" else _(_TRANSFER_FAILURES.get(outcome, outcome))
+    return _shown("warning", "call-end", _("The customer was not reached"), small=small)
+
+
+def _callback_asked(data: _Data) -> Shown:
+    title = _("To be called back at %(number)s", number=pretty_number(_word(data, "number")))
+    by = _word(data, "by")
+    return _shown("event", "promise", title, small="" if by == "caller" else by.removeprefix("api:"))
+
+
+def _callback_tried(data: _Data) -> Shown:
+    tries = int(_amount(data, "tries") or 0)
+    title = ngettext("Called back %(n)s time in vain", "Called back %(n)s times in vain", tries)
+    return _shown("event", "call-end", title, small=_(_TRANSFER_FAILURES.get(_word(data, "outcome"), _word(data, "outcome"))))
+
+
+def _callback_merged(_data: _Data) -> Shown:
+    return _shown("event", "call-in", _("The customer calls instead of waiting to be called; the place is kept"))
+
+
+def _callback_done(_data: _Data) -> Shown:
+    return _shown("event", "tick", _("Called back"))
+
+
+def _callback_cancelled(data: _Data) -> Shown:
+    by = {"customer": _("the customer"), "caller": _("the caller, who rather waits"), "text": _("a text conversation")}
+    return _shown("event", "close", _("Not to be called back any more"), small=by.get(_word(data, "by"), _word(data, "by")))
+
+
+def _callback_failed(data: _Data) -> Shown:
+    expired = data.get("reason") == "expired"
+    small = _("nobody had the time") if expired else _("the customer was not reached")
+    return _shown("warning", "warning", _("The callback was given up"), small=small)
 
 
 def _chat_dismissed(data: _Data) -> Shown:
@@ -701,6 +774,19 @@ _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(
         "menu.answered": _menu_answered,
         "transfer.started": _transfer_started,
         "transfer.completed": _transfer_completed,
+        "transfer.answered": _transfer_answered,
+        "call.held": _call_held,
+        "call.resumed": _call_resumed,
+        "outside.left": _outside_left,
+        "call.placed": _call_placed,
+        "customer.answered": _customer_answered,
+        "call.not_reached": _call_not_reached,
+        "callback.asked": _callback_asked,
+        "callback.tried": _callback_tried,
+        "callback.merged": _callback_merged,
+        "callback.done": _callback_done,
+        "callback.cancelled": _callback_cancelled,
+        "callback.failed": _callback_failed,
         "transfer.failed": _transfer_failed,
         "chat.dismissed": _chat_dismissed,
         "chat.returned": _chat_returned,

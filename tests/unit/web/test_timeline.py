@@ -15,7 +15,7 @@ PICTURE = st.fixed_dictionaries({"digest": st.text(max_size=8), "content_type": 
 KEYS = """
     caller called language by prompt key target label words heard completed low high position what kind offer reason answer digit
     purpose granted queue channel waited outcome name agent status body confidence why message author preset code explanation
-    question media word cause note disposition titles to to_name minutes meant refused expires_at number
+    question media word cause note disposition titles to to_name minutes meant refused expires_at number warm seconds sender tries
 """
 
 
