@@ -146,16 +146,23 @@ class Usual:
 
     total: float = 0.0
     span: float = 0.0
+    at: float = -math.inf
+    """Counted up to here."""
 
-    def add(self, quantity: float, seconds: float) -> None:
-        """It was *quantity* for so many seconds."""
-        keep = math.exp(-seconds / self.MEMORY)
-        self.total = self.total * keep + quantity * (1.0 - keep)
-        self.span = self.span * keep + 1.0 - keep
+    def count(self, quantity: float, now: float, *, means: bool) -> None:
+        """It has been *quantity* until now, and that *means* something or not. To be called before it changes."""
+        if means and now > self.at:
+            self.total, self.span = self._until(quantity, now)
+        self.at = max(self.at, now)
 
-    def value(self, unknown: float) -> float:
-        """The mean; *unknown* before anything was added."""
-        return self.total / self.span if self.span > 0 else unknown
+    def value(self, quantity: float, now: float, *, means: bool, unknown: float) -> float:
+        """The mean when it has been *quantity* since the last count; *unknown* when it never meant anything."""
+        total, span = self._until(quantity, now) if means and now > self.at else (self.total, self.span)
+        return total / span if span > 0 else unknown
+
+    def _until(self, quantity: float, now: float) -> tuple[float, float]:
+        keep = math.exp((self.at - now) / self.MEMORY)
+        return self.total * keep + quantity * (1.0 - keep), self.span * keep + 1.0 - keep
 
 
 def line_time(ahead: float, rate: float, hangups: float) -> float:

@@ -364,8 +364,8 @@ class Estimator:
 
     def _staff(self, now: float, queues: Sequence[Queue], slots: int, sign: int) -> None:
         """Somebody who works these queues came, or (*sign*) went."""
+        self._now = max(self._now, now)
         for queue in queues:
-            self._tick(queue, now)
             queue.staffed(now, sign * (1 if queue.spec.channel == "voice" else slots))
         self._share(queues, sign)
 
@@ -398,8 +398,7 @@ class Estimator:
     def _block(self, now: float, who: Agent, sign: int) -> None:
         for queue in who.queues:
             if queue.spec.channel == "voice":
-                self._tick(queue, now)
-                queue.blocked += sign
+                queue.block(now, sign)
 
     def _taken(self, now: float, who: Contact, agent: str) -> None:
         """Somebody who stood in line was taken."""
@@ -436,7 +435,7 @@ class Estimator:
         """Everything about a place in line but the staff; *place* is that of one in line, None for a newcomer."""
         live = queue.live(now)
         drain = queue.service_rate(live)
-        exposure = live * queue.strength if queue.backlog else 0.0
+        exposure = live * queue.strength(now) if queue.backlog else 0.0
         overtaking = competing = 0.0
         for other, flow in queue.starts.items():
             if other < priority:
@@ -466,12 +465,12 @@ class Estimator:
         As planned; without a plan as it is, and those who went come back, each *late* times as late as half of such absences
         are over.
         """
-        share, strength = queue.share, queue.strength
+        share, strength = queue.share(now), queue.strength(now)
         if queue.plan:
             steps = [(begin, capacity * share) for begin, capacity in queue.plan if begin > now]
         else:
             there, steps = strength, []
-            for rest, more in queue.returning(now) if queue.capacity < queue.enough or not queue.capacity else ():
+            for rest, more in queue.returning(now):
                 there += more * share
                 steps.append((now + late * rest, there))
         if not steps and not queue.plan:
@@ -546,5 +545,5 @@ def _from_version_1(learned: Mapping[str, Any]) -> dict[str, Any]:
     offsets = {
         priority: [seen, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, *values] for priority, (*values, seen) in learned["offsets"].items()
     }
-    nothing = {"hangups": [base, events, exposure], "usual": [0.0, 0.0], "unblocked": [0.0, 0.0], "offsets": offsets}
+    nothing = {"hangups": [base, events, exposure], "usual": [0.0, 0.0], "unblocked": None, "offsets": offsets}
     return {**paces, **nothing, "queued_starts": learned["queued_starts"], "starts": learned["starts"]}

@@ -94,6 +94,8 @@ class Queue:
     busy: int = 0
     blocked: int = 0
     """Agents who can take no call because of their chats."""
+    blended: bool = False
+    """There have been such."""
     left: list[tuple[float, int]] = field(default_factory=list)
     """Capacity that went and has not come back: when, and how much; the latest last."""
     shared: dict[str, int] = field(default_factory=dict)
@@ -123,28 +125,42 @@ class Queue:
         """Contacts one busy agent ends per second; also what a line drains by for each agent until it was seen draining."""
         return self.service.value(1.0 / self.aht_guess, live * self.busy)
 
-    @property
-    def share(self) -> float:
+    def share(self, now: float) -> float:
         """Of the capacity, what is usually not blocked by chats."""
-        return self.unblocked.value(1.0)
+        if not self.blended:
+            return 1.0
+        return self.unblocked.value(self._open, now, means=self.capacity > 0, unknown=1.0)
 
     @property
-    def strength(self) -> float:
+    def _open(self) -> float:
+        return 1.0 - self.blocked / max(1, self.capacity)
+
+    def strength(self, now: float) -> float:
         """The capacity that works on the line: half what is open this moment, half what usually is.
 
         Chats end and begin while one waits, so neither alone is right.
         """
-        if not self.unblocked.span and not self.blocked:
+        if not self.blended:
             return self.capacity
-        return max(LEAST_OPEN * self.capacity, 0.5 * (self.capacity - self.blocked) + 0.5 * self.share * self.capacity)
+        return max(LEAST_OPEN * self.capacity, 0.5 * (self.capacity - self.blocked) + 0.5 * self.share(now) * self.capacity)
 
-    @property
-    def enough(self) -> float:
+    def enough(self, now: float) -> float:
         """The capacity that will come back when there is less."""
-        return ENOUGH * self.usual.value(0.0)
+        return ENOUGH * self.usual.value(self.capacity, now, means=self.capacity > 0, unknown=0.0)
+
+    def block(self, now: float, more: int) -> None:
+        """So many agents more (or, below 0, less) can take no call because of their chats."""
+        self.tick(now)
+        self.blended = True
+        self.unblocked.count(self._open, now, means=self.capacity > 0)
+        self.blocked += more
 
     def staffed(self, now: float, more: int) -> None:
         """So much capacity came, or (below 0) went. Who comes is taken for who went last."""
+        self.tick(now)
+        self.usual.count(self.capacity, now, means=self.capacity > 0)
+        if self.blended:
+            self.unblocked.count(self._open, now, means=self.capacity > 0)
         self.capacity += more
         if more < 0:
             if self.left and self.left[-1][0] == now:
@@ -162,7 +178,10 @@ class Queue:
         An absence that has lasted long will last long (Lindy: the rest of one of Pareto length is about as long as what has
         passed), and nobody is waited for who would be more than enough.
         """
-        missing = self.enough - self.capacity
+        if not self.left and self.capacity:
+            return []
+        enough = self.enough(now)
+        missing = enough - self.capacity
         coming: list[tuple[float, float]] = []
         for at, gone in reversed(self.left):
             if missing <= 0:
@@ -174,7 +193,7 @@ class Queue:
             else:
                 coming.append((rest, more))
         if not coming and self.capacity == 0:
-            coming.append((ABSENCE, max(1.0, self.enough)))
+            coming.append((ABSENCE, max(1.0, enough)))
         return coming
 
     def tick(self, now: float) -> None:
@@ -183,12 +202,8 @@ class Queue:
         if passed <= 0:
             return
         if self.at > -math.inf:
-            if self.capacity:
-                self.usual.add(self.capacity, passed)
-                if self.blocked or self.unblocked.span:
-                    self.unblocked.add(1.0 - self.blocked / self.capacity, passed)
             if self.backlog:
-                exposure = passed * self.strength
+                exposure = passed * (self.strength(now) if self.blended else self.capacity)
                 self.own.gap += exposure
                 self.pool.gap += exposure
             self.hangups.exposure += passed * self.waiting
@@ -269,7 +284,7 @@ class Queue:
             "service": self.service.dump(),
             "hangups": self.hangups.dump(),
             "usual": [self.usual.total, self.usual.span],
-            "unblocked": [self.unblocked.total, self.unblocked.span],
+            "unblocked": [self.unblocked.total, self.unblocked.span] if self.blended else None,
             "queued_starts": self.queued_starts,
             "starts": {str(priority): [flow.rate, flow.at] for priority, flow in self.starts.items()},
             "offsets": {str(priority): offsets.dump() for priority, offsets in self.offsets.items()},
@@ -281,7 +296,10 @@ class Queue:
         self.pool.load(dumped["pool"])
         self.service.load(dumped["service"])
         self.hangups.load(dumped["hangups"])
-        self.usual, self.unblocked = Usual(*dumped["usual"]), Usual(*dumped["unblocked"])
+        self.usual.total, self.usual.span = dumped["usual"]
+        if dumped["unblocked"] is not None:
+            self.blended = True
+            self.unblocked.total, self.unblocked.span = dumped["unblocked"]
         self.queued_starts = dumped["queued_starts"]
         self.starts = {int(priority): Flow(*flow) for priority, flow in dumped["starts"].items()}
         self.offsets = {int(priority): Offsets.load(offsets) for priority, offsets in dumped["offsets"].items()}

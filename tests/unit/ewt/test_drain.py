@@ -142,10 +142,15 @@ def test_rates_come_back_from_what_they_gave() -> None:
     assert (other_pace, other_rate) == (pace, rate)
 
 
-def test_what_is_usual_is_the_mean_of_about_an_hour() -> None:
+def test_what_is_usual_is_the_mean_of_about_an_hour_in_which_it_meant_anything() -> None:
     usual = Usual()
-    assert usual.value(7.0) == 7.0
-    usual.add(10.0, 600.0)
-    assert usual.value(7.0) == pytest.approx(10.0)
-    usual.add(0.0, 36_000.0)
-    assert usual.value(7.0) < 0.1
+    assert usual.value(5.0, 0.0, means=False, unknown=7.0) == 7.0
+    usual.count(0.0, 0.0, means=False)
+    assert usual.value(10.0, 600.0, means=True, unknown=7.0) == pytest.approx(10.0)
+    usual.count(10.0, 600.0, means=True)
+    assert usual.value(0.0, 9000.0, means=False, unknown=7.0) == pytest.approx(10.0)
+    usual.count(0.0, 9000.0, means=False)
+    assert 1.0 < usual.value(0.0, 9600.0, means=True, unknown=7.0) < 9.0
+    assert usual.value(0.0, 45_000.0, means=True, unknown=7.0) < 0.1
+    usual.count(3.0, 8000.0, means=True)
+    assert usual.at == 9000.0, "time does not run backwards"
