@@ -28,6 +28,7 @@ from bridge.house_cli import settings_commands, user_commands
 from bridge.journal import JournalError, upgrade
 from bridge.journal.moving import move
 from bridge.logs import set_up_logs
+from bridge.reports_cli import reports_commands
 from bridge.secret import SecretError
 from bridge.settings import Settings, SettingsError, is_loopback, load_settings
 from ivr_flows.loader import FlowErrors
@@ -36,6 +37,7 @@ from sms.menu_loader import MenuErrors
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="IVR plus SMS, one session.")
 main.add_typer(flow_commands, name="flow")
 main.add_typer(contacts_commands, name="contacts")
+main.add_typer(reports_commands, name="reports")
 main.add_typer(bench_commands, name="bench")
 main.add_typer(settings_commands, name="settings")
 main.add_typer(user_commands, name="user")

@@ -26,6 +26,8 @@ msgstr ""
 "Plural-Forms: {plural}\\n"
 
 """
+FIGURES = ROOT / "bridge" / "reports" / "definitions.py"
+"""What figures mean; it marks its words without knowing of the console."""
 OTHERS = {"upload.html"}
 """Pages for customers, whose words come with the flow's language and not from here."""
 
@@ -41,7 +43,7 @@ def words() -> Iterator[str | tuple[str, ...]]:
                 yield message
     for path in sorted((ROOT / "bridge").rglob("*.py")):
         source = path.read_bytes()
-        if b"bridge.web.console.words import" in source:
+        if b"bridge.web.console.words import" in source or path == FIGURES:
             for _line, message, _comments, _context in extract("python", io.BytesIO(source), KEYWORDS):
                 yield message
     # What providers' error codes mean is said on the desk, and the texts' package has no languages.

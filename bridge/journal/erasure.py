@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, case, dele
 from bridge.events import Media
 from bridge.journal import tables
 from bridge.journal.crm_erasure import ERASED, erase_contacts, export_contacts
+from bridge.journal.facts import project
 from bridge.journal.rows import Erased, JournalError, StillOpenError
 
 _session, _message, _outbox, _inbound = tables.session, tables.message, tables.outbox, tables.inbound
@@ -94,6 +95,7 @@ def erase(connection: Connection, number: str, at: float, *, keep_opt_out: bool)
     open_now = select(_session.c.id).where(_session.c.id.in_([*sessions, *visited]), _session.c.closed_at.is_(None)).limit(1)
     if (why := _going_on(connection, number, texts)) or connection.execute(open_now).first() is not None:
         return StillOpenError(why or "a session is open")
+    project(connection, sessions)  # what is counted of them stays, and could not be made again
     pictures = {item.digest for row in messages for item in msgspec.convert(row.media, list[Media])}
     uploads = connection.execute(select(tables.upload.c.files).where(tables.upload.c.session.in_(sessions))).scalars()
     pictures |= {item.digest for files in uploads for item in msgspec.convert(files, list[Media])}

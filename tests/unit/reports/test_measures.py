@@ -1,10 +1,15 @@
 """Figures are made of counted things as their formulas say."""
 
+from pathlib import Path
+
 import pytest
 
 from bridge.reports.definitions import COUNTED, MEASURES, REPORTS
 from bridge.reports.measures import Tally, figure, figures, needed, percentile
 from bridge.reports.presence import Stay, Work, slice_time
+from scripts import figures_table
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_figure_is_made_of_things_that_are_counted() -> None:
@@ -88,3 +93,9 @@ def test_of_the_time_to_come_nothing_is_counted() -> None:
     """Now is before the range, or within it."""
     assert slice_time([Stay("ann", 0.0, "ready")], [], (50.0, 60.0), 40.0) == {}
     assert set(slice_time([Stay("ann", 0.0, "wrap_up")], [], (50.0, 60.0), 60.0)) == {(0, "ann")}
+
+
+def test_the_page_about_reports_says_what_the_code_does() -> None:
+    """`docs/reports.md` lists every report, figure and counted thing; `make docs` writes it anew."""
+    page = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
+    assert page == figures_table.page_with_tables(page)
