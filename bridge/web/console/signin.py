@@ -138,6 +138,9 @@ class SignInPages:
         response = web.Response(status=303, headers={"Location": _safe_next(following)})
         self.set_cookie(response, COOKIE, cookie, int(self._sign_ins.lifetime))
         response.del_cookie(FORM_COOKIE, path="/sign-in")
+        person = None if self._people is None else await self._people.person(agent.id)
+        if person is not None and person.account.language is not None:
+            self.set_cookie(response, LANGUAGE_COOKIE, person.account.language, ONE_YEAR)
         return response
 
     async def _check(self, login: str, password: str, by: By) -> Agent | TurnedAway | None:
