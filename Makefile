@@ -33,6 +33,7 @@ lint: set-up
 docs: set-up
 	@.venv/bin/python -m bridge.diagram
 	@.venv/bin/python scripts/settings_table.py
+	@.venv/bin/python -m scripts.crm_schemas
 	@.venv/bin/python scripts/figures_table.py
 
 words: set-up

@@ -14,6 +14,7 @@ from bridge.crm.local import LocalCrm
 from bridge.crm.webhook import WebhookCrm
 from bridge.events import SessionId
 from bridge.journal import Journal, SessionRow, Unit
+from scripts import crm_schemas
 from tests.crm_server import SECRET, TinyCrm, tiny_crm
 
 NUMBER, OTHER = "+15550100123", "+15550100124"
@@ -135,6 +136,11 @@ async def test_what_is_not_there_is_refused_for_good(crm: CrmProvider, ask: Call
 
 
 # --- over the wire
+
+
+def test_the_schemas_in_the_docs_are_those_of_the_code() -> None:
+    """Whoever writes the other end finds what is really sent; `make docs` writes them anew."""
+    assert {path.name: path.read_text(encoding="utf-8") for path in crm_schemas.FOLDER.glob("*")} == crm_schemas.pages()
 
 
 @pytest.mark.parametrize(
