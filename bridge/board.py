@@ -30,7 +30,7 @@ class OnWork(msgspec.Struct, frozen=True):
     customer: str | None
     name: str | None
     since: float
-    state: Literal["talking", "ringing", "held", "chatting", "wrapping"]
+    state: Literal["talking", "ringing", "held", "consulting", "chatting"]
 
 
 class AgentRow(msgspec.Struct, frozen=True):

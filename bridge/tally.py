@@ -228,18 +228,17 @@ class Day:
                 self._lost(course, "sms", at, abandoned=True)
             case "menu.answered" | "opted_out":
                 self._lost(course, "sms", at, abandoned=False)
-            case "transfer.started":
-                channel: Channel = data.get("channel", "sms")
-                self._parted(course, channel, at)
+            # A call that is handed on says itself that the agent has left and that it stands in line again.
+            case "transfer.started" if data.get("channel", "sms") == "sms":
+                self._parted(course, "sms", at)
                 if data.get("queue"):
-                    self._enter(course, channel, str(data["queue"]), at)
-            case "transfer.failed":
-                self._lost(course, data.get("channel", "sms"), at, abandoned=False)
+                    self._enter(course, "sms", str(data["queue"]), at)
+            case "transfer.failed" if data.get("channel", "sms") == "sms":
+                self._lost(course, "sms", at, abandoned=False)
             case "supervisor.moved":
                 visit = course.visits.get(data["channel"])
                 # Work that an agent had is in the other line already, by its transfer.
                 if visit is not None and data.get("queue") not in {None, visit.queue}:
-                    self._lost(course, data["channel"], at, abandoned=False)
                     self._enter(course, data["channel"], str(data["queue"]), at)
             case "offer.decided":
                 course.queue = str((data.get("inputs") or {}).get("queue") or "") or None
@@ -253,11 +252,13 @@ class Day:
                 if course.text_due and data.get("author") == "flow" and course.queue is not None:
                     course.text_due = False
                     self._texts[data["message"]] = course.queue
-            case _:  # session.closed
+            case "session.closed":
                 for channel in _CHANNELS:
                     self._lost(course, channel, at, abandoned=data.get("reason") == "left")
                     self._parted(course, channel, at)
                 del self._courses[session]
+            case _:
+                pass
 
     def text_moved(self, message: MessageId, state: TextState, at: float) -> None:
         """A text of ours has got further."""
@@ -297,6 +298,8 @@ class Day:
             missed.popleft()
 
     def _enter(self, course: _Course, channel: Channel, queue: str, at: float) -> None:
+        """Into a line, and out of the one before."""
+        self._lost(course, channel, at, abandoned=False)
         course.visits[channel] = _Visit(queue, at)
         self._count(queue, at, Counts(offered=1))
 

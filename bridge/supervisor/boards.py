@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -210,7 +211,9 @@ class Boards:
         live = None if call is None else self._runner.sessions.get(call)
         if live is not None:
             state = live.state
-            yield OnWork(state.id, "voice", state.customer, live.customer.name, self._row(live).since, _on_call(state.call))
+            yield OnWork(
+                state.id, "voice", state.customer, live.customer.name, self._row(live).since, _ON_CALL.get(state.call, "ringing")
+            )
         for chat in chats:
             live = self._runner.sessions.get(chat)
             if live is not None:
@@ -296,11 +299,10 @@ class Boards:
         return {agent.name: e.AgentId(agent.id) for agent in self._runner.settings.agents}
 
 
-def _on_call(call: CallState) -> Literal["talking", "ringing", "held"]:
-    """What the agent of a call is doing; what is neither ringing nor talking is some kind of hold."""
-    if call is CallState.CONNECTED:
-        return "talking"
-    return "ringing" if call is CallState.CONNECTING else "held"
+_ON_CALL: Mapping[CallState, Literal["talking", "held", "consulting"]] = MappingProxyType(
+    {CallState.CONNECTED: "talking", CallState.HELD: "held", CallState.CONSULTING: "consulting"}
+)
+"""What the agent of a call is doing; in any other state some telephone rings."""
 
 
 def _stepped(seconds: float | None) -> float | None:

@@ -281,7 +281,10 @@ class Supervisor:
         live = self._live(session)
         if not reason.strip():
             raise DeskRefusedError(_("Say why."))
-        if channel == "voice":
+        if channel == "voice" and live.state.call is CallState.CALLBACK:
+            await self._record("supervisor.ended", session, by=self._who(by), channel=channel, reason=reason)
+            await self._tell(session, e.CallbackCancelled(self._who(by)))
+        elif channel == "voice":
             if live.state.call not in LIVE:
                 raise DeskRefusedError(_("The call is over."))
             await self._record("supervisor.ended", session, by=self._who(by), channel=channel, reason=reason)

@@ -260,6 +260,19 @@ async def test_a_supervisor_ends_a_chat_and_a_call(watched: Watched) -> None:
         await watched.it.end(SUE, call, "voice", "abuse")
 
 
+async def test_a_supervisor_calls_off_a_callback(watched: Watched) -> None:
+    """Nobody is on the line yet: the customer waits for nothing any more."""
+    house = watched.house
+    live = await house.runner.open_text_session(CALLER, "+15550100200", "api")
+    await house.runner.tell(live.state.id, e.CallbackAsked("api:crm", e.QueueId("support")))
+    await house.until(lambda: watched.it.channels(live.state.id) == {"voice": "waits"})
+    [row] = watched.it.snapshot().sessions
+    assert (row.phase, row.call_state) == ("upcoming", "callback")
+    await watched.it.end(SUE, live.state.id, "voice", "reached by mail")
+    await house.until(lambda: live.state.id not in house.runner.sessions)
+    assert [line.data["by"] for line in await house.lines("callback.cancelled", live.state.id)] == ["Sue"]
+
+
 async def test_a_supervisor_changes_an_agents_state(watched: Watched) -> None:
     """The agent is told by whom and why, at the desk; signing off gives chats back to their places."""
     session = await watched.chat()
