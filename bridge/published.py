@@ -29,6 +29,9 @@ WHOLE = (
     "presets",
     "routing",
     "target",
+    "desk",
+    "alerts",
+    "reports",
 )
 """Sections that are published as they are."""
 PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -54,7 +57,9 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Sections of which the rest stays in the file: it needs a restart, or is about money and machines."""
 SECRET = "password_hash"  # noqa: S105  the name of a key
 """Is never published: a revision is read by many and kept for ever."""
-NAMED_BY: Mapping[str, str] = MappingProxyType({"queues": "id", "agents": "id", "numbers": "number", "presets": "id"})
+NAMED_BY: Mapping[str, str] = MappingProxyType(
+    {"queues": "id", "agents": "id", "numbers": "number", "presets": "id", "alerts": "name"}
+)
 """Lists of entries, and the key that tells one from another."""
 MOST = 1_000_000
 """Characters of a document."""
@@ -144,7 +149,8 @@ def written(settings: Settings) -> str:
         # Teams bring their queues by themselves, and have to be able to take them away again.
         brought = {queue.id for queue in settings.queues if not set(queue.teams).isdisjoint(agent.get("teams", ()))}
         own = [queue for queue in agent.pop("queues", ()) if queue not in brought]
-        agent |= {"queues": own} if own else {}
+        if own:
+            agent["queues"] = own
     document = CommentedMap()
     for section in (*WHOLE, *PARTS):
         if section in PARTS:

@@ -64,7 +64,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
 """By the last part of the address."""
 
 
-_OF_THE_HOUSE = ("brand", "country", "not_ready_reasons", "dispositions", "target", "routing", "sms")
+_OF_THE_HOUSE = ("brand", "country", "not_ready_reasons", "dispositions", "desk", "target", "routing", "alerts", "reports", "sms")
 HouseSettings: type[BaseModel] = create_model(
     "HouseSettings", **{name: (Settings.model_fields[name].annotation, Settings.model_fields[name]) for name in _OF_THE_HOUSE}
 )  # type: ignore[call-overload]  # the names are those of fields

@@ -5,6 +5,7 @@ Names and meanings of settings are English everywhere: in the file, in the docum
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import dedent
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -202,7 +203,7 @@ def _parsed(kind: Kind, key: str, form: Mapping[str, str], wrong: dict[str, str]
         case "number":
             return _number(text)
         case "yaml":
-            return _yaml(key, text, wrong) if text else None
+            return _yaml(key, dedent(form.get(key, "")), wrong) if text else None
         case _:
             return text or None
 
@@ -241,7 +242,7 @@ def _shown(kind: Kind, value: Any) -> Any:
         case "week":
             return {day: ", ".join((plain or {}).get(day, ())) for day in DAYS}
         case "yaml" if not isinstance(plain, str):
-            return as_text(plain) if plain else ""
+            return dedent(as_text(plain)).rstrip("\n") if plain else ""
         case "number" if isinstance(plain, float) and plain.is_integer():
             return str(int(plain))
         case _:

@@ -6,6 +6,8 @@ for (const each of document.querySelectorAll("time[data-when]")) {
   each.textContent = when.format(new Date(each.dateTime));
 }
 
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const text = document.getElementById("text");
 for (const link of document.querySelectorAll("a[data-line]")) {
   link.addEventListener("click", (event) => {
