@@ -66,7 +66,7 @@ class Boards:
         """Count today's lines again; to be called before anything new happens."""
         journal = self._runner.journal
         for session, line in await journal.lines_of_day(self.day.start, COUNTED):
-            self.day.take(session, line.at, line.kind, line.data)
+            self._count(session, line)
         for message, state, at in await journal.ends_of_texts(self.day.start):
             self.day.text_moved(message, state, at)
 
@@ -87,20 +87,27 @@ class Boards:
         while True:
             await asyncio.sleep(TICK)
             now = self._runner.clock()
-            if self._settings is not self._runner.settings:
-                self._settings = self._runner.settings
-                self.day.know(self._names())
-                self._dirty |= set(self._rows)
-                self._news.set()
-            if (start := self._midnight(now)) != self.day.start:
-                self.day.begin(start)
-                self._news.set()
-            for queue in self._runner.floor.queues:
-                waiting = self._runner.floor.acd.queue_view(e.QueueId(queue), now).waiting
-                self._trends.setdefault(queue, Trend()).note(waiting, now)
+            try:
+                self._tick(now)
+            except Exception:  # the boards are no reason to stop
+                log.exception("board.failed")
             if self._bells and now - drawn >= FORECASTS_FOR:
                 drawn = now
                 self._news.set()
+
+    def _tick(self, now: float) -> None:
+        """What changes without anything happening to a session: settings, the day, the curves."""
+        if self._settings is not self._runner.settings:
+            self._settings = self._runner.settings
+            self.day.know(self._names())
+            self._dirty |= set(self._rows)
+            self._news.set()
+        if (start := self._midnight(now)) != self.day.start:
+            self.day.begin(start)
+            self._news.set()
+        for queue in self._runner.floor.queues:
+            waiting = self._runner.floor.acd.queue_view(e.QueueId(queue), now).waiting
+            self._trends.setdefault(queue, Trend()).note(waiting, now)
 
     # --- who looks
 
@@ -141,7 +148,7 @@ class Boards:
 
     def line_added(self, session: e.SessionId, line: TimelineLine) -> None:
         """Count it."""
-        self.day.take(session, line.at, line.kind, line.data)
+        self._count(session, line)
         match line.kind:
             case "text.received" if not line.data.get("keyword"):
                 self._unanswered.setdefault(session, line.at)
@@ -158,6 +165,12 @@ class Boards:
         elif line.kind in _MENDED:
             self._troubles.pop(session, None)
         self.session_changed(session)
+
+    def _count(self, session: e.SessionId, line: TimelineLine) -> None:
+        try:
+            self.day.take(session, line.at, line.kind, line.data)
+        except (LookupError, TypeError, ValueError):  # a figure too few is no reason for a session or a start to fail
+            log.exception("board.not_counted", kind=line.kind)
 
     def text_moved(self, session: e.SessionId, message: e.MessageId, state: TextState, code: str | None) -> None:  # noqa: ARG002
         """Count it."""

@@ -9,7 +9,6 @@ from bridge.alerts import Rule
 from bridge.settings import Settings
 
 
-
 def settings(*alerts: dict[str, Any]) -> Settings:
     sections: dict[str, Any] = {"queues": [{"id": "support"}], "alerts": alerts}
     return Settings(**sections)

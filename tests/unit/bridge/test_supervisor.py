@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bridge import events as e
+from bridge.journal import TimelineLine
 from bridge.supervisor import Supervisor
 from bridge.supervisor.service import NOTICE_LIVES, PAGE
 from bridge.web.ports import DeskRefusedError
@@ -126,6 +127,17 @@ async def test_a_restart_counts_again_from_the_journal(tmp_path: Path) -> None:
         assert (after.offered, after.answered) == (before.offered, before.answered) == (1, 1)
         assert it.agent(BEN).answered == 1
         assert [each.words for each in it.it.at_desk(BEN)] == ["Fire drill at ten"]
+
+
+async def test_a_line_that_cannot_be_counted_harms_nobody(tmp_path: Path) -> None:
+    """Neither the session it belongs to nor the start after it fails; it is a figure too few."""
+    it = Watched(tmp_path)
+    async with it.open():
+        session = await it.chat()
+        await it.house.runner.add_line(session, TimelineLine(it.house.now, "queue.joined", {"strange": True}))
+        await it.it.end(SUE, session, "sms", "done")
+    async with it.open():
+        assert it.queue("support_sms").answered == 1
 
 
 async def test_midnight_begins_a_new_day(watched: Watched) -> None:
