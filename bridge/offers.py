@@ -220,6 +220,19 @@ class OfferPolicy:
             self._made.setdefault(queue, deque()).append(now)
         return Decision(offer, reason, inputs)
 
+    def preview(self, now: float, queue: str, voice: Forecast, sms: Forecast | None, circumstances: Circumstances) -> Decision:
+        """What `decide` would say of a deflection now, to a newcomer who is not held out; nothing is counted."""
+        before = self._offering.get(queue), self._since.get(queue), self.switches
+        decision = self.decide("deflect", now, queue, voice, sms, circumstances)
+        if decision.offer:
+            self._open.pop()
+            self._made[queue].pop()
+        offering, since, self.switches = before
+        self._offering[queue], self._since[queue] = bool(offering), -math.inf if since is None else since
+        if decision.reason == "held_out":
+            return Decision(True, decision.inputs["held_out_from"], decision.inputs)
+        return decision
+
     def _rationed(self, queue: str, rules: QueueRules, now: float) -> Reason | None:
         """Whether enough was offered within the minute."""
         made = self._made.get(queue)

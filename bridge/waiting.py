@@ -1,7 +1,6 @@
 """Waiting times as programs and pages ask for them, staffing plans, and what became of the forecasts."""
 
 import asyncio
-import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from bridge.events import Channel, QueueId, SessionId
 from bridge.floor import Floor
 from bridge.hindsight import ALARM_AFTER, THRESHOLDS, Alarm, Outcome, Scores, alarm_of, report_on, score
 from bridge.journal import Journal, JournalError, Unit
-from bridge.offers import Circumstances, OfferPolicy
+from bridge.offers import Circumstances
 from bridge.web.ports_ewt import (
     Announcement,
     Calibration,
@@ -111,7 +110,8 @@ class Waiting:
         self._newest: dict[str, deque[Outcome]] = {}
         self._figures: dict[str, Scores] = {}
         self._alarms: dict[str, Alarm] = {}
-        self._deciding: dict[str, tuple[bool, str, float]] = {}
+        self._deciding: dict[str, tuple[tuple[bool, str], float]] = {}
+        """What would be decided, and since when."""
         self._pending: list[Outcome] = []
         self._all: tuple[QueueWait, ...] = ()
         self._all_at: float | None = None
@@ -190,17 +190,17 @@ class Waiting:
     def queue(self, queue: str, priority: int = 1) -> QueueWait:
         """The wait of a newcomer, as of now."""
         self._known(queue)
-        return self._wait(queue, priority, copy.deepcopy(self._floor.policy), self._clock())
+        return self._wait(queue, priority, self._clock())
 
     async def queues(self) -> tuple[QueueWait, ...]:
         """The same of every queue, at most a second old."""
         async with self._sweeping:
             if self._all_at is None or not 0 <= self._clock() - self._all_at < FRESH:
-                self._all_at, policy, waits = self._clock(), copy.deepcopy(self._floor.policy), []
+                self._all_at, waits = self._clock(), []
                 for index, queue in enumerate(self._floor.queues):
                     if index % AT_ONCE == AT_ONCE - 1:
                         await asyncio.sleep(0)
-                    waits.append(self._wait(queue, 1, policy, self._all_at))
+                    waits.append(self._wait(queue, 1, self._all_at))
                 self._all = tuple(waits)
             return self._all
 
@@ -287,12 +287,12 @@ class Waiting:
         self._plans[plan.queue] = plan
         self._floor.estimator.plan(plan.queue, [(step.at, step.capacity) for step in plan.steps])
 
-    def _wait(self, queue: str, priority: int, policy: OfferPolicy, now: float) -> QueueWait:
+    def _wait(self, queue: str, priority: int, now: float) -> QueueWait:
         floor, settings = self._floor, self._floor.queues[queue]
         view = floor.acd.queue_view(QueueId(queue), now)
         forecast = floor.estimator.forecast(now, queue, priority)
         pace, figures, plan = floor.witness.pace(queue, now), self._figures.get(queue), self._plans.get(queue)
-        side, decision = self._offer(queue, forecast, policy, now)
+        side, decision = self._offer(queue, forecast, now)
         is_open = floor.queue_now(queue, "en", now).open
         status: WaitStatus = forecast.status if is_open else "closed"
         return QueueWait(
@@ -329,10 +329,8 @@ class Waiting:
             announce=_announcement(forecast),
         )
 
-    def _offer(
-        self, queue: str, forecast: Forecast, policy: OfferPolicy, now: float
-    ) -> tuple[SmsSide | None, DecisionNow | None]:
-        """The chats' side, and what a caller would be offered; *policy* is a copy, for deciding leaves traces."""
+    def _offer(self, queue: str, forecast: Forecast, now: float) -> tuple[SmsSide | None, DecisionNow | None]:
+        """The chats' side, and what a caller who can be texted would be offered."""
         floor, settings = self._floor, self._floor.queues[queue]
         if settings.channel != "voice":
             return None, None
@@ -351,15 +349,13 @@ class Waiting:
             sms_open=settings.desk is None or floor.queue_now(settings.desk, "en", now).open,
             sms_open_slots=0 if side is None else side.open_slots,
         )
-        decided = policy.decide("deflect", now, queue, forecast, sms, caller)
-        inputs = decided.inputs
-        # Whether a caller is held out to compare with is that one's affair; here is told what the others are offered.
-        held_out = decided.reason == "held_out"
-        offer, reason = (True, inputs["held_out_from"]) if held_out else (decided.offer, decided.reason)
+        decided = floor.policy.preview(now, queue, forecast, sms, caller)
         before = self._deciding.get(queue)
-        since = now if before is None or before[:2] != (offer, reason) else before[2]
-        self._deciding[queue] = (offer, reason, since)
-        return side, DecisionNow(offer, reason, inputs.get("p"), inputs.get("threshold"), inputs.get("pi"), since)
+        so = decided.offer, decided.reason
+        since = now if before is None or before[0] != so else before[1]
+        self._deciding[queue] = (so, since)
+        inputs = decided.inputs
+        return side, DecisionNow(*so, inputs.get("p"), inputs.get("threshold"), inputs.get("pi"), since)
 
 
 def _facts_told(told: Told) -> tuple[frozenset[Any], frozenset[Any]]:

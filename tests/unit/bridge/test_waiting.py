@@ -12,7 +12,7 @@ from bridge import events as e
 from bridge.journal import JournalUnavailableError
 from bridge.waiting import MOST_OUTCOMES, Waiting
 from bridge.web.ports_ewt import PlanStep, QueueWait, UnknownLineError
-from tests.unit.bridge.house import ANN, House
+from tests.unit.bridge.house import ANN, BEN, House
 from tests.unit.bridge.story import START
 from tests.unit.hindsight.told import outcome
 
@@ -65,6 +65,22 @@ async def test_looking_leaves_no_traces(house: House) -> None:
         assert first is not None
         assert again is not None
         assert (again.since, house.floor.policy.reserved(house.now)) == (first.since, 0.0)
+
+
+async def test_what_is_shown_is_what_the_next_caller_is_offered(tmp_path: Path) -> None:
+    """Also in a house that holds every second caller out to compare with, and limits offers; looking counts for nothing."""
+    offers = {"mode": "always", "hold_out": 0.5, "per_minute": 1}
+    house = House(
+        tmp_path, queues=[{"id": "support", "desk": "support_sms", "offers": offers}, {"id": "support_sms", "channel": "sms"}]
+    )
+    async with house.open():
+        await house.ready(BEN)
+        service, policy = waiting(house), house.floor.policy
+        for _ in range(3):
+            decision = service.queue("support").decision
+            assert decision is not None
+            assert (decision.offer_sms, decision.reason) == (True, "always")
+        assert (policy.reserved(house.now), policy.switches) == (0.0, 0)
 
 
 async def test_all_queues_are_worked_out_once_a_second(house: House) -> None:
