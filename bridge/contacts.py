@@ -525,6 +525,7 @@ class Contacts:
             pop=None if contact is None else await self._pop(agent, match, contact),
             pop_open=self._settings.screen_pop_open,
             recorded=None if record is None or not record.result else self._shown(msgspec.convert(record.result, CrmRef)),
+            over=session not in self._runner.sessions,
             fixed=self._why_fixed(agent, match) is not None,
         )
 

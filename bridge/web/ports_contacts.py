@@ -37,6 +37,8 @@ class ContactCard(msgspec.Struct, frozen=True, kw_only=True):
     """The page is to be opened by itself."""
     recorded: CrmRef | None = None
     """Where the session, which is over, has been recorded."""
+    over: bool = False
+    """The session is."""
     fixed: bool = False
     """This agent cannot say who it is: another one has, or the session is over, or is somebody else's."""
 

@@ -12,6 +12,7 @@ from bridge.app import Running, running
 from bridge.crm.book import Book
 from bridge.events import AgentId
 from bridge.settings import Settings
+from tests.e2e.axe import complaints
 from tests.e2e.browser import chromium, clean_page
 from tests.e2e.server import free_port
 
@@ -93,7 +94,7 @@ async def test_the_card_names_the_customer_and_lets_the_agent_choose(server: Run
         await page.screenshot(path=tmp_path / "desk-choose.png", caret="initial")
         await card.locator("button:has-text('Emi Tanaka')").click()
         await card.locator(".who >> text=Emi Tanaka").wait_for()
-        await card.locator("summary").click()
+        await card.locator("summary:has-text('somebody else')").click()
         await card.locator("#contact-search").fill("mari")
         await card.locator("#contact-found button:has-text('Maria')").wait_for()
         await card.locator("#contact-new-name").fill("Cleo Tanaka")
@@ -103,6 +104,7 @@ async def test_the_card_names_the_customer_and_lets_the_agent_choose(server: Run
             await page.set_viewport_size({"width": width, "height": 900})
             await page.emulate_media(color_scheme=scheme)
             await page.screenshot(path=tmp_path / f"desk-{width}-{scheme}.png", caret="initial")
+            assert await complaints(page, "document.querySelector('#contact-card')") == []
 
 
 async def test_a_supervisor_finds_changes_merges_and_imports(server: Running, browser: Browser, tmp_path: Path) -> None:
@@ -177,6 +179,7 @@ async def test_no_page_is_wider_than_its_window(
             await page.goto(f"{server.web_url}{path}")
             await page.wait_for_selector("h1")
             assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth"), path
+            assert await complaints(page) == [], path
             await page.screenshot(path=tmp_path / f"{name}-{width}-{scheme}.png", full_page=True)
         await page.set_input_files("#file", file)
         await page.click("button:has-text('Upload')")
@@ -184,4 +187,5 @@ async def test_no_page_is_wider_than_its_window(
         await page.click("form button:has-text('Try it out')")
         await page.wait_for_selector("text=Tried out")
         assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert await complaints(page) == []
         await page.screenshot(path=tmp_path / f"job-{width}-{scheme}.png", full_page=True)
