@@ -99,6 +99,10 @@ class Floor:
         """
         if uses := self.in_use(settings):
             raise QueueInUse(uses)
+        stay = {(queue.id, queue.channel) for queue in settings.queues}
+        for queue in self.queues.values():
+            if (queue.id, queue.channel) not in stay:
+                self.estimator.remove_queue(now, queue.id)
         for queue in settings.queues:
             self.estimator.add_queue(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht))
         self.witness.know({queue.id: queue.channel for queue in settings.queues})

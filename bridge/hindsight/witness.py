@@ -122,9 +122,10 @@ class Witness:
         self.know(channels)
 
     def know(self, channels: Mapping[str, Channel]) -> None:
-        """Queues may come; what is known of those that were there stays."""
+        """Queues may come, or become ones of another channel while nobody is in them; what is known of the others stays."""
         for queue, channel in channels.items():
-            self._lines.setdefault(queue, _Line(channel))
+            if queue not in self._lines or self._lines[queue].channel != channel:
+                self._lines[queue] = _Line(channel)
 
     def outcomes(self) -> list[Outcome]:
         """What has become known since this was last asked."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bridge import events as e
+from bridge.acd import QueueChanged, QueueInUse
 from bridge.floor import Customer, Floor
 from bridge.legs import CallState, TextLeg
 from bridge.session import State
@@ -127,3 +128,37 @@ def test_the_desk_of_the_queue_counts_when_the_flow_names_none(floor: Floor) -> 
     floor.acd.set_state(BEN, "ready", None, START)
     decided = floor.decide_offer(e.DecideOffer(1, "deflect", SUPPORT, None), state(), customer(), False, START)
     assert decided.inputs["sms"] is not None
+
+
+def test_other_settings_hold_for_everything_at_once(floor: Floor, tmp_path: Path) -> None:
+    """Lines, estimates, targets, offers and hours; a queue with somebody in it refuses all of it."""
+    floor.acd.set_state(ANN, "ready", None, START)
+    queues = [
+        {"id": "support", "desk": "help", "offers": {"mode": "never"}, "target": {"answer_within": 7}},
+        {"id": "support_sms"},
+        {"id": "help", "channel": "sms", "hours": "office"},
+    ]
+    agents = [
+        {"id": "ann", "name": "Ann", "queues": ["support", "support_sms"]},
+        {"id": "ben", "name": "Ben", "queues": ["help"]},
+    ]
+    hours = {"support_hours": {}, "office": {"week": {"mon": ["09:00-09:01"]}}}
+    numbers = [{"number": OURS, "flow": "support", "desk": "help"}]
+    other = settings(tmp_path, queues=queues, agents=agents, hours=hours, numbers=numbers)
+    floor.acd.join(e.SessionId("s"), e.QueueId("support_sms"), "sms", START, 1, (), START)
+    assert floor.in_use(other) == {"support_sms": (1, 0)}
+    with pytest.raises(QueueInUse):
+        floor.reconfigure(other, now=START)
+    assert list(floor.queues) == ["support", "support_sms"]
+    floor.acd.leave(e.SessionId("s"), "sms", "abandoned", START)
+    outputs = floor.reconfigure(other, now=START)
+    assert {output.queue for output in outputs if isinstance(output, QueueChanged)} == set(floor.queues)
+    assert list(floor.queues) == ["support", "support_sms", "help"]
+    assert floor.targets["support"].answer_within == 7.0
+    assert floor.estimator.forecast(START, "support_sms").status == "free_agent"
+    assert floor.estimator.forecast(START, "help").status == "no_agents"
+    assert not floor.queue_now("help", "en", START).open
+    floor.acd.set_state(BEN, "ready", None, START)
+    assert floor.estimator.forecast(START, "help").status == "free_agent"
+    floor.reconfigure(settings(tmp_path), now=START)
+    assert floor.estimator.forecast(START, "help").status == "degraded"
