@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, expect
 from bridge.app import Running, running
 from bridge.events import AgentId, SessionId
 from bridge.settings import Settings
+from tests.e2e.axe import complaints
 from tests.e2e.browser import chromium, clean_page
 
 pytestmark = pytest.mark.e2e
@@ -209,6 +210,30 @@ async def test_a_board_comes_back_by_itself(browser: Browser, server: Running) -
         await server.desk.set_state(CYD, "ready")
         await expect(page.locator("[data-key=cyd]")).to_contain_text("Ready")
         await expect(page.locator("#connection")).not_to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_has_nothing_to_say(browser: Browser, server: Running, scheme: Any) -> None:
+    """Boards with rows and alerts, every panel, the trail and the wall, by the rules of WCAG 2.2 AA."""
+    session = await chat(server, "+15550100131", BEN)
+    leg = await server.loopback_calls.dial(CALLER, OURS)
+    found = []
+    async with at(server, browser, "sue", "/supervisor", scheme=scheme) as page:
+        for path in ("?board=queues", "?board=sessions", "?board=sessions&phase=upcoming", "/wall", f"/sessions/{session}"):
+            await page.goto(f"{server.web_url}/supervisor{path}")
+            await page.wait_for_selector("#lines li" if path.startswith("/s") else "#top *")
+            found += await complaints(page)
+        await page.goto(f"{server.web_url}/supervisor")
+        await expect(page.locator("#rows tr")).to_have_count(4)
+        await expect(page.locator("#top .alerts li")).to_have_count(1, timeout=15000)
+        found += await complaints(page)
+        for panel in ("/message", "/alerts", "/definitions", "/agents/ben", f"/sessions/{session}/actions"):
+            await page.evaluate(f"htmx.ajax('GET', '/supervisor{panel}', '#panel-body')")
+            await page.wait_for_selector("#panel[open] h1")
+            found += await complaints(page)
+            await page.keyboard.press("Escape")
+    await server.loopback_calls.hang_up(leg)
+    assert found == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -707,6 +707,20 @@ def _note_written(data: _Data) -> Shown:
     return _shown("note", "note", title, words=_word(data, "note"), small=_word(data, "disposition"))
 
 
+def _supervisor_moved(data: _Data) -> Shown:
+    where = _word(data, "to") or _word(data, "queue")
+    title = _("%(who)s moved it to %(where)s", who=_word(data, "by"), where=where)
+    return _shown("event", "transfer", title, words=_word(data, "note"))
+
+
+def _supervisor_took_over(data: _Data) -> Shown:
+    return _shown("event", "agent", _("%(who)s took it over", who=_word(data, "by")))
+
+
+def _supervisor_ended(data: _Data) -> Shown:
+    return _shown("event", "stop", _("%(who)s ended it", who=_word(data, "by")), words=_word(data, "reason"))
+
+
 def _server_restarted(_data: _Data) -> Shown:
     small = _("a call cannot survive that; texts and places do")
     return _shown("warning", "warning", _("The server restarted"), small=small)
@@ -802,6 +816,9 @@ _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(
         "sender.added": _sender_added,
         "chat.ended": _chat_ended,
         "note.written": _note_written,
+        "supervisor.moved": _supervisor_moved,
+        "supervisor.took_over": _supervisor_took_over,
+        "supervisor.ended": _supervisor_ended,
         "server.restarted": _server_restarted,
         "session.closed": _session_closed,
     }
