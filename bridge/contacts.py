@@ -60,9 +60,9 @@ TROUBLED_AFTER = 5
 rarely, until it answers again."""
 LONGEST_HOLD = 60.0
 """Seconds between two questions to such a CRM."""
-LOOK_AGAIN, SWEEP_EVERY, COUNT_EVERY = 60.0, 60.0, 15.0
+LOOK_AGAIN, SWEEP_EVERY, COUNT_EVERY, TIDY_EVERY = 60.0, 60.0, 15.0, 3600.0
 """Seconds after which the queue is looked at without anybody having called; between two looks for sessions that ended
-unheard; between two counts for the monitor."""
+unheard; between two counts for the monitor; between two tidyings."""
 SWEEP_BACK = 3600.0
 """Seconds before the last look that are looked at again."""
 KEPT = 30 * 86_400.0
@@ -218,17 +218,20 @@ class Contacts:
         swept = forgot = float("-inf")
         time = asyncio.get_running_loop().time
         while True:
-            with contextlib.suppress(Exception):  # figures and tidying; the database's own trouble is told elsewhere
+            try:
                 if time() - swept >= SWEEP_EVERY:
-                    swept = time()
                     await self._sweep()
-                if time() - forgot >= 3600.0:
-                    forgot = time()
+                    swept = time()
+                if time() - forgot >= TIDY_EVERY:
                     await self._journal.crm_forget(self._runner.clock() - KEPT, PORTION)
                     await self._journal.commit(Unit(kv={SINCE: msgspec.json.encode(self._swept - SWEEP_BACK)}))
+                    forgot = time()
                 counts = await self._journal.crm_counts()
                 for state in ("pending", "dead"):
                     self._runner.metrics.crm_waiting.labels(state).set(counts.get(state, 0))
+            except Exception:
+                # Figures and tidying; what has to be done is in the journal and waits.
+                log.exception("crm.unreadable")
             await asyncio.sleep(COUNT_EVERY)
 
     async def _sweep(self) -> None:
@@ -318,9 +321,11 @@ class Contacts:
 
     async def _find(self, number: str) -> tuple[CrmContact, ...]:
         """Who has a number; the built-in CRM is quick and is always asked."""
+        if self._local:
+            return in_order(await self._crm.find(number))
         now = asyncio.get_running_loop().time()
         at, found = self._cache.get(number, (float("-inf"), ()))
-        if self._local or now - at >= self._settings.cache:
+        if now - at >= self._settings.cache:
             found = in_order(await self._crm.find(number))
             if len(self._cache) >= MOST_CACHED:
                 self._cache.clear()
@@ -464,7 +469,14 @@ class Contacts:
                     failed.append("update")  # the record is worth having all the same
                 self._forget(known.phones)
         record = record_of(stored, lines, messages, names=self._names(name), zone=self._zone(), link=self._link, contact=contact)
-        ref = await self._crm.record(record, key=entry.id)
+        try:
+            ref = await self._crm.record(record, key=entry.id)
+        except CrmRefusedError as error:
+            if contact is None or not error.permanent or "contact" not in error.fields:
+                raise
+            # The contact has been deleted meanwhile. What was said is worth keeping all the same.
+            ref = await self._crm.record(msgspec.structs.replace(record, contact=None), key=f"{entry.id}:alone")
+            failed, contact = ["contact"], None
         if contact is not None and not self._local:
             assert match is not None
             ours = await self._mirror(msgspec.convert(match.candidates[0], CrmContact))

@@ -394,6 +394,68 @@ async def test_the_button_leads_where_the_settings_say(tmp_path: Path) -> None:
     assert card.pop == f"https://crm.example/contact/{contact.id}?call={session}&name=A%26B%20%2F%3F%23&by=ben"
 
 
+@pytest.mark.parametrize(
+    ("crm", "why"),
+    [
+        ({"provider": "webhook"}, "needs the section crm.webhook"),
+        ({"provider": "webhook", "name": "local", "webhook": {"url": "https://crm.example", "secret": "s"}}, "built-in"),
+        ({"webhook": {"url": "http://crm.example", "secret": "s"}}, "https://"),
+        ({"screen_pop": "https://crm.example/{id}"}, "screen_pop_hosts"),
+        ({"screen_pop": "http://crm.example/{id}", "screen_pop_hosts": ["crm.example"]}, "https://"),
+        ({"screen_pop": "https://{name}/x", "screen_pop_hosts": ["crm.example"]}, "screen_pop_hosts"),
+        ({"screen_pop": "https://crm.example/{password}", "screen_pop_hosts": ["crm.example"]}, "password cannot be filled"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(tmp_path: Path, crm: dict[str, Any], why: str) -> None:
+    """Before the server starts."""
+    with pytest.raises(ValueError, match=why):
+        CrmHouse(tmp_path, crm=crm)
+
+
+async def test_links_of_a_crm_lead_where_the_settings_allow(tmp_path: Path) -> None:
+    """A CRM cannot send agents anywhere it likes."""
+    house: list[CrmHouse] = []
+    async with tiny_crm(lambda: house[0].now) as crm:
+        house.append(CrmHouse(tmp_path, crm=webhook(crm, screen_pop_hosts=["crm.example"], cache=0)))
+        maria = crm.add(phones=[CALLER], url="https://crm.example/maria")
+        async with house[0].known() as opened:
+            session = await opened.chat()
+            card = await opened.until_card(session, lambda card: card.state == "assigned")
+            assert card.pop == "https://crm.example/maria"
+            await opened.over(session)
+            await opened.recorded(session)
+            card = await opened.card(session)
+            assert card.recorded is not None
+            assert card.recorded.url == f"https://crm.example/notes/{session}"
+            for url in ("https://evil.example/x", "javascript:alert(1)", "http://crm.example/"):
+                crm.contacts[maria]["url"] = url
+                await opened.caller.text(OURS, "again")
+                await opened.until(lambda: bool(opened.runner.sessions))
+                card = await opened.until_card(opened.session, lambda card: card.state == "assigned")
+                assert card.pop is None
+                await opened.accept(BEN)
+                await opened.over(opened.session)
+
+
+@pytest.mark.parametrize("provider", ["local", "webhook"])
+async def test_a_contact_that_is_gone_takes_no_record_with_it(tmp_path: Path, provider: str) -> None:
+    """The session is recorded without it, and says so."""
+    house: list[CrmHouse] = []
+    async with tiny_crm(lambda: house[0].now) as crm:
+        house.append(CrmHouse(tmp_path, crm=webhook(crm) if provider == "webhook" else {}))
+        async with house[0].known() as opened:
+            session = await opened.chat()
+            card = await opened.until_card(session, lambda card: card.state == "assigned")
+            assert card.contact is not None
+            if provider == "local":
+                await opened.book.delete(card.contact.id, "agent:ann")
+            else:
+                crm.contacts.clear()
+            await opened.over(session)
+            entry = await opened.recorded(session)
+            assert entry.result["failed"] == ["contact"]
+
+
 # --- after a crash
 
 
