@@ -42,6 +42,10 @@ AT_ONCE = 20
 """Queues worked out before others get a turn: audio waits for nobody."""
 MOST_OUTCOMES = 50_000
 """Read for one report."""
+KEPT_FOR = 400 * 86_400.0
+"""Seconds for which outcomes are kept: a year can be compared with the one before."""
+FORGET_EVERY = 86_400.0
+"""Seconds between two looks for older ones."""
 MOST_PENDING = 10_000
 """Outcomes that wait for a database that does not work; older ones are lost."""
 SPEAKS = "lang:"
@@ -113,6 +117,7 @@ class Waiting:
         self._deciding: dict[str, tuple[tuple[bool, str], float]] = {}
         """What would be decided, and since when."""
         self._pending: list[Outcome] = []
+        self._forget_at = 0.0
         self._all: tuple[QueueWait, ...] = ()
         self._all_at: float | None = None
         self._sweeping = asyncio.Lock()
@@ -149,6 +154,11 @@ class Waiting:
             if plan.steps[-1].at <= self._clock():
                 del self._plans[queue]
                 self._floor.estimator.plan(queue, ())
+        try:
+            await self._forget()
+        except JournalError:
+            log.warning("ewt.not_kept", outcomes=len(self._pending))
+            return
         if not self._pending:
             return
         outcomes, self._pending = self._pending, []
@@ -163,6 +173,13 @@ class Waiting:
             return
         for queue, new in by_queue.items():
             self._judge(queue, new)
+
+    async def _forget(self) -> None:
+        """Outcomes that are too old, once a day."""
+        now = self._clock()
+        if now >= self._forget_at:
+            await self._journal.forget_outcomes(now - KEPT_FOR)
+            self._forget_at = now + FORGET_EVERY
 
     def _judge(self, queue: str, new: Sequence[Outcome]) -> None:
         newest = self._newest.setdefault(queue, deque(maxlen=ALARM_AFTER))

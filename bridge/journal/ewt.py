@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from operator import eq, ge, lt
 
 import msgspec
-from sqlalchemy import Connection, desc, insert, select
+from sqlalchemy import Connection, delete, desc, insert, select
 
 from bridge.hindsight import Outcome
 from bridge.journal.door import Door, as_struct, wanted
@@ -23,6 +23,10 @@ class Forecasts(Door):
 
         if rows:
             await self._write(write)
+
+    async def forget_outcomes(self, before: float) -> int:
+        """Remove those that were forecast before then; returns how many there were."""
+        return await self._do(delete(_outcome).where(_outcome.c.at < before))
 
     async def outcomes(
         self, limit: int, *, queue: str | None = None, since: float | None = None, until: float | None = None

@@ -1,10 +1,12 @@
 """The page of waiting times: what is forecast now and why, and how good the forecasts have been."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from babel.dates import format_datetime
 from babel.numbers import format_decimal
 
 from bridge.hindsight import THRESHOLDS, Alarm, HalfHour, Report
@@ -55,6 +57,8 @@ class Card(msgspec.Struct, frozen=True):
     said: str
     """What callers are told."""
     alarm: str
+    planned: str
+    """Until when staff is planned; empty without a plan."""
 
 
 class EwtPages:
@@ -148,6 +152,7 @@ def _card(wait: QueueWait, longest: float) -> Card:
         texting=_texting(wait),
         said=_said(wait),
         alarm="" if wait.alarm is None else alarm_words(wait.alarm),
+        planned="" if wait.plan_until is None else _until(wait.plan_until),
     )
 
 
@@ -165,6 +170,11 @@ def _about(seconds: float) -> str:
         return _("%(n)s s", n=round(seconds))
     minutes = round(seconds / 60, 1) if seconds < 600 else round(seconds / 60)
     return _("%(n)s min", n=format_decimal(minutes, locale=locale()))
+
+
+def _until(at: float) -> str:
+    """Day and time in UTC."""
+    return str(format_datetime(datetime.fromtimestamp(at, UTC), "short", locale=locale()))
 
 
 def _status(status: str) -> str:

@@ -241,6 +241,26 @@ class Broken:
             raise JournalUnavailableError("the disk is full")
         await self._journal.keep_outcomes(outcomes)  # type: ignore[arg-type]
 
+    async def forget_outcomes(self, before: float) -> int:
+        if not self.works:
+            raise JournalUnavailableError("the disk is full")
+        return await self._journal.forget_outcomes(before)
+
+
+async def test_what_is_older_than_a_year_and_a_month_is_forgotten(house: House) -> None:
+    """Once a day somebody looks."""
+    async with house.open():
+        service = waiting(house)
+        await house.journal.keep_outcomes([outcome(1.0, at=START - 401 * DAY), outcome(2.0, at=START - 399.5 * DAY)])
+        await service.keep()
+        assert [kept.wait for kept in await house.journal.outcomes(9)] == [2.0]
+        house.now += DAY - 1.0
+        await service.keep()
+        assert len(await house.journal.outcomes(9)) == 1
+        house.now += 1.0
+        await service.keep()
+        assert await house.journal.outcomes(9) == []
+
 
 async def test_forecasts_that_are_off_raise_an_alarm_until_they_are_not(house: House) -> None:
     """Only that queue is concerned; the figures are on /metrics."""
