@@ -516,17 +516,23 @@ def _plain(queue: Queue, ahead: float) -> Forecast:
 def _promise_of(view: _View, spans: Sequence[tuple[float, float]]) -> Promise:
     """The wait of a view through these (seconds, strength), of which the last lasts for ever."""
     ahead, pool_ahead, own, pool, hangups, overtaking, weight = view
-    strength = spans[0][1] or spans[-1][1] or 1.0
+    strength = spans[-1][1] or spans[0][1] or 1.0
     by_own, variance = line_moments(ahead, _net(own * strength, overtaking), hangups)
-    if len(spans) == 1:
-        by_pool, _ = line_moments(pool_ahead, _net(pool * strength, overtaking), hangups)
-    else:
-        by_own = planned_time(ahead, [(span, _net(own * there, overtaking)) for span, there in spans], hangups)
-        by_pool = planned_time(pool_ahead, [(span, _net(pool * there, overtaking)) for span, there in spans], hangups)
+    by_pool, _ = line_moments(pool_ahead, _net(pool * strength, overtaking), hangups)
+    if len(spans) > 1:
+        # A line moves through changing staff as a fluid does; what is not fluid about it is as if the staff did not change.
+        still = [(math.inf, strength)]
+        longer = _fluid(ahead, own, spans, view) / _fluid(ahead, own, still, view)
+        by_own, variance = by_own * longer, variance * longer**2
+        by_pool *= _fluid(pool_ahead, pool, spans, view) / _fluid(pool_ahead, pool, still, view)
     by_own, by_pool = min(LONGEST, by_own) + SHIFT, min(LONGEST, by_pool) + SHIFT
     spread = math.log1p(variance / by_own**2) + 0.05
     log_own, log_pool = math.log(by_own), math.log(by_pool)
     return Promise(weight * log_own + (1.0 - weight) * log_pool - spread / 2.0, math.sqrt(spread), log_own, log_pool)
+
+
+def _fluid(ahead: float, rate: float, spans: Sequence[tuple[float, float]], view: _View) -> float:
+    return planned_time(ahead, [(span, _net(rate * strength, view.overtaking)) for span, strength in spans], view.hangups)
 
 
 def _net(rate: float, overtaking: float) -> float:

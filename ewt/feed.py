@@ -165,5 +165,5 @@ class Feed:
                 estimator.started(at, event.contact, event.agent, event.queue)
             case "abandoned":
                 estimator.abandoned(at, event.contact, ghost=event.counts)
-            case "ended":
+            case _:
                 estimator.ended(at, event.contact, event.agent, served=event.counts)
