@@ -11,6 +11,7 @@ from bridge.legs import LIVE, NO_CALL, TALKING, CallState, TextLeg
 from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
+from bridge.web.console.core_words import of_the_session
 from bridge.web.console.words import gettext as _
 from bridge.web.ports import DeskRefusedError
 from bridge.web.ports_calls import CallbackDue, CallColleague, Callee, CallQueue, CallTargets, CallView
@@ -64,7 +65,7 @@ class Calls:
     def _transfer_why(self, state: State) -> str:
         if state.call_transfers < self._runner.settings.calls.max_transfers:
             return ""
-        return _("This call has been handed on %(n)s times already. Please keep it.", n=state.call_transfers)
+        return _("This call has been handed on often enough. Please keep it.")
 
     def _name(self, agent: e.AgentId | None) -> str:
         return next((known.name for known in self._runner.settings.agents if known.id == agent), agent or "")
@@ -135,7 +136,7 @@ class Calls:
         try:
             number = callable_number(typed, DialPlan(settings.country, settings.sip.may_call))
         except NotCallableError as refusal:
-            raise DeskRefusedError(_(str(refusal))) from refusal
+            raise DeskRefusedError(of_the_session(str(refusal))) from refusal
         if number in {ours.number for ours in settings.numbers}:
             raise DeskRefusedError(_("That is one of our own numbers."))
         return number
@@ -315,7 +316,7 @@ class Calls:
         try:
             await self._runner.tell(session, event)
         except UnexpectedEvent as refusal:
-            raise DeskRefusedError(_(str(refusal))) from refusal
+            raise DeskRefusedError(of_the_session(str(refusal))) from refusal
 
 
 def call_concerns(state: State, agent: e.AgentId) -> bool:

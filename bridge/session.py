@@ -315,9 +315,9 @@ class Session(CallSide):
         state = self.state
         match event:
             case e.AgentConsulted() | e.CallTransferred() if state.call_transfers >= self._limits.calls.max_transfers:
-                return f"This call has been handed on {state.call_transfers} times already. Please keep it."
+                return "This call has been handed on often enough. Please keep it."
             case e.AgentSwapped() | e.AgentCompleted() if state.consult is not None and not state.consult.answered:
-                return f"{state.consult.name} has not answered yet."
+                return "Whoever you asked has not answered yet."
             case e.AgentResumed() if state.held_by == "phone":
                 return "The call is on hold at your phone: take it off hold there."
             case e.AgentCalled() | e.CallbackAsked() if state.customer is None:

@@ -15,9 +15,18 @@ SAID = frozenset(
         marked("This number cannot take texts."),
         marked("There is nothing to judge any more."),
         marked("A chat can be put aside once both of you have written, and you last."),
+        marked("This call has been handed on often enough. Please keep it."),
+        marked("Whoever you asked has not answered yet."),
+        marked("The call is on hold at your phone: take it off hold there."),
+        marked("There is no number to call."),
+        marked("There is no callback to make any more."),
+        marked("That is not a telephone number."),
+        marked("Short numbers and emergency numbers are not called from here."),
+        marked("Numbers that cost extra are not called from here."),
+        marked("Numbers there are not called from here (setting sip.may_call)."),
     }
 )
-"""Sentences of the session that are fit to show; whatever else it says is for engineers."""
+"""Sentences of the session, and of who may be called, that are fit to show; whatever else it says is for engineers."""
 _OF_THE_CHANNEL: Mapping[str, str] = MappingProxyType(
     {
         "opted_out": marked("%(number)s asked us to stop texting. Only a START of theirs opens it again."),

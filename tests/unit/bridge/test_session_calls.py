@@ -203,7 +203,7 @@ def test_what_cannot_be_done_yet_is_refused(story: Story) -> None:
     """Nobody is given a call before they have answered, or is swapped with."""
     ask(story)
     for event in (e.AgentCompleted(ANN), e.AgentSwapped(ANN)):
-        with pytest.raises(UnexpectedEvent, match="Ben has not answered yet"):
+        with pytest.raises(UnexpectedEvent, match="has not answered yet"):
             story.tell(event)
     with pytest.raises(UnexpectedEvent, match="not ours"):
         story.tell(e.AgentLegAnswered(LEG, e.LegId("stranger")))
@@ -225,7 +225,7 @@ def test_a_call_is_handed_on_so_many_times(story: Story) -> None:
     for _ in range(RULES.max_transfers):
         leg = ask(story)
         story.tell(e.AgentLegFailed(LEG, leg, 486, "Busy Here"))
-    with pytest.raises(UnexpectedEvent, match="5 times already"):
+    with pytest.raises(UnexpectedEvent, match="often enough"):
         ask(story)
 
 
