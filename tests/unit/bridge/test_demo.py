@@ -1,11 +1,13 @@
 """What the simulated agents of the demonstration say, and what its settings promise."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.demo import SPOKEN, answer_to, packaged_settings
+from bridge.app import running
+from bridge.demo import PEOPLE, SPOKEN, answer_to, introduce, packaged_settings
 from bridge.events import AgentId, SessionId
 from bridge.settings import load_settings
 from bridge.web.ports import Line, SessionView
@@ -78,3 +80,18 @@ def test_the_person_at_the_desk_comes_first() -> None:
     assert settings.agents[0].id == "agent"
     assert {queue.strategy for queue in settings.queues} == {"in_order"}
     assert any(number.menu is not None for number in settings.numbers)
+
+
+async def test_who_calls_in_the_demonstration_has_a_name(tmp_path: Path) -> None:
+    """The phone page's own number is somebody's, two people share a line, and a second start makes nobody twice."""
+    demo = load_settings(packaged_settings())
+    web, sip = demo.web.model_copy(update={"port": 0}), demo.sip.model_copy(update={"enabled": False})
+    settings = demo.model_copy(update={"data": tmp_path, "web": web, "sip": sip})
+    for _ in range(2):
+        async with running(settings) as server:
+            await introduce(server)
+            known = await server.runner.journal.contact("+15550100123")
+            assert known is not None
+            assert known.name == "Maria Silva"
+            assert len(await server.runner.journal.contacts_with("+15550100124")) == 2
+            assert await server.runner.journal.count_contacts() == len(PEOPLE)
