@@ -303,6 +303,8 @@ class Supervisor:
     ) -> None:
         """Change an agent's state; they are told at their desk by whom and why."""
         before = self._view(agent)
+        if state == "ready" and not self._desk.watched(agent):
+            raise DeskRefusedError(_("%(name)s has no desk open, so nothing could ring there.", name=self._who(agent)))
         await self._desk.set_state(agent, state, reason or None if state != "ready" else None)
         words = {
             "ready": _("%(name)s has set you to Ready.", name=self._who(by)),

@@ -58,6 +58,8 @@ SIGNED_OUT = 4401
 """Close code: nobody who may see this is signed in; the page goes to the sign-in form."""
 MOST_SOCKETS = 12
 """Websockets of one person at one time."""
+AT_ONCE = 10
+"""Rows that are rendered before others have their turn."""
 MOST_RENDERED = 6000
 """Rendered rows that are kept for the next reader."""
 LONGEST_REASON = 300
@@ -410,8 +412,8 @@ class SupervisorPages:
 
     # --- fragments ---------------------------------------------------------------------------------------------------
 
-    def picture(self, request: web.Request, view: View, snapshot: Snapshot, rights: frozenset[Right]) -> "Picture":
-        """What a page that looks at *view* has to show."""
+    async def picture(self, request: web.Request, view: View, snapshot: Snapshot, rights: frozenset[Right]) -> "Picture":
+        """What a page that looks at *view* has to show. Many new rows are not made in one go: others work here too."""
         top = self._top(request, snapshot, manages=Right.MANAGE in rights)
         if view.board == "wall":
             return Picture({}, None, 0, self._wall_html(request, snapshot))
@@ -423,7 +425,12 @@ class SupervisorPages:
             "sessions": snapshot.sessions,
         }
         found = chosen(view, boards[view.board], self._service.name_of, numbers=Right.CONTACTS in rights)
-        rows = {key_of(row): self._row_html(request, row, rights) for row in found[:MOST_ROWS]}
+        rows: dict[str, str] = {}
+        for row in found[:MOST_ROWS]:
+            before = len(self._rendered)
+            rows[key_of(row)] = self._row_html(request, row, rights)
+            if len(self._rendered) != before and len(self._rendered) % AT_ONCE == 0:
+                await asyncio.sleep(0)
         return Picture(rows, list(rows), len(found), top)
 
     def _row_html(self, request: web.Request, row: Row, rights: frozenset[Right]) -> str:
@@ -594,7 +601,7 @@ class _Feed:
 
     async def _send(self, snapshot: Snapshot) -> None:
         """What is not as the page has it."""
-        now, was = self._pages.picture(self._request, self._view, snapshot, self._rights), self._shown
+        was, now = self._shown, await self._pages.picture(self._request, self._view, snapshot, self._rights)
         news: dict[str, Any] = {}
         if was.total < 0:
             news["fresh"] = True

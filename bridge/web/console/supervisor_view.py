@@ -105,6 +105,8 @@ def _wanted(view: View, row: Row, names: Callable[[str], str | None], *, numbers
                 return False
             if view.state and view.state != ("busy" if row.works and view.state == "busy" else row.state):
                 return False
+            if not view.words:
+                return True
             people = [text for work in row.work for text in (work.customer, work.name)] if numbers else []
             return matches(view.words, row.name, row.agent, row.reason, *row.teams, *people)
         case QueueRow():
@@ -112,6 +114,8 @@ def _wanted(view: View, row: Row, names: Callable[[str], str | None], *, numbers
         case SessionRow():
             if row.phase != view.phase or (view.queue and view.queue != row.queue):
                 return False
+            if not view.words:
+                return True
             customer = (row.customer, row.name) if numbers else ()
             return matches(view.words, row.session, row.queue, row.service, *map(names, row.agents), *customer)
 

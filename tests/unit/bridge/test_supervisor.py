@@ -299,8 +299,12 @@ async def test_a_supervisor_changes_an_agents_state(watched: Watched) -> None:
     await watched.it.sign_out(SUE, BEN, "Went home")
     await watched.house.runner.settled(session)
     assert (watched.agent(BEN).state, watched.house.state.text) == ("offline", "queued")
-    await watched.it.set_state(SUE, BEN, "ready", "")
-    assert watched.agent(BEN).state == "ready"
+    with pytest.raises(DeskRefusedError, match="Ben has no desk open"):
+        await watched.it.set_state(SUE, BEN, "ready", "")
+    async with watched.house.desk.subscribe(BEN):
+        await watched.it.set_state(SUE, BEN, "ready", "")
+        assert watched.agent(BEN).state == "ready"
+        assert watched.agent(BEN).connected
     with pytest.raises(DeskRefusedError, match="Max takes no work"):
         await watched.it.set_state(SUE, MAX, "ready", "")
     assert ("agent.signed_out", "agent") in watched.audited
