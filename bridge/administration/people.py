@@ -30,6 +30,8 @@ LINK_FOR = 86_400.0
 """Seconds for which a one-time link can be used."""
 MOST_STRANGERS = 10_000
 """Logins of nobody whose wrong tries are counted, as those of somebody are: who tries is not to learn which exist."""
+STRANGERS_EVERY = 60.0
+"""Seconds between two entries of the book about logins of nobody: whoever tries thousands is not to fill it."""
 _NOBODY = PasswordHasher().hash("nobody")
 """Checked for logins that do not exist, so that a wrong name takes as long as a wrong password."""
 
@@ -66,6 +68,7 @@ class People:
         self._hasher = PasswordHasher()
         self._accounts: dict[str, Account] = {}
         self._strangers: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._stranger_noted = -STRANGERS_EVERY
         self.sign_ins = SignIns(session_lifetime, lambda: secrets.token_urlsafe(32), self._kept)
 
     async def load(self) -> None:
@@ -107,7 +110,7 @@ class People:
         account = self._accounts.get(login, Account(login))
         failures, until = (account.failures, account.locked_until) if known else self._strangers.get(login, (0, None))
         if until is not None and now < until:
-            await self._journal.note(self._entry(by, "sign_in.locked", login))
+            await self._note_refusal(by, "sign_in.locked", login if known else None, None)
             return TurnedAway("locked", until)
         hashed = self._hash_of(known, account)
         right = await self._matches(hashed or _NOBODY, password)
@@ -117,16 +120,25 @@ class People:
             return Welcome(login)
         failures += 1
         until = now + lock_for(failures) if lock_for(failures) else None
-        refused = self._entry(by, "sign_in.refused", login, after={"failures": failures, "locked_until": until})
+        told = {"failures": failures, "locked_until": until}
         if known is None:
             self._strangers[login] = (failures, until or 0.0)
             self._strangers.move_to_end(login)
             if len(self._strangers) > MOST_STRANGERS:
                 self._strangers.popitem(last=False)
-            await self._journal.note(msgspec.structs.replace(refused, who="?"))
         else:
-            await self._save(msgspec.structs.replace(account, failures=failures, locked_until=until), refused)
+            await self._save(msgspec.structs.replace(account, failures=failures, locked_until=until))
+        await self._note_refusal(by, "sign_in.refused", login if known else None, told)
         return TurnedAway("wrong")
+
+    async def _note_refusal(self, by: By, action: str, login: str | None, after: object) -> None:
+        """For the book. Who tried is not known; and what was typed as a login of nobody may be a password."""
+        now = self._clock()
+        if login is None:
+            if now - self._stranger_noted < STRANGERS_EVERY:
+                return
+            self._stranger_noted, after = now, None
+        await self._journal.note(Entry(now, "?", action, f"user {login or '?'}", by.origin, None, after))
 
     async def _matches(self, hashed: str, password: str) -> bool:
         try:

@@ -6,7 +6,7 @@ server on the same journal, has published comes into force as if it had been pub
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 import structlog
@@ -33,6 +33,8 @@ MOST_CHANGES = 200
 """Changes of one revision that the audit book has in full."""
 LONGEST_NOTE = 500
 
+Prepared: TypeAlias = tuple[Settings, Mapping[str, Flow], Mapping[str, Menu]]
+"""Settings with the flows and menus that they need."""
 Load = Callable[[Settings, Mapping[str, Flow]], tuple[Mapping[str, Flow], Mapping[str, Menu]]]
 """Flows and menus that settings need; flows that are known already are not read again."""
 
@@ -134,7 +136,7 @@ class Publishing:
     async def check(self, text: str) -> Checked:
         """What a document would do."""
         try:
-            settings, _, _ = await asyncio.to_thread(self._prepared, text)
+            settings, _, _ = await self._prepared(text)
         except InvalidError as error:
             return Checked(error.problems, ())
         return Checked((), differences(self.settings, settings))
@@ -197,7 +199,7 @@ class Publishing:
 
     async def _publish(self, revision: Revision, by: By, version: int | None) -> int:
         async with self._adopting:
-            settings, _, _ = await asyncio.to_thread(self._prepared, revision.text)
+            settings, _, _ = await self._prepared(revision.text)
             changes = differences(self.settings, settings)
             entry = self._entry(
                 by,
@@ -261,7 +263,7 @@ class Publishing:
             if revision is None:
                 return
             try:
-                self._swap(*await asyncio.to_thread(self._prepared, revision.text))
+                self._swap(*await self._prepared(revision.text))
             except (InvalidError, QueueInUse) as error:
                 why = _in_use(error.uses) if isinstance(error, QueueInUse) else str(error)
                 if (self._standing.newest, self._standing.waits_for) != (revision.n, why):
@@ -271,26 +273,30 @@ class Publishing:
             self._standing = Standing(revision.n, revision.text, revision.n)
             log.info("settings.in_force", revision=revision.n)
 
-    def _prepared(self, text: str) -> tuple[Settings, Mapping[str, Flow], Mapping[str, Menu]]:
+    async def _prepared(self, text: str) -> Prepared:
         """Everything that *text* needs to come into force.
 
         Raises:
             InvalidError: It cannot.
         """
-        try:
-            settings = check(text, self._base)
-            flows, menus = self._load(settings, self._running.flows)
-        except DocumentError as error:
-            raise InvalidError(error.problems) from error
-        except (SettingsError, FlowErrors, MenuErrors) as error:
-            raise InvalidError([Problem(1, 1, "", line) for line in str(error).splitlines()]) from error
+        prepared = settings, flows, _ = await asyncio.to_thread(self._read, text, dict(self._running.flows))
         problems = [*_missing("queue", self._gone(settings), flows, Flow.queues_named)]
         problems += _missing("hours", set(self.settings.hours) - set(settings.hours), flows, Flow.hours_named)
         if uses := self._running.in_use(settings):
             problems.append(_in_use(uses))
         if problems:
             raise InvalidError([Problem(1, 1, "", problem) for problem in problems])
-        return settings, flows, menus
+        return prepared
+
+    def _read(self, text: str, known: Mapping[str, Flow]) -> Prepared:
+        """Settings, and the files they need; in a thread, so nothing that moves is looked at."""
+        try:
+            settings = check(text, self._base)
+            return settings, *self._load(settings, known)
+        except DocumentError as error:
+            raise InvalidError(error.problems) from error
+        except (SettingsError, FlowErrors, MenuErrors) as error:
+            raise InvalidError([Problem(1, 1, "", line) for line in str(error).splitlines()]) from error
 
     def _gone(self, settings: Settings) -> set[str]:
         return {queue.id for queue in self.settings.queues} - {queue.id for queue in settings.queues}

@@ -210,3 +210,13 @@ def test_a_login_with_figures_is_no_password() -> None:
     assert too_weak("Annabella2026!", "annabella") == "common"
     assert too_weak("Password 1234", "ann") == "common"
     assert too_weak("tea is better than coffee", "ann") is None
+
+
+async def test_the_book_keeps_no_login_of_nobody(tmp_path: Path) -> None:
+    """It may be a password; and whoever tries many logins does not fill the book."""
+    async with open_house(tmp_path) as house:
+        for login in ("hunter2 hunter2", "admin", "root"):
+            await house.people.authenticate(login, "wrong", By(login, "192.0.2.9"))
+        await house.people.authenticate("ann", "wrong", ANN)
+        book = [(entry.who, entry.action, entry.object) for entry in await house.journal.audit(9)]
+        assert book == [("?", "sign_in.refused", "user ann"), ("?", "sign_in.refused", "user ?")]
