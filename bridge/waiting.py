@@ -154,6 +154,8 @@ class Waiting:
             if plan.steps[-1].at <= self._clock():
                 del self._plans[queue]
                 self._floor.estimator.plan(queue, ())
+        for queue in [queue for queue in self._alarms if queue not in self._floor.queues]:
+            del self._alarms[queue]
         try:
             await self._forget()
         except JournalError:

@@ -283,6 +283,18 @@ async def test_forecasts_that_are_off_raise_an_alarm_until_they_are_not(house: H
             assert service.queue("support").alarm is None
 
 
+async def test_a_queue_that_is_gone_takes_its_alarm_with_it(house: House) -> None:
+    """Nobody could end it."""
+    async with house.open():
+        await house.journal.keep_outcomes([outcome(500.0, at=START + n) for n in range(150)])
+        service = waiting(house)
+        async with running(service):
+            assert set(service.alarms) == {"support"}
+            house.floor.queues = {name: queue for name, queue in house.floor.queues.items() if name != "support"}
+            await service.keep()
+            assert set(service.alarms) == set()
+
+
 async def test_a_report_says_when_it_is_not_of_everything(house: House) -> None:
     """More is not read at once."""
     async with house.open():
