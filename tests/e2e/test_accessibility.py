@@ -77,8 +77,8 @@ async def test_axe_has_nothing_to_say_of_the_desk(
             await page.keyboard.press("Escape")
         await page.locator("#timeline").focus()
         await page.keyboard.press("?")
-        await expect(page.locator("#keys")).to_be_visible()
-        assert await complaints(page, "document.querySelector('#keys')") == []
+        await expect(page.locator("#key-sheet")).to_be_visible()
+        assert await complaints(page, "document.querySelector('#key-sheet')") == []
         await page.keyboard.press("Escape")
         await page.goto(f"{base}/desk/{SESSION}")
         await page.click("[data-picture]")

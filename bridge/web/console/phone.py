@@ -19,6 +19,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from bridge.events import LegId
 from bridge.telephony.loopback import Connected, Ended, Hears, LoopbackCallProvider, Music, Playing, UnknownCallError
 from bridge.web.console.views import page
+from bridge.web.console.words import language_of, speak
 from bridge.web.http import STORED_MEDIA_HEADERS, from_here, same_origin
 from bridge.web.metrics import WebMetrics
 from bridge.web.ports import LONGEST_TEXT
@@ -136,6 +137,7 @@ class PhonePages:
         return guarded
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
+        speak(language_of(request))
         return page("phone.html", request, line=self._line)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:

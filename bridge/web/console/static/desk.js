@@ -643,7 +643,7 @@
     if (event.key === "?" && !event.ctrlKey && !event.metaKey && !event.altKey && !document.querySelector("dialog[open]")
       && !event.target.matches("textarea, select, input:not([type=checkbox], [type=radio])")) {
       event.preventDefault();
-      one("#keys").showModal();
+      one("#key-sheet").showModal();
       return;
     }
     if (!event.altKey || event.ctrlKey || event.metaKey) return;
@@ -671,7 +671,7 @@
 
   /* --- ringing: two soft tones while work is offered ------------------------------------------------------------------ */
 
-  one("#show-keys").addEventListener("click", () => one("#keys").showModal());
+  one("#show-keys").addEventListener("click", () => one("#key-sheet").showModal());
 
   const sound = one("#sound");
   let audio = null;

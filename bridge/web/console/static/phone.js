@@ -5,6 +5,8 @@
   const mine = one("#mine");
   const called = one("#called");
   const bench = one(".bench");
+  const WORDS = JSON.parse(one("#phone-words").textContent);
+  const word = (key, values = {}) => WORDS[key].replace(/%\((\w+)\)s/g, (_whole, name) => values[name] ?? "");
 
   function dialled() {
     const digits = called.value.replace(/[^+\d]/g, "");
@@ -32,7 +34,7 @@
   }
 
   function send(message) {
-    if (socket.readyState !== WebSocket.OPEN) return say("The server cannot be reached just now.");
+    if (socket.readyState !== WebSocket.OPEN) return say(word("unreachable"));
     socket.send(JSON.stringify(message));
   }
 
@@ -102,7 +104,7 @@
     hush();
     switch (message.what) {
       case "ringing":
-        status("Calling…");
+        status(word("calling"));
         if (navigator.userActivation?.hasBeenActive) {
           const once = () => sound([440, 480], 1.6, 0.03);
           once();
@@ -110,42 +112,42 @@
         }
         return;
       case "playing":
-        status("On the call");
+        status(word("on_the_call"));
         answered();
-        caption(message.words || "(a recording)");
+        caption(message.words || word("a_recording"));
         play(message.audio);
         return;
       case "music":
-        status("Music");
+        status(word("music"));
         answered();
         music.src = message.audio[0];
         music.currentTime = message.offset;
         music.play().catch(() => {});
         return;
       case "silence":
-        status("On the call");
+        status(word("on_the_call"));
         answered();
         return;
       case "connected":
-        status(`Talking to ${message.agent}`);
+        status(word("talking", { agent: message.agent }));
         answered();
-        caption(`Now talking to ${message.agent}`, "event");
+        caption(word("now_talking", { agent: message.agent }), "event");
         play(message.audio);
         return;
       case "ended":
         call = null;
         hook();
-        status("Call ended");
+        status(word("ended"));
         caption(endWords(message), "event");
     }
   }
 
   function endWords({ by, cause }) {
-    if (by === "caller") return "You hung up";
-    if (cause === "404") return "This number takes no calls, or is nobody's (404)";
-    if (cause === "503") return "No call can be taken now (503)";
-    if (cause === "bye") return by === "agent" ? "The agent hung up" : "The other side hung up";
-    return `Call ended: ${cause}`;
+    if (by === "caller") return word("you_hung_up");
+    if (cause === "404") return word("no_calls");
+    if (cause === "503") return word("not_now");
+    if (cause === "bye") return word(by === "agent" ? "agent_hung_up" : "other_hung_up");
+    return word("ended_because", { cause });
   }
 
   function answered() {
@@ -168,7 +170,7 @@
   function hook() {
     const button = one("#hook");
     button.className = call ? "hang-up" : "call";
-    button.setAttribute("aria-label", call ? "Hang up" : "Call");
+    button.setAttribute("aria-label", word(call ? "hang_up" : "call"));
     button.querySelector("use").setAttribute("href", `/static/icons.svg#${call ? "call-end" : "call"}`);
     called.readOnly = Boolean(call);
     one("#erase").hidden = Boolean(call);
@@ -227,12 +229,12 @@
 
   /* --- the texts --------------------------------------------------------------------------------------------------- */
 
-  const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+  const clock = new Intl.DateTimeFormat(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
   let shown = null; // the pair of numbers whose thread is on the page
   let unread = 0;
 
   function showThread() {
-    one("#texts-with").textContent = dialled() || "nobody";
+    one("#texts-with").textContent = dialled() || word("nobody");
     for (const other of document.querySelectorAll("[data-number]")) {
       other.setAttribute("aria-pressed", String(other.dataset.number === dialled()));
     }
@@ -251,12 +253,12 @@
     for (const address of message.pictures) {
       const image = document.createElement("img");
       image.src = address;
-      image.alt = "Picture";
+      image.alt = word("picture");
       item.append(link(address, image));
     }
     message.files.forEach((address, n) => {
       const file = document.createElement("p");
-      file.append(link(address, message.files.length > 1 ? `File ${n + 1}` : "File"));
+      file.append(link(address, message.files.length > 1 ? word("file_n", { n: n + 1 }) : word("file")));
       item.append(file);
     });
     const words = document.createElement("p");
@@ -264,7 +266,7 @@
     if (words.textContent) item.append(words);
     const meta = document.createElement("small");
     meta.textContent = message.direction === "written"
-      ? `to ${message.other} · ${clock.format(message.at * 1000)}`
+      ? `${word("to", { number: message.other })} · ${clock.format(message.at * 1000)}`
       : `${message.other} · ${clock.format(message.at * 1000)}`;
     item.append(meta);
     one("#thread").append(item);
@@ -321,9 +323,9 @@
     const [file] = one("#picture").files;
     const body = words.value.trim();
     if (!body && !file) return words.focus();
-    if (!dialled()) return say("Texts go to the number on the phone's display: there is none.");
+    if (!dialled()) return say(word("no_number"));
     const picture = file ? { name: file.name, type: file.type, data: await asBase64(file) } : null;
-    if (socket.readyState !== WebSocket.OPEN) return say("The server cannot be reached just now. Your words are still here.");
+    if (socket.readyState !== WebSocket.OPEN) return say(word("still_here"));
     send({ do: "text", sender: mine.value, to: dialled(), body, picture });
     words.value = "";
     attach(null);
