@@ -46,10 +46,14 @@ class Contacts(Door):
 
     async def contact(self, number: str) -> ContactRow | None:
         """What is known of whoever has *number*; None: nothing. Where several people share it, what all of them share."""
-        found = await self.contacts_with(number)
-        if not found:
-            return None
-        return msgspec.structs.replace(known_of(found[0], number), **_shared([one.fields for one in found]))
+        query = select(
+            _phone.c.number, _contact.c.name, _contact.c.language, _contact.c.custom.label("data"), _contact.c.updated_at
+        )
+        query = query.join(_contact, _contact.c.id == _phone.c.contact)
+        query = query.where(_phone.c.number == number, _contact.c.deleted_at.is_(None))
+        newest = (desc(_contact.c.created_at), desc(_contact.c.id))
+        found = await self._read(query.order_by(*newest), lambda row: ContactRow(**row))  # asked for every call and text
+        return None if not found else _shared(found)
 
     async def contacts_with(self, number: str) -> list[StoredContact]:
         """The contacts that are alive and have this phone; the one that was made last stands first."""
@@ -141,13 +145,15 @@ class Contacts(Door):
         return saved
 
 
-def _shared(known: Sequence[ContactFields]) -> dict[str, Any]:
-    """Name, language and data where all agree: to greet somebody by another's name is worse than by none."""
-    first, alike = known[0], {}
-    for field, source in (("name", "name"), ("language", "language"), ("data", "custom")):
-        values = [getattr(one, source) for one in known]
-        alike[field] = getattr(first, source) if all(value == values[0] for value in values) else {} if field == "data" else None
-    return alike
+def _shared(known: Sequence[ContactRow]) -> ContactRow:
+    """The first, with name, language and data where all agree: to greet somebody by another's name is worse than by none."""
+    first = known[0]
+    return msgspec.structs.replace(
+        first,
+        name=first.name if all(one.name == first.name for one in known) else None,
+        language=first.language if all(one.language == first.language for one in known) else None,
+        data=first.data if all(one.data == first.data for one in known) else {},
+    )
 
 
 def known_of(contact: StoredContact, number: str) -> ContactRow:
