@@ -251,7 +251,7 @@ def _stays(connection: Connection, ask: Ask) -> list[Stay]:
         query = query.where(span.c.agent.in_(ask.agents))
     inside = query.where(span.c.since >= ask.range.since, span.c.since < ask.range.until).order_by(span.c.since, span.c.n)
     earlier = query.join(first, first.c.n == span.c.n)
-    return [Stay(*row) for part in (earlier, inside) for row in connection.execute(part)]
+    return [Stay._make(row) for part in (earlier, inside) for row in connection.execute(part)]
 
 
 def _work(connection: Connection, ask: Ask) -> list[Work]:

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, delete, func, or_, select, true, update
+from sqlalchemy import Connection, Row, RowMapping, and_, bindparam, delete, func, or_, select, true, update
 
 from bridge.journal import facts_tables as t
 from bridge.journal import tables
@@ -33,6 +33,8 @@ SOON = 60.0
 """Seconds within which a wrap-up begins after the work it belongs to."""
 OVERLAP = 200
 """Agents' spans that are looked at again: with several nodes their numbers are not given in the order of the commits."""
+SPANS = 5_000
+"""Of agents, read at once."""
 _FINAL = frozenset({"delivered", "read", "undelivered", "failed", "canceled", "received"})
 _CLOSED, _SPANS, _TEXTS = "facts_closed_until", "facts_spans_until", "facts_texts_until"
 _session, _timeline, _message, _kv = tables.session, tables.timeline, tables.message, tables.kv
@@ -147,7 +149,7 @@ class FactsDoor(Door):
             return
         first = max(0, int(at) - OVERLAP)
         while first < newest:
-            last = min(first + 5 * PORTION, newest)
+            last = min(first + SPANS, newest)
             found = await self._readers.run(partial(_wrap_ups_between, first=first, last=last))
             if found:
                 await self._write(partial(_put_wrap_ups, rows=found))
@@ -322,29 +324,39 @@ def _put_wrap_ups(connection: Connection, rows: Sequence[dict[str, Any]]) -> Non
 
 def _wrap_ups_between(connection: Connection, first: int, last: int) -> list[dict[str, Any]]:
     """Wrap-ups that spans with numbers above *first* up to *last* have ended, each with the call it belongs to."""
-    span, handling = t.agent_span, t.fact_handling
-    found = []
-    for ending in connection.execute(select(span).where(span.c.n > first, span.c.n <= last).order_by(span.c.n)).all():
-        earlier: ColumnElement[bool] = or_(span.c.since < ending.since, and_(span.c.since == ending.since, span.c.n < ending.n))
-        before = connection.execute(
-            select(span.c.state, span.c.since)
-            .where(span.c.agent == ending.agent, earlier)
-            .order_by(span.c.since.desc(), span.c.n.desc())
-            .limit(1)
-        ).first()
-        if before is None or before.state != "wrap_up":
+    span, found = t.agent_span, []
+    before: dict[str, tuple[str, float] | None] = {}
+    query = select(span).where(span.c.n > first, span.c.n <= last).order_by(span.c.since, span.c.n)
+    for ending in connection.execute(query).all():
+        earlier = before[ending.agent] if ending.agent in before else _state_before(connection, ending)
+        before[ending.agent] = (ending.state, ending.since)
+        if earlier is None or earlier[0] != "wrap_up":
             continue
-        work = connection.execute(
-            select(handling)
-            .where(
-                handling.c.agent == ending.agent,
-                handling.c.until <= before.since,
-                handling.c.until >= before.since - SOON,
-            )
-            .order_by(handling.c.until.desc(), handling.c.at.desc())
-            .limit(1)
-        ).first()
-        if work is not None and work.channel == "voice":
-            kept = {name: getattr(work, name) for name in ("session", "n", "at", "queue", "channel", "type", "agent")}
-            found.append({**kept, "seconds": ending.since - before.since})
+        call = _call_before(connection, ending.agent, earlier[1])
+        if call is not None:
+            found.append({**call, "seconds": ending.since - earlier[1]})
     return found
+
+
+def _state_before(connection: Connection, span: Row[Any]) -> tuple[str, float] | None:
+    """The agent's state before *span*, and since when."""
+    c = t.agent_span.c
+    earlier = or_(c.since < span.since, and_(c.since == span.since, c.n < span.n))
+    query = select(c.state, c.since).where(c.agent == span.agent, earlier).order_by(c.since.desc(), c.n.desc()).limit(1)
+    row = connection.execute(query).first()
+    return None if row is None else (row.state, row.since)
+
+
+def _call_before(connection: Connection, agent: str, since: float) -> dict[str, Any] | None:
+    """The call after which a wrap-up began; None when it began after a chat, or after nothing."""
+    c = t.fact_handling.c
+    query = (
+        select(t.fact_handling)
+        .where(c.agent == agent, c.until <= since, c.until >= since - SOON)
+        .order_by(c.until.desc(), c.at.desc())
+        .limit(1)
+    )
+    work = connection.execute(query).first()
+    if work is None or work.channel != "voice":
+        return None
+    return {name: getattr(work, name) for name in ("session", "n", "at", "queue", "channel", "type", "agent")}

@@ -1,14 +1,11 @@
 """Agents' time, sliced: what they were ready for, what they worked on, and how much of it at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
-
-import msgspec
-
-from bridge.reports.spans import span_of
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from typing import NamedTuple
 
 
-class Stay(msgspec.Struct, frozen=True):
+class Stay(NamedTuple):
     """From then on, the agent was in this state."""
 
     agent: str
@@ -17,7 +14,7 @@ class Stay(msgspec.Struct, frozen=True):
     """`ready`, `not_ready`, `wrap_up` or `offline`."""
 
 
-class Work(msgspec.Struct, frozen=True):
+class Work(NamedTuple):
     """A call or a chat that an agent had."""
 
     agent: str
@@ -56,7 +53,7 @@ def slice_time(
     return sums
 
 
-def _slice_one(
+def _slice_one(  # noqa: C901, PLR0912  # one turn of a hot loop, flat
     agent: str,
     stays: Sequence[Stay],
     work: Sequence[Work],
@@ -64,42 +61,64 @@ def _slice_one(
     until: float,
     sums: dict[tuple[int, str], Sums],
 ) -> None:
-    since = beginnings[0]
-    state: str | None = None
-    changes: list[tuple[float, int, str]] = [(at, 0, "") for at in (*beginnings, until)]
+    since, state = beginnings[0], ""
+    changes: list[tuple[float, int, str]] = [(at, _BORDER, "") for at in beginnings[1:]]
     for stay in stays:
         if stay.since <= since:
             state = stay.state
         elif stay.since < until:
-            changes.append((stay.since, 0, stay.state))
+            changes.append((stay.since, _STATE, stay.state))
     for piece in work:
         first, last = max(piece.at, since), min(piece.until, until)
         if first < last:
-            what = "voice" if piece.voice else "sms"
-            changes += [(first, 1, what), (last, -1, what)]
-    changes.sort(key=lambda change: change[0])
-    open_now = {"voice": 0, "sms": 0}
-    for (at, step, what), (end, _, _) in pairwise(changes):
-        if step:
-            open_now[what] += step
-        elif what:
-            state = what
-        if end > at:
-            _add(sums.setdefault((span_of(at, beginnings), agent), {}), state, open_now, end - at)
+            begins, ends = (_CALL, _NO_CALL) if piece.voice else (_CHAT, _NO_CHAT)
+            changes += [(first, begins, ""), (last, ends, "")]
+    changes.append((until, _BORDER, ""))
+    changes.sort(key=_when)
+    calls = chats = span = 0
+    at, here = since, _Slice()
+    for now, what, other in changes:  # once for everything that anybody did: a month of a hundred agents is half a million turns
+        if now > at:
+            here.add(state, calls, chats, now - at)
+            at = now
+        if what == _STATE:
+            state = other
+        elif what == _CHAT:
+            chats += 1
+        elif what == _NO_CHAT:
+            chats -= 1
+        elif what == _CALL:
+            calls += 1
+        elif what == _NO_CALL:
+            calls -= 1
+        else:
+            if here.sums:
+                sums[span, agent] = here.sums
+            span, here = span + 1, _Slice()
 
 
-def _add(sums: Sums, state: str | None, open_now: Mapping[str, int], seconds: float) -> None:
-    def add(name: str, amount: float) -> None:
-        sums[name] = sums.get(name, 0.0) + amount
+_BORDER, _STATE, _CALL, _NO_CALL, _CHAT, _NO_CHAT = range(6)
+_when = itemgetter(0)
 
-    if open_now["sms"] > 0:
-        add("chat_seconds", seconds * open_now["sms"])
-        add("chatting", seconds)
-    if state is None or state == "offline":
-        return
-    add("logged_in", seconds)
-    add({"wrap_up": "wrapping"}.get(state, state), seconds)
-    if state == "wrap_up" or open_now["sms"] > 0 or open_now["voice"] > 0:
-        add("busy", seconds)
-    elif state == "ready":
-        add("idle", seconds)
+
+class _Slice:
+    """One agent in one span."""
+
+    def __init__(self) -> None:
+        self.sums: Sums = {}
+
+    def add(self, state: str, calls: int, chats: int, seconds: float) -> None:
+        """They were in this state, with so many calls and chats; empty: nobody knows the state."""
+        sums = self.sums
+        if chats:
+            sums["chat_seconds"] = sums.get("chat_seconds", 0.0) + seconds * chats
+            sums["chatting"] = sums.get("chatting", 0.0) + seconds
+        if not state or state == "offline":
+            return
+        name = "wrapping" if state == "wrap_up" else state
+        sums["logged_in"] = sums.get("logged_in", 0.0) + seconds
+        sums[name] = sums.get(name, 0.0) + seconds
+        if chats or calls or state == "wrap_up":
+            sums["busy"] = sums.get("busy", 0.0) + seconds
+        elif state == "ready":
+            sums["idle"] = sums.get("idle", 0.0) + seconds
