@@ -184,7 +184,7 @@ async def test_a_contact_shows_everything_of_its_person(pages: Pages) -> None:
     await pages.journal.commit(Unit(consents=[consent], suppress=[stop]))
     page = await pages.get(f"/contacts/{ann.id}")
     assert page.count("/sessions/s") == 4  # each to look into here, and in the trail
-    for words in ("Yes &lt;please&gt;", "Opted out", "May be texted"):
+    for words in ("Yes &lt;please&gt;", "Opted out", "Not opted out"):
         assert words in page
     assert "said in s2 &lt;script&gt;" in await pages.get(f"/contacts/{ann.id}/sessions/s2")
     assert "none of this contact" in await pages.get(f"/contacts/{ann.id}/sessions/s9", 404)
