@@ -56,12 +56,13 @@ class Counts(msgspec.Struct):
     in_time: int = 0
     """Of those within the target's time."""
     abandoned: int = 0
-    """Left the line before an agent had them: hung up, texted EXIT, or a chat that nobody took until it expired."""
+    """Callers who hung up before an agent had them."""
     abandoned_in_time: int = 0
+    """Of them and of the short ones, those within the target's time."""
     short: int = 0
-    """Left it so soon that it counts for nothing."""
+    """Hung up sooner than the queue's short-abandon time; not among the abandoned."""
     left: int = 0
-    """Left it otherwise: moved on, by a key, at the end of the flow's patience, by STOP, cut off by us."""
+    """Left it otherwise: moved on, by a key, when patience ended, by EXIT or STOP, cut off by us; chats nobody took in time."""
     waited: float = 0.0
     """Seconds that those who were answered had waited in this line."""
     handled: int = 0
@@ -80,8 +81,8 @@ class Counts(msgspec.Struct):
 
     @property
     def service_level(self) -> float | None:
-        """(answered in time + abandoned in time) / (answered + abandoned), without short abandons; None when both are 0."""
-        all_of_them = self.answered + self.abandoned
+        """SL2, as in the reports: (answered in time + abandoned in time) / (answered + abandoned); None without either."""
+        all_of_them = self.answered + self.abandoned + self.short
         return None if all_of_them == 0 else (self.in_time + self.abandoned_in_time) / all_of_them
 
     @property
@@ -224,9 +225,7 @@ class Day:
                     self._parted(course, "voice", at)
             case "chat.ended" | "chat.dismissed":
                 self._parted(course, "sms", at)
-            case "chat.expired":
-                self._lost(course, "sms", at, abandoned=True)
-            case "menu.answered" | "opted_out":
+            case "menu.answered" | "opted_out" | "chat.expired":
                 self._lost(course, "sms", at, abandoned=False)
             # A call that is handed on says itself that the agent has left and that it stands in line again.
             case "transfer.started" if data.get("channel", "sms") == "sms":
@@ -254,7 +253,7 @@ class Day:
                     self._texts[data["message"]] = course.queue
             case "session.closed":
                 for channel in _CHANNELS:
-                    self._lost(course, channel, at, abandoned=data.get("reason") == "left")
+                    self._lost(course, channel, at, abandoned=False)
                     self._parted(course, channel, at)
                 del self._courses[session]
             case _:
@@ -310,12 +309,11 @@ class Day:
             return
         target, waited = self._target(visit.queue), at - visit.since
         if not abandoned:
-            counts = Counts(left=1)
-        elif target.short_abandon is not None and waited < target.short_abandon:
-            counts = Counts(short=1)
-        else:
-            counts = Counts(abandoned=1, abandoned_in_time=int(_in_time(waited, target)))
-        self._count(visit.queue, at, counts)
+            self._count(visit.queue, at, Counts(left=1))
+            return
+        short = target.short_abandon is not None and waited < target.short_abandon
+        in_time = int(_in_time(waited, target))
+        self._count(visit.queue, at, Counts(short=int(short), abandoned=int(not short), abandoned_in_time=in_time))
 
     def _joined(self, course: _Course, channel: Channel, name: str, at: float) -> None:
         """An agent has the customer."""

@@ -524,8 +524,8 @@ class _Sums(msgspec.Struct, frozen=True):
 def _sums(snapshot: Snapshot) -> _Sums:
     oldest = [row.oldest for row in snapshot.queues if row.oldest is not None]
     counted = [row for row in snapshot.queues if row.service_level is not None]
-    weight = sum(row.answered + row.abandoned for row in counted)
-    level = sum((row.service_level or 0.0) * (row.answered + row.abandoned) for row in counted)
+    weight = sum(row.answered + row.abandoned + row.short for row in counted)
+    level = sum((row.service_level or 0.0) * (row.answered + row.abandoned + row.short) for row in counted)
     return _Sums(
         calls_waiting=sum(row.waiting for row in snapshot.queues if row.channel == "voice"),
         chats_waiting=sum(row.waiting for row in snapshot.queues if row.channel == "sms"),

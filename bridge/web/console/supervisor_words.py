@@ -165,16 +165,14 @@ _FIGURES: Mapping[str, tuple[str, str]] = {
     "level": (
         marked("Service level"),
         marked(
-            "Today: (answered in time + gave up in time) / (answered + gave up). Who gave up so soon that it does not count "
-            "is left out. In time is what the target says."
+            "Today: (answered in time + hung up in time) / (answered + hung up), the SL2 of the reports. In time is what the "
+            "target says."
         ),
     ),
     "offered": (marked("Offered"), marked("Customers who came into this line today, also by transfer.")),
     "abandoned": (
-        marked("Gave up"),
-        marked(
-            "Hung up, texted EXIT, or nobody took the chat in time, today. Small: who gave up so soon that it does not count."
-        ),
+        marked("Hung up"),
+        marked("Callers who hung up in the line today. Small: those who did so sooner than the short-abandon time."),
     ),
     "ready": (
         marked("Agents"),

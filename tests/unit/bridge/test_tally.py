@@ -51,7 +51,7 @@ def test_a_call_that_is_answered() -> None:
 
 
 def test_who_hangs_up() -> None:
-    """At once is a short abandon and counts for nothing, before the target's time is no fault, after it is; a key is neither."""
+    """At once is a short abandon, before the target's time is no fault, after it is; going on by a key is neither."""
     today = day()
     for session, after, outcome in (("a", 3, "abandoned"), ("b", 10, "abandoned"), ("c", 50, "abandoned"), ("d", 50, "key")):
         tell(
@@ -62,8 +62,8 @@ def test_who_hangs_up() -> None:
             (after, "session.closed", {"reason": "call over"}),
         )
     counts = today.queue("support")
-    assert (counts.offered, counts.short, counts.abandoned, counts.abandoned_in_time, counts.left) == (4, 1, 2, 1, 1)
-    assert counts.service_level == 0.5
+    assert (counts.offered, counts.short, counts.abandoned, counts.abandoned_in_time, counts.left) == (4, 1, 2, 2, 1)
+    assert counts.service_level == 2 / 3
 
 
 def test_without_a_target_everybody_is_in_time() -> None:
@@ -74,7 +74,7 @@ def test_without_a_target_everybody_is_in_time() -> None:
 
 
 def test_a_chat_that_nobody_takes() -> None:
-    """It expired: that is an abandon; one that the customer left by EXIT too, by STOP or by going back to the menu not."""
+    """It expired, or the customer left by EXIT, by STOP or by going back to the menu: nobody hung up, so it is no abandon."""
     today = day()
     for session, line in (
         ("a", ("chat.expired", {})),
@@ -84,7 +84,7 @@ def test_a_chat_that_nobody_takes() -> None:
     ):
         tell(today, SessionId(session), (0, "queue.joined", joins("texts", "sms")), (90, *line))
     counts = today.queue("texts")
-    assert (counts.abandoned, counts.abandoned_in_time, counts.left, counts.service_level) == (2, 0, 2, 0.0)
+    assert (counts.offered, counts.abandoned, counts.left, counts.service_level) == (4, 0, 4, None)
 
 
 def test_a_chat_that_is_handed_on() -> None:
