@@ -8,6 +8,7 @@ import structlog
 
 from bridge.events import MessageId
 from bridge.journal import EVERY_SENDER, BlockRow, ConsentRow, ContactRow, MessageRow, StillOpenError, Unit
+from bridge.journal.house import Entry
 from bridge.media_store import BlobsUnavailableError
 from bridge.web.api import models as m
 from bridge.web.api.operation import Behind, Call, Operation
@@ -55,7 +56,7 @@ class People:
                 method="DELETE",
                 path="/contacts/{number}",
                 name="deleteContact",
-                summary="Forget what is known of a number",
+                summary="Clear what is known of a number; its history stays, and POST /customers/{number}/erase removes it",
                 scope="contacts",
                 handler=self._delete_contact,
                 problems=("invalid_number", "not_found"),
@@ -302,6 +303,7 @@ class People:
             number=self._behind.number(asked.number), reason=asked.reason, actor=call.key.author, at=self._behind.now()
         )
         await self._behind.journal.commit(Unit(block=[row]))
+        await self._behind.journal.note(Entry(row.at, row.actor, "number.blocked", f"number {row.number}", after=row.reason))
         return m.Blocked(**msgspec.structs.asdict(row))
 
     async def _unblock(self, call: Call) -> None:
@@ -311,6 +313,7 @@ class People:
                 raise ProblemError("fixed")
             raise ProblemError("not_found", "This number is not on the blocklist.")
         await self._behind.journal.commit(Unit(unblock=[number]))
+        await self._behind.journal.note(Entry(self._behind.now(), call.key.author, "number.unblocked", f"number {number}"))
 
     # --- all of it
 
