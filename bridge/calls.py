@@ -290,6 +290,11 @@ class Calls:
             state.whisper or "",
         )
 
+    def is_owed(self, session: e.SessionId) -> bool:
+        """Whether the session's customer is to be called back."""
+        live = self._runner.sessions.get(session)
+        return live is not None and live.state.callback is not None
+
     def concerned(self, session: e.SessionId) -> tuple[e.AgentId, ...]:
         """Agents whose list of callbacks this session stands in, or did."""
         live = self._runner.sessions.get(session)

@@ -823,6 +823,9 @@ class Desk:
         for agent in self._workers(session):
             self._put(agent, SessionChanged(session))
             self.desk_changed(agent)
+        if self.calls.is_owed(session):
+            for agent in self.calls.concerned(session):
+                self.desk_changed(agent)
 
     def desk_changed(self, agent: e.AgentId) -> None:
         """State, offers or list are to be read again."""

@@ -1,5 +1,7 @@
 """An agent holds a call, asks a colleague, hands it on, calls a customer: who hears whom, and that nobody is lost."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -353,7 +355,7 @@ def test_a_transfer_that_waits_for_ever() -> None:
 # --- calls of ours
 
 
-def outbound(**state: object) -> Story:
+def outbound(**state: Any) -> Story:
     """Ann calls a customer; her phone rings."""
     story = Story(service="outbound", **state)
     story.tell(e.AgentCalled(ANN, "Ann", e.QueueId("support"), "sip:ann@127.0.0.1"))

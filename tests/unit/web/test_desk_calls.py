@@ -35,7 +35,7 @@ class FakeCallsOfDesk:
         self.asked: list[tuple[Any, ...]] = []
         self.shown: CallView | None = CallView("connected", mine=True)
         self.due: tuple[CallbackDue, ...] = ()
-        self.may_be_called = (OURS,)
+        self.may_be_called: tuple[str, ...] = (OURS,)
         self.targets_are = TARGETS
         self.refusal = ""
 
@@ -154,7 +154,9 @@ async def test_the_head_has_the_buttons_that_work_now(
 ) -> None:
     """And none that would be refused."""
     page.calls.shown = view
-    html = (await page.get(f"/desk/{SESSION}")).partition('id="session-head"')[2].partition("</header>")[0]
+    whole = await page.get(f"/desk/{SESSION}")
+    html = whole.partition('id="session-head"')[2].partition("</header>")[0] + whole.partition('id="banners"')[2]
+    html = html.partition('id="composer')[0]
     assert [words for words in there if words not in html] == []
     assert [words for words in not_there if words in html] == []
 
