@@ -198,8 +198,15 @@ class Estimator:
 
     def deflected(self, now: float, contact: str, queue: str, priority: int = 1) -> None:
         """A contact went elsewhere before standing in line: when their turn would have come is learned from all the same."""
+        where = self._queues.get(queue)
         self.joined(now, contact, queue, priority)
-        self.abandoned(now, contact)
+        who = self._contacts.get(contact)
+        if where is None or who is None or who.agent is not None or who.joined != now:
+            return
+        where.remove(who)
+        del self._contacts[contact]
+        if who.promise is not None:
+            where.follow(now, who, who.promise)
 
     def started(self, now: float, contact: str, agent: str, queue: str | None = None) -> None:
         """The agent took the contact. One who never stood in line is only counted as served, by *queue*."""
@@ -456,7 +463,8 @@ class Estimator:
 
     def _promise(self, now: float, queue: Queue, priority: int, ahead: float, place: Place | None) -> Promise:
         """What the structure of the line says to somebody who joins it."""
-        return _promise_of(self._view(now, queue, priority, ahead, place), self._spans(now, queue))
+        view = self._view(now, queue, priority, ahead, place)
+        return _promise_of(view, self._spans(now, queue), planned=bool(queue.plan))
 
     @staticmethod
     def _spans(now: float, queue: Queue, late: float = 1.0) -> list[tuple[float, float]]:
@@ -489,10 +497,12 @@ class Estimator:
         offsets = queue.offsets.get(priority)
         spans = self._spans(now, queue)
         if len(spans) == 1 or queue.plan:
-            quantiles = _promise_of(view, spans).quantiles(offsets)
+            quantiles = _promise_of(view, spans, planned=bool(queue.plan)).quantiles(offsets)
         else:
             # Five ways in which absences may end; a long wait goes with a late return.
-            a, b, c, d, e = (_promise_of(view, self._spans(now, queue, late)).quantiles(offsets) for late in ABSENCES)
+            a, b, c, d, e = (
+                _promise_of(view, self._spans(now, queue, late), planned=False).quantiles(offsets) for late in ABSENCES
+            )
             quantiles = a[0], b[1], c[2], d[3], e[4]
         p10, p25, p50, p75, p90 = quantiles
         status: Status = "no_agents" if queue.capacity == 0 else "ok"
@@ -513,18 +523,24 @@ def _plain(queue: Queue, ahead: float) -> Forecast:
     return Forecast("degraded", "prior", mean, p10, p25, p50, p75, p90, ahead, queue.capacity)
 
 
-def _promise_of(view: _View, spans: Sequence[tuple[float, float]]) -> Promise:
-    """The wait of a view through these (seconds, strength), of which the last lasts for ever."""
+def _promise_of(view: _View, spans: Sequence[tuple[float, float]], *, planned: bool) -> Promise:
+    """The wait of a view through these (seconds, strength), of which the last lasts for ever.
+
+    A line moves through changing staff as a fluid does; the rounding of a short line, and how much it scatters while it moves,
+    are as if the strength were *still*.
+    """
     ahead, pool_ahead, own, pool, hangups, overtaking, weight = view
-    strength = spans[-1][1] or spans[0][1] or 1.0
-    by_own, variance = line_moments(ahead, _net(own * strength, overtaking), hangups)
-    by_pool, _ = line_moments(pool_ahead, _net(pool * strength, overtaking), hangups)
+    # The staff there is, but the usual one while people are missing.
+    still = (spans[0][1] if planned else spans[-1][1]) or spans[-1][1] or 1.0
+    by_own, variance = line_moments(ahead, _net(own * still, overtaking), hangups)
+    by_pool, _ = line_moments(pool_ahead, _net(pool * still, overtaking), hangups)
     if len(spans) > 1:
-        # A line moves through changing staff as a fluid does; what is not fluid about it is as if the staff did not change.
-        still = [(math.inf, strength)]
-        longer = _fluid(ahead, own, spans, view) / _fluid(ahead, own, still, view)
-        by_own, variance = by_own * longer, variance * longer**2
-        by_pool *= _fluid(pool_ahead, pool, spans, view) / _fluid(pool_ahead, pool, still, view)
+        plain = by_own
+        by_own *= _fluid(ahead, own, spans, view) / _fluid(ahead, own, [(math.inf, still)], view)
+        if not planned:
+            stands = min(by_own, spans[0][0]) * (1.0 - spans[0][1] / still)
+            variance *= ((by_own - stands) / plain) ** 2
+        by_pool *= _fluid(pool_ahead, pool, spans, view) / _fluid(pool_ahead, pool, [(math.inf, still)], view)
     by_own, by_pool = min(LONGEST, by_own) + SHIFT, min(LONGEST, by_pool) + SHIFT
     spread = math.log1p(variance / by_own**2) + 0.05
     log_own, log_pool = math.log(by_own), math.log(by_pool)
