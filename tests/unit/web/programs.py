@@ -18,6 +18,7 @@ from bridge.media_store import MediaStore
 from bridge.settings import Settings
 from bridge.web.api import Api, Behind
 from bridge.web.ports_contacts import ContactParts
+from bridge.web.ports_reports import Reporting
 from sms.consent import Verdict
 from tests.unit.web.fake_cards import FakeCards
 from tests.unit.web.fake_waits import FakeWaits
@@ -160,8 +161,8 @@ class Programs:
 
 
 @asynccontextmanager
-async def programs(folder: Path) -> AsyncIterator[Programs]:
-    """The API, served."""
+async def programs(folder: Path, *, reporting: Callable[[Journal], Reporting] | None = None) -> AsyncIterator[Programs]:
+    """The API, served. *reporting*: makes who makes reports; None: there are none."""
     async with Journal.open(f"sqlite:///{folder}/journal.db") as journal:
         channel, media, waits = FakeChannel(journal), MediaStore(folder / "media"), FakeWaits()
         here: list[Programs] = []
@@ -189,6 +190,7 @@ async def programs(folder: Path) -> AsyncIterator[Programs]:
                 forget_mails=forget_mails,
                 now=clock,
                 contacts=ContactParts(book, FakeCards(), imports),
+                reporting=None if reporting is None else reporting(journal),
             )
         )
         app = web.Application()
