@@ -14,6 +14,8 @@ SAID = frozenset(
         marked("You are not connected to this customer."),
         marked("This number cannot take texts."),
         marked("There is nothing to judge any more."),
+        marked("The call is over."),
+        marked("The caller is on the line: end the call."),
         marked("A chat can be put aside once both of you have written, and you last."),
         marked("This call has been handed on often enough. Please keep it."),
         marked("Whoever you asked has not answered yet."),

@@ -655,7 +655,7 @@
       case "KeyD": one(".offer [form=declining]")?.click(); break;
       case "KeyU": unread?.click(); break;
       case "KeyC": one("#body")?.focus(); break;
-      case "KeyT": one("#session-head [hx-get$='/transfer']")?.click(); break;
+      case "KeyT": one("#session-head :is([hx-get$='/call-transfer'], [hx-get$='/transfer'])")?.click(); break;
       case "KeyS": one("#session-head [hx-post$='/set-aside']")?.click(); break;
       case "KeyE": one("#session-head [hx-post$='/end-chat']")?.click(); break;
       case "KeyN": one("#note")?.focus(); break;
