@@ -20,7 +20,7 @@ from bridge.acd import (
     inherited,
 )
 from bridge.call_leg import voice_skills
-from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId, beside
+from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId, ReportOffer, beside
 from bridge.hindsight import Witness
 from bridge.hours import hours_at, reopens_in_words
 from bridge.legs import LIVE, CallState, TextLeg
@@ -183,6 +183,12 @@ class Floor:
     def _is_open(self, queue: str, now: float) -> bool:
         table = self._settings.hours.get(self._hours.get(queue) or "")
         return table is None or hours_at(table, now).state == "open"
+
+    def offer_answered(self, answer: ReportOffer, state: State, now: float) -> None:
+        """An offer to text was accepted, or not. Who texts instead of waiting is followed until their turn would have come."""
+        self.policy.answered(answer.queue, answer.accepted)
+        if answer.accepted and self.acd.position(state.id, "voice") is None:
+            self.witness.deflected(now, contact_id(state.id, "voice"), answer.queue)
 
     def queue_now(self, name: str, language: str, now: float) -> QueueNow:
         """What a text may say of a queue, in *language*."""

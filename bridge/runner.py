@@ -419,9 +419,12 @@ class Runner:
             log.info("call.blocked", leg=event.leg, why=customer.blocked)
             await self._call_providers[event.provider].perform(e.RefuseCall(event.leg, 603))
             return
-        live = self._awaiting_call(customer, event.called) or self._open(
-            event.called, customer, flow=flow, leg=event.leg, service="call"
-        )
+        live = None if flow is None else self._awaiting_call(customer, event.called)
+        if live is None:
+            live = self._open(event.called, customer, flow=flow, leg=event.leg, service="call")
+        else:
+            live.session = self._session(live.state, flow)  # today's, whatever it began with
+            live.leg = event.leg
         self._by_leg[event.leg] = live.state.id
         self.metrics.calls.labels(event.provider).inc()
         self.post(live.state.id, event)
@@ -811,7 +814,7 @@ class Runner:
                         if other is not live and other.state.our_number == command.sender:
                             self.post(other.state.id, e.OptOutChanged(isinstance(command, e.OptOut)))
                 case e.ReportOffer():
-                    self.floor.policy.answered(command.queue, command.accepted)
+                    self.floor.offer_answered(command, state, now)
                 case e.JoinQueue():
                     self.follow(
                         self.floor.acd.join(

@@ -170,6 +170,7 @@ class Witness:
         if line is None or contact in self._waiting:
             return
         forecast = None if before.status == "free_agent" else self._estimator.forecast_waiting(now, contact)
+        line.ghosts.pop(contact, None)  # one who has come back is no ghost
         self._numbers += 1
         order = (priority, now if since is None else since, self._numbers)
         self._waiting[contact] = _Watched(queue, order, now, forecast)
@@ -199,6 +200,15 @@ class Witness:
         line.leave(now)
         if ghost and watched.forecast is not None:
             line.follow(contact, watched, now)
+
+    def deflected(self, now: float, contact: str, queue: str, priority: int = 1) -> None:
+        """A contact went elsewhere instead of joining the line: they are followed as if they had joined it and left at once."""
+        line = self._lines.get(queue)
+        forecast = self._estimator.forecast(now, queue, priority)
+        if line is None or contact in self._waiting or forecast.status == "free_agent":
+            return
+        self._numbers += 1
+        line.follow(contact, _Watched(queue, (priority, now, self._numbers), now, forecast), now)
 
     def ended(self, now: float, contact: str, agent: str, *, served: bool = True) -> None:
         """Pass it on."""

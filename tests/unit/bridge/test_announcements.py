@@ -16,6 +16,7 @@ from ivr_flows.model import LARGEST
 from sms.menu import MenuFacts
 from sms.menu_loader import MENUS, load_menu
 from tests.unit.bridge.house import ANN, BEN, House
+from tests.unit.bridge.test_waiting import stand_in_line
 
 STATUSES: tuple[Status, ...] = ("ok", "free_agent", "no_agents", "degraded")
 BASES: tuple[Basis, ...] = ("prior", "learned", "plan")
@@ -78,9 +79,9 @@ async def test_what_a_caller_hears_in_line_is_what_is_left_of_their_own_wait(tmp
     """Not that of a newcomer: who stands further ahead waits less."""
     house = House(tmp_path)
     async with house.open():
-        first = await house.to_the_line()
+        first = await stand_in_line(house)
         one = house.state
-        await house.to_the_line()
+        await stand_in_line(house)
         customer = house.runner.sessions[one.id].customer
         ahead = house.floor.facts(one, customer, house.now).remaining
         behind = house.floor.facts(house.state, customer, house.now).remaining
@@ -100,10 +101,10 @@ async def test_nothing_is_told_of_a_wait_that_was_only_guessed(tmp_path: Path) -
     house = House(tmp_path)
     async with house.open():
         await house.ready(ANN)
-        await house.to_the_line()
+        await stand_in_line(house)
         await house.accept(ANN)
         await house.line("agent.joined")
-        leg = await house.to_the_line()
+        leg = await stand_in_line(house)
         waiting = house.session
         for _ in range(8):
             await house.later(31.0)

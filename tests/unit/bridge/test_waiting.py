@@ -110,7 +110,7 @@ async def test_outside_its_hours_a_queue_is_closed(tmp_path: Path) -> None:
 async def test_who_stands_in_line_has_a_wait_that_is_left(house: House) -> None:
     """With the place; somebody else has none."""
     async with house.open():
-        await house.to_the_line()
+        await stand_in_line(house)
         house.now += 40.0
         service = waiting(house)
         told = service.contact(house.session)
@@ -119,6 +119,13 @@ async def test_who_stands_in_line_has_a_wait_that_is_left(house: House) -> None:
         assert told.p50 is not None
         assert told.p50 > 0
         assert service.contact(e.SessionId("nobody")) is None
+
+
+async def stand_in_line(house: House) -> e.LegId:
+    """Somebody calls and is in line: not only in the journal, where it is first."""
+    leg = await house.to_the_line()
+    await house.until(lambda: house.floor.acd.position(house.session, "voice") is not None)
+    return leg
 
 
 # --- plans
@@ -165,7 +172,7 @@ async def test_a_plan_of_a_queue_that_is_gone_is_left_alone(house: House, tmp_pa
 async def test_what_a_caller_was_told_is_compared_with_what_came(house: House) -> None:
     """Kept over restarts, with half-hours by the clocks of the zone."""
     async with house.open():
-        await house.to_the_line()
+        await stand_in_line(house)
         service = waiting(house)
         async with running(service):
             await house.later(90.0)
@@ -189,7 +196,7 @@ async def test_what_a_caller_was_told_is_compared_with_what_came(house: House) -
 async def test_who_hangs_up_is_followed_until_their_turn(house: House) -> None:
     """As a ghost: never only those who were served."""
     async with house.open():
-        first = await house.to_the_line()
+        first = await stand_in_line(house)
         await house.later(30.0)
         await house.calls.hang_up(first)
         await house.until(lambda: house.floor.acd.waiting(e.QueueId("support")) == ())
@@ -201,11 +208,31 @@ async def test_who_hangs_up_is_followed_until_their_turn(house: House) -> None:
         assert (kept.ghost, round(kept.wait)) == (True, 100)
 
 
+async def test_who_texts_instead_of_waiting_is_followed_as_well(tmp_path: Path) -> None:
+    """What a deflection is worth is told by the wait that they would have had."""
+    house = House(tmp_path)
+    async with house.open():
+        await house.ready(BEN)
+        leg = await house.dial()
+        await house.line("offer.made")
+        await house.calls.press(leg, "1")
+        await house.line("offer.answered")
+        deflected = house.session
+        await house.until(lambda: bool(house.floor.witness._lines["support"].ghosts))
+        await house.later(75.0)
+        await house.ready(ANN)
+        service = waiting(house)
+        await service.keep()
+        assert [(kept.session, kept.ghost) for kept in await house.journal.outcomes(10)] == [(deflected, True)]
+
+
 async def test_outcomes_wait_for_a_database_that_does_not_work(house: House) -> None:
     """And are kept when it does."""
     async with house.open():
         broken = Broken(house)
         broken.floor.witness._outcomes.append(outcome())
+        await broken.service.keep()
+        broken.forgets = True
         await broken.service.keep()
         assert await house.journal.outcomes(10) == []
         broken.works = True
@@ -231,7 +258,7 @@ class Broken:
     """Waiting times on a journal that does not keep outcomes until it works."""
 
     def __init__(self, house: House) -> None:
-        self.works = False
+        self.works = self.forgets = False
         self.floor = house.floor
         self._journal = house.journal
         self.service = Waiting(house.floor, self, CollectorRegistry(), zone="UTC", clock=house.clock)  # type: ignore[arg-type]
@@ -242,7 +269,7 @@ class Broken:
         await self._journal.keep_outcomes(outcomes)  # type: ignore[arg-type]
 
     async def forget_outcomes(self, before: float) -> int:
-        if not self.works:
+        if not self.forgets:
             raise JournalUnavailableError("the disk is full")
         return await self._journal.forget_outcomes(before)
 
@@ -311,9 +338,9 @@ async def test_the_estimator_is_told_anew_what_it_has_missed(house: House) -> No
     """Agents, places in line and work in hand; what it knew already stays, and doing it again changes nothing."""
     async with house.open():
         await house.ready(ANN)
-        await house.to_the_line()
+        await stand_in_line(house)
         await house.accept(ANN)
-        await house.to_the_line()
+        await stand_in_line(house)
         service = waiting(house)
         assert await service.resync() == await service.resync()
         before = numbers(service.queue("support"))

@@ -91,6 +91,30 @@ def test_who_is_moved_to_another_line_is_judged_for_that_one_only() -> None:
     assert (known.queue, known.wait) == ("other", 30.0)
 
 
+def test_who_texts_instead_is_followed_from_the_moment_of_the_offer() -> None:
+    """As a ghost of the line that they did not join. Who joins it after all is none, nor is anybody while somebody is free."""
+    witness = fresh()
+    witness.joined(0.0, "first", "q", 1)
+    witness.deflected(10.0, "texter", "q")
+    witness.deflected(11.0, "back", "q")
+    witness.deflected(12.0, "first", "q")
+    witness.deflected(12.0, "x", "nowhere")
+    witness.joined(20.0, "back", "q", 1)
+    witness.joined(30.0, "last", "q", 1)
+    witness.started(50.0, "first", "a")
+    witness.started(60.0, "back", "a")
+    assert [(known.session, known.wait, known.ghost) for known in witness.outcomes()] == [
+        ("first", 50.0, False),
+        ("back", 40.0, False),
+        ("texter", 50.0, True),
+    ]
+    witness.abandoned(61.0, "last", ghost=False)
+    witness.capacity(62.0, "a", 1, 0)
+    witness.deflected(63.0, "nobody waits", "q")
+    witness.capacity(64.0, "a", 1, 0)
+    assert witness.outcomes() == []
+
+
 def test_ghosts_are_not_followed_for_ever() -> None:
     """Two hours; and what is said twice, or of nobody, changes nothing."""
     witness = fresh()
