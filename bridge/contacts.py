@@ -110,6 +110,8 @@ class Contacts:
         """By number: when it was looked up, and what was found."""
         self._matching = asyncio.Lock()
         """Held while a match is read and written: two must not say at once who a session is with."""
+        self._heard: asyncio.Queue[tuple[e.SessionId, bool]] = asyncio.Queue()
+        """Sessions that have begun, or (True) are over."""
         self._kicked = asyncio.Event()
         self._busy: set[int] = set()
         self._failures = 0
@@ -136,10 +138,10 @@ class Contacts:
         """The first line of a session has its customer looked up, the last one has it recorded."""
         if line.kind == "session.closed":
             self._known.discard(session)
-            self._runner.spawn(self._over(session))
+            self._heard.put_nowait((session, True))
         elif session not in self._known:
             self._known.add(session)
-            self._runner.spawn(self._begin(session))
+            self._heard.put_nowait((session, False))
 
     def text_moved(self, session: e.SessionId, message: e.MessageId, state: e.TextState, code: str | None) -> None:
         """Nothing to do."""
@@ -149,6 +151,16 @@ class Contacts:
 
     def desk_changed(self, agent: e.AgentId) -> None:
         """Nothing to do."""
+
+    async def _follow(self) -> None:
+        while True:
+            session, over = await self._heard.get()
+            try:
+                await (self._over(session) if over else self._begin(session))
+            except Exception:
+                # The database does not work just now. The session's next line asks again, and its end is found by looking.
+                log.exception("crm.unreadable")
+                self._known.discard(session)
 
     async def _begin(self, session: e.SessionId) -> None:
         """Have the customer of a session looked up, unless that was begun before a restart."""
@@ -200,6 +212,7 @@ class Contacts:
         self._swept = msgspec.json.decode(since, type=float) + SWEEP_BACK
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_after())
+            tasks.create_task(self._follow())
             started.set()
             while True:
                 self._kicked.clear()

@@ -24,7 +24,7 @@ async def work(folder: str, url: str, secret: str, run: int) -> None:
         "hours": {"support_hours": {}},
         "numbers": [{"number": OURS, "flow": "support", "desk": "support_sms"}],
         "queues": [{"id": "support", "desk": "support_sms"}, {"id": "support_sms", "channel": "sms"}],
-        "crm": {"provider": "webhook", "webhook": {"url": url, "secret": secret, "timeout": 0.5}, "cache": 0},
+        "crm": {"provider": "webhook", "webhook": {"url": url, "secret": secret, "timeout": 3}, "cache": 0},
     }
     async with running(Settings(**spec)) as server:
         for _ in count() if run else ():

@@ -24,7 +24,7 @@ KILLS = int(os.environ.get("KILLS", "3"))
 SEED = int(os.environ.get("SEED", str(time.time_ns() % 1_000_000)))
 WORKER = Path(__file__).with_name("crm_worker.py")
 ROOT = WORKER.parents[2]
-SETTLED_WITHIN = 120.0
+SETTLED_WITHIN = 180.0
 
 
 class Moody:
@@ -40,13 +40,13 @@ class Moody:
     async def take(self, request: web.Request) -> web.Response:
         """One request."""
         moods = ("well", "broken", "busy", "slow", "unsaid")
-        mood = "well" if self.well else self._chance.choices(moods, (70, 10, 5, 5, 10))[0]
+        mood = "well" if self.well else self._chance.choices(moods, (74, 10, 5, 1, 10))[0]
         self.answers[mood] += 1
         if mood in {"broken", "busy"}:
             return web.Response(status=500 if mood == "broken" else 429, headers={"Retry-After": "0"})
         answer = await self._crm.handle(request)
         if mood == "slow":
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(4.0)
         if mood == "unsaid":
             assert request.transport is not None
             request.transport.abort()
