@@ -101,7 +101,7 @@ def _groups(
         else:
             fields.append(_field(key, info, values.get(name, ...), choices, wrong, fixed=key == fixed))
     title = words(prefix.rstrip(".")) if prefix else ""
-    yield Group(title, (model.__doc__ or "").strip() if prefix else "", tuple(fields))
+    yield Group(title, (model.__doc__ or "").strip().replace("`", "") if prefix else "", tuple(fields))
     for key, section, inside in inner:
         yield from _groups(section, inside, f"{key}.", without, choices, wrong, fixed)
 
@@ -113,7 +113,7 @@ def _field(key: str, info: FieldInfo, value: Any, choices: Choices, wrong: Mappi
     return Field(
         key=key,
         label=words(key.rpartition(".")[2]),
-        help=info.description or "",
+        help=(info.description or "").replace("`", ""),
         kind=kind,
         value=_shown(kind, given),
         choices=known,
