@@ -26,6 +26,7 @@ from bridge.administration.people import People
 from bridge.administration.publishing import Publishing, settings_in_force, with_revision
 from bridge.administration.tokens import Book as AuditBook
 from bridge.administration.tokens import Tokens
+from bridge.calls import Calls
 from bridge.channel import Channel
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
@@ -262,7 +263,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
             await stack.enter_async_context(sip)
-        api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports), reports)
+        api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports), reports, desk.calls)
         publishing = Publishing(journal, file, runner, load=load, swap=partial(_swap, runner), clock=clock, begun=begun)
         people = People(
             journal,
@@ -506,7 +507,15 @@ def _zone(settings: Settings) -> str:
     return next((hours.zone for hours in settings.hours.values()), "UTC")
 
 
-def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting, contacts: ContactParts, reports: Reports) -> Api:
+def _api(
+    runner: Runner,
+    records: Records,
+    channel: Channel,
+    waiting: Waiting,
+    contacts: ContactParts,
+    reports: Reports,
+    calls: Calls,
+) -> Api:
     return Api(
         Behind(
             settings=runner.settings,
@@ -520,7 +529,8 @@ def _api(runner: Runner, records: Records, channel: Channel, waiting: Waiting, c
             now=runner.clock,
             contacts=contacts,
             reporting=reports,
-        )
+        ),
+        calls,
     )
 
 

@@ -11,6 +11,7 @@ from bridge.legs import LIVE, NO_CALL, TALKING, CallState, TextLeg
 from bridge.runner import LiveSession, Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
+from bridge.web.api.callbacks import CannotCallError
 from bridge.web.console.core_words import of_the_session
 from bridge.web.console.words import gettext as _
 from bridge.web.ports import DeskRefusedError
@@ -300,6 +301,34 @@ class Calls:
         live = self._runner.sessions.get(session)
         queue = None if live is None else live.state.queue
         return tuple(e.AgentId(agent.id) for agent in self._runner.settings.agents if queue in agent.queues)
+
+    async def ask_callback(
+        self, author: str, number: str, sender: str, queue: str | None, due_at: float | None, reason: str
+    ) -> e.SessionId:
+        """Have a customer called when it is their turn, for a program.
+
+        Raises:
+            CannotCallError: They are not to be called.
+        """
+        settings = self._runner.settings
+        voice = [each.id for each in settings.queues if each.channel == "voice"]
+        if queue not in {None, *voice} or not voice:
+            raise CannotCallError("unknown_queue", f"There is no queue {queue!r} for calls; there are: {', '.join(voice)}.")
+        try:
+            e164 = callable_number(number, DialPlan(settings.country, settings.sip.may_call))
+        except NotCallableError as refusal:
+            raise CannotCallError("cannot_call", str(refusal)) from refusal
+        if not self._runner.can_call(e164):
+            raise CannotCallError("cannot_call", "Nobody can be reached at that number from here: sip.outbound names no trunk.")
+        blocked = (await self._runner.customer(e164, sender)).blocked
+        if blocked is not None:
+            raise CannotCallError("blocked", f"{e164}: {blocked}.")
+        for live in self._runner.sessions_of(e164):
+            if live.state.call in LIVE or live.state.callback is not None:
+                raise CannotCallError("in_hand", f"{e164} is on the phone with us, or is to be called already.")
+        session = (await self._runner.open_text_session(e164, sender, "api")).state.id
+        await self._runner.tell(session, e.CallbackAsked(author, e.QueueId(queue or voice[0]), due_at, reason))
+        return session
 
     async def start_callback(self, agent: e.AgentId, session: e.SessionId) -> None:
         """Do not wait until it is its turn."""

@@ -253,7 +253,17 @@ class SmsSettings(_Section):
 
 
 Scope: TypeAlias = Literal[
-    "sms.send", "sms.read", "sessions.read", "contacts", "consents", "erase", "ewt.read", "ewt.write", "reports.read", "hooks"
+    "sms.send",
+    "sms.read",
+    "sessions.read",
+    "contacts",
+    "consents",
+    "erase",
+    "ewt.read",
+    "ewt.write",
+    "reports.read",
+    "hooks",
+    "calls",
 ]
 
 

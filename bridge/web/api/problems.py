@@ -53,6 +53,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "unregistered_sender": Kind(422, "Not registered", "Register the number with the carriers, or use another."),
         "unknown_queue": Kind(422, "No such queue", "Name a queue for texts."),
         "unknown_agent": Kind(422, "No such agent", "Name an agent who takes texts."),
+        "cannot_call": Kind(422, "Not called from here", "Look at detail: no trunk, or a number that may not be called."),
+        "in_hand": Kind(409, "In hand already", "The customer is on the phone, or is to be called already."),
         "import": Kind(422, "File not imported", "Look at detail; the file or the mapping of its columns has to be mended."),
         "empty": Kind(422, "Nothing to send", "Give text or media."),
         "too_long": Kind(422, "Too long", "Shorten the text."),

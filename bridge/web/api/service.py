@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bridge.channel import ChannelRefusedError
 from bridge.journal import JournalUnavailableError, Reply
 from bridge.settings import Settings
+from bridge.web.api.callbacks import Callbacks, Calling
 from bridge.web.api.contacts import Contacts
 from bridge.web.api.description import describe
 from bridge.web.api.ewt import WaitingTimes
@@ -50,9 +51,10 @@ class Api:
 
     Args:
         behind: What the operations use. Keys come from its settings; with none, everybody is refused.
+        calling: Has customers called; None: nobody is.
     """
 
-    def __init__(self, behind: Behind) -> None:
+    def __init__(self, behind: Behind, calling: Calling | None = None) -> None:
         self._behind = behind
         self.door = Door(keys_of(behind.settings), behind.now)
         self._tidy_at = 0.0
@@ -63,6 +65,7 @@ class Api:
             *People(behind).operations(),
             *WaitingTimes(behind).operations(),
             *(() if self._contacts is None else self._contacts.operations()),
+            *(() if calling is None else Callbacks(behind, calling).operations()),
             *(() if behind.reporting is None else Reports(behind, behind.reporting).operations()),
         )
 

@@ -11,6 +11,7 @@ from bridge.journal import Unit
 from bridge.journal.rows import BlockRow
 from bridge.legs import CallState
 from bridge.telephony.loopback import AgentPhone, CustomerPhone, Hears, Music
+from bridge.web.api.callbacks import CannotCallError
 from bridge.web.ports import DeskRefusedError
 from tests.unit.bridge.house import ANN, BEN, CALLER, House
 from tests.unit.bridge.story import OURS
@@ -240,14 +241,15 @@ async def test_an_agent_whose_phone_does_not_answer_calls_nobody(house: House) -
 
 
 async def test_who_is_not_to_be_called_is_not(house: House) -> None:
-    """Blocked numbers, our own, customers somebody has in hand, and numbers nobody reaches; an opt-out of texts does not matter."""
+    """Blocked numbers, our own, customers somebody has in hand, and numbers nobody reaches."""
     calls = house.desk.calls
     await house.ready(ANN)
     await house.journal.commit(
         Unit(block=[BlockRow(number="+15550100151", reason="asked us not to", actor="system", at=house.now)])
     )
     for number, why in {
-        "+15550100151": "asked us not to", OURS: "our own", "+15550100152": "no trunk", "123": "Short numbers", "+1": "not a telephone",
+        "+15550100151": "asked us not to", OURS: "our own", "+15550100152": "no trunk",
+        "123": "Short numbers", "+1": "not a telephone",
     }.items():  # fmt: skip
         with pytest.raises(DeskRefusedError, match=why):
             await calls.call(ANN, number, OURS)
@@ -258,3 +260,80 @@ async def test_who_is_not_to_be_called_is_not(house: House) -> None:
     await house.to_the_line()
     with pytest.raises(DeskRefusedError, match="on the phone"):
         await calls.call(ANN, CALLER, OURS)
+
+
+async def test_a_program_has_a_customer_called(house: House) -> None:
+    """In the order of the line: an agent is offered the callback and sees it in the list, the customer's phone rings last."""
+    calls = house.desk.calls
+    session = await calls.ask_callback("api:shop", CUSTOMER, OURS, None, None, "the bill")
+    await house.until(lambda: house.floor.acd.position(session, "voice") == 1)
+    [due] = calls.callbacks(ANN)
+    assert (due.number, due.position, due.summary) == (CUSTOMER, 1, "the bill")
+    assert calls.callbacks(CAT) == ()
+    with pytest.raises(CannotCallError, match="to be called already"):
+        await calls.ask_callback("api:shop", CUSTOMER, OURS, "support", None, "")
+    with pytest.raises(DeskRefusedError, match="list of callbacks"):
+        await calls.call(ANN, CUSTOMER, OURS)
+
+    await house.ready(ANN)
+    await house.until(lambda: bool(house.desk.offers(ANN)))
+    [offer] = house.desk.offers(ANN)
+    assert offer.summary == "To be called back. the bill"
+    await house.accept(ANN)
+    await house.until(lambda: house.state.call is CallState.CONNECTED)
+
+    assert calls.callbacks(ANN) == ()
+    assert (await house.line("callback.done")).n > 0
+
+
+@pytest.mark.parametrize(
+    ("number", "queue", "kind"),
+    [(CUSTOMER, "nowhere", "unknown_queue"), ("+15550100152", None, "cannot_call"), ("+19002345678", None, "cannot_call")],
+)
+async def test_a_program_hears_why_a_customer_is_not_called(house: House, number: str, queue: str | None, kind: str) -> None:
+    """Each reason has a name that programs can go by."""
+    with pytest.raises(CannotCallError) as refusal:
+        await house.desk.calls.ask_callback("api:shop", number, OURS, queue, None, "")
+    assert refusal.value.kind == kind
+
+
+async def test_a_program_is_told_of_a_blocked_number(house: House) -> None:
+    """As agents are."""
+    await house.journal.commit(Unit(block=[BlockRow(number=CUSTOMER, reason="asked us not to", actor="system", at=house.now)]))
+    with pytest.raises(CannotCallError, match="asked us not to"):
+        await house.desk.calls.ask_callback("api:shop", CUSTOMER, OURS, None, None, "")
+
+
+async def test_an_agent_makes_or_drops_a_callback_out_of_turn(house: House) -> None:
+    """Also one that waits for its time; nobody makes one that is over, or of a queue they do not work on."""
+    calls = house.desk.calls
+    first = await calls.ask_callback("api:shop", CUSTOMER, OURS, None, house.now + 600.0, "")
+    await house.ready(ANN)
+    assert calls.callbacks(ANN)[0].due_at == house.now + 600.0
+    with pytest.raises(DeskRefusedError, match="no callback"):
+        await calls.start_callback(CAT, first)
+    await calls.start_callback(ANN, first)
+    await house.until(lambda: house.state.call is CallState.CONNECTED)
+    house.calls.set_customer_phone("+15550100151", CustomerPhone())
+    with pytest.raises(DeskRefusedError, match="on a call already"):
+        await calls.call(ANN, "+15550100151", OURS)
+    house.calls.set_customer_phone("+15550100153", CustomerPhone())
+    second = await calls.ask_callback("api:shop", "+15550100153", OURS, None, house.now + 600.0, "")
+    await calls.cancel_callback(ANN, second)
+    await house.until(lambda: second not in house.runner.sessions)
+    with pytest.raises(DeskRefusedError, match="no callback"):
+        await calls.cancel_callback(ANN, second)
+
+
+async def test_who_calls_before_they_are_called_goes_on_in_the_same_session(house: House) -> None:
+    """The callback and the call are one conversation, at the old place."""
+    house.calls.set_customer_phone(CALLER, CustomerPhone(answer_after=0.01))
+    session = await house.desk.calls.ask_callback("api:shop", CALLER, OURS, None, None, "")
+    await house.until(lambda: house.state.call is CallState.CALLBACK)
+
+    leg = await house.calls.dial(CALLER, OURS)
+
+    await house.line("callback.merged")
+    assert list(house.runner.sessions) == [session]
+    await house.calls.hang_up(leg)
+    await house.until(lambda: house.state.call is CallState.CALLBACK)

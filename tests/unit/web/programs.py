@@ -17,6 +17,7 @@ from bridge.journal import Journal, MessageRow, OutboxRow, SessionRow, TimelineL
 from bridge.media_store import MediaStore
 from bridge.settings import Settings
 from bridge.web.api import Api, Behind
+from bridge.web.api.callbacks import CannotCallError
 from bridge.web.ports_contacts import ContactParts
 from bridge.web.ports_reports import Reporting
 from sms.consent import Verdict
@@ -33,6 +34,8 @@ TOKENS = {
     "slow": "slow-token-0123456789",
     "planner": "planner-token-0123456789",
     "branch": "branch-token-0123456789",
+    "caller": "caller-token-0123456789",
+    "elsewhere": "elsewhere-token-0123456789",
 }
 
 
@@ -49,6 +52,8 @@ def settings(folder: Path) -> Settings:
                 {"name": "planner", "token": TOKENS["planner"], "scopes": ["ewt.read", "ewt.write"]},
                 {"name": "slow", "token": TOKENS["slow"], "scopes": ["ewt.read"], "per_second": 0.2},
                 {"name": "branch", "token": TOKENS["branch"], "scopes": ["sms.send", "sms.read"], "numbers": [OURS]},
+                {"name": "caller", "token": TOKENS["caller"], "scopes": ["calls"]},
+                {"name": "elsewhere", "token": TOKENS["elsewhere"], "scopes": ["calls"], "numbers": ["+15550100201"]},
             ]
         },
         "sms": {"blocked": ["+15550100666"]},
@@ -121,6 +126,23 @@ class FakeChannel:
         return self.left if number == OURS else None
 
 
+class FakeCalling:
+    """Keeps the callbacks that were asked for, and refuses the customers it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.refusal: CannotCallError | None = None
+
+    async def ask_callback(
+        self, author: str, number: str, sender: str, queue: str | None, due_at: float | None, reason: str
+    ) -> str:
+        """Note it."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append((author, number, sender, queue, due_at, reason))
+        return "s-callback"
+
+
 class Programs:
     """Programs that use the API."""
 
@@ -133,6 +155,7 @@ class Programs:
         api: Api,
         waits: FakeWaits,
     ) -> None:
+        self.calling = FakeCalling()
         self._client = client
         self.journal = journal
         self.channel = channel
@@ -178,6 +201,7 @@ async def programs(folder: Path, *, reporting: Callable[[Journal], Reporting] | 
         clock: Callable[[], float] = lambda: here[0].clock  # noqa: E731  # the clock is the test's
         book = Book(journal, clock=clock, region="US")
         imports = CsvImports(journal, folder / "imports", clock=clock, region="US")
+        calling = FakeCalling()
         api = Api(
             Behind(
                 settings=settings(folder),
@@ -191,12 +215,14 @@ async def programs(folder: Path, *, reporting: Callable[[Journal], Reporting] | 
                 now=clock,
                 contacts=ContactParts(book, FakeCards(), imports),
                 reporting=None if reporting is None else reporting(journal),
-            )
+            ),
+            calling,
         )
         app = web.Application()
         app.add_routes(api.routes())
         async with TestClient(TestServer(app)) as client:
             here.append(Programs(client, journal, channel, media, api, waits))
+            here[0].calling = calling
             yield here[0]
         await imports.close()
 
