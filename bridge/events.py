@@ -428,6 +428,13 @@ class AgentEndedChat(Event, frozen=True):
     agent: AgentId
 
 
+class ChatCalledOff(Event, frozen=True):
+    """A supervisor ends a text conversation that no agent has in hand."""
+
+    by: str
+    """Name, for people."""
+
+
 class WrapUpNoted(Event, frozen=True):
     """An agent wrote the note of the finished work."""
 
@@ -452,7 +459,8 @@ AnyEvent: TypeAlias = (
     | OptOutChanged | OptOutJudged | OfferDecided | AgentOffered | OfferLapsed | AgentAccepted | AgentSaid | AgentOpened
     | ApiSaid | UploadAsked | MediaUploaded | AgentTransferred | AgentDismissed | AgentHungUp | AgentHeld | AgentResumed
     | CallTransferred | AgentConsulted | AgentSwapped | AgentTookBack | AgentCompleted | AgentCalled | CallbackAsked
-    | CallbackStarted | CallbackCancelled | AgentEndedChat | WrapUpNoted | AgentLost | ProcessRestarted
+    | CallbackStarted | CallbackCancelled | AgentEndedChat | ChatCalledOff | WrapUpNoted | AgentLost
+    | ProcessRestarted
 )  # fmt: skip
 CallEvent: TypeAlias = (
     CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded

@@ -43,7 +43,9 @@ _CALL_EVENTS = (
     e.CallTransferred, e.AgentConsulted, e.AgentSwapped, e.AgentTookBack, e.AgentCompleted, e.AgentCalled, e.CallbackAsked,
     e.CallbackStarted, e.CallbackCancelled,
 )  # fmt: skip
-_TEXT_EVENTS = (e.TextArrived, e.AgentOpened, e.AgentTransferred, e.AgentDismissed, e.AgentEndedChat, e.AgentLost)
+_TEXT_EVENTS = (
+    e.TextArrived, e.AgentOpened, e.AgentTransferred, e.AgentDismissed, e.AgentEndedChat, e.ChatCalledOff, e.AgentLost,
+)  # fmt: skip
 _AFTERWARDS = (e.TextAccepted, e.TextRejected, e.TextReported, e.WrapUpNoted)
 """What may still come in when a session is closed."""
 _NOBODYS = (e.TextAccepted, e.TextRejected, e.TextReported, e.ProcessRestarted)
@@ -222,6 +224,8 @@ class Session(CallSide):
                 self._dismissed("agent", now)
             case e.AgentEndedChat():
                 self._chat_ended("agent", now)
+            case e.ChatCalledOff():
+                self._called_off(event, now)
             case e.WrapUpNoted():
                 self._wrap_up_noted(event, facts, now)
             case e.AgentLost():
@@ -337,6 +341,8 @@ class Session(CallSide):
                 return self.composer(event.agent)
             case e.AgentOpened() | e.ApiSaid():
                 return self._why_silent()
+            case e.ChatCalledOff() if state.text is TextLeg.INVITED and state.call in LIVE:
+                return "The caller is on the line: end the call."
             case e.OptOutJudged() if state.suspected is None:
                 return "There is nothing to judge any more."
             case e.AgentDismissed() if event.agent == state.chat_agent and not (state.heard and state.answered):

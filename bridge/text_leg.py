@@ -438,10 +438,20 @@ class TextSide(Conversation):
         if window > 0:
             state.prefer, state.timers["reopen"] = agent, now + window
 
-    def _close_text(self, reason: str, now: float) -> None:
+    def _called_off(self, event: e.ChatCalledOff, now: float) -> None:
+        """A supervisor ends what no agent has in hand; who stands in line is told."""
+        state = self.state
+        self._record("chat.ended", by="supervisor", name=event.by)
+        if state.text is TextLeg.QUEUED:
+            self._say("ended")
+            self._stop_waiting("closed")
+        state.unanswered = False
+        self._close_text("ended by supervisor", now, because=e.ChatCalledOff)
+
+    def _close_text(self, reason: str, now: float, *, because: Kind = e.CloseSession) -> None:
         """Nothing more is expected of the text leg."""
         self._chat_over(now)
-        self._move_text(e.CloseSession)
+        self._move_text(because)
         self.state.reason = reason
         self.state.place = None
         self._place_used()

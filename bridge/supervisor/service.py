@@ -39,6 +39,8 @@ MOST_LOOKED_AT = 2000
 """Of them, when words are looked for; older ones are found by going on."""
 NOTICE_LIVES = 3600.0
 """Seconds for which an agent is told that a supervisor has changed their state."""
+_MAY_END = frozenset({TextLeg.INVITED, TextLeg.CHOOSING, TextLeg.DISMISSED})
+"""Nobody has it and it stands in no line, but it may be ended."""
 LONGEST_WORDS = 1000
 """Characters of a message to agents."""
 Audit = Callable[[e.AgentId, str, str, Mapping[str, Any]], Awaitable[None]]
@@ -148,10 +150,10 @@ class Supervisor:
         """How a session went, and why."""
         return await trail_of(self._runner, self._records, session)
 
-    def channels(self, session: e.SessionId) -> Mapping[e.Channel, Literal["waits", "served"]]:
+    def channels(self, session: e.SessionId) -> Mapping[e.Channel, Literal["waits", "served", "idle"]]:
         """On which channels something can be done now."""
         live = self._runner.sessions.get(session)
-        found: dict[e.Channel, Literal["waits", "served"]] = {}
+        found: dict[e.Channel, Literal["waits", "served", "idle"]] = {}
         if live is None:
             return found
         acd, state = self._runner.floor.acd, live.state
@@ -163,6 +165,8 @@ class Supervisor:
             found["sms"] = "waits"
         elif state.text is TextLeg.CHATTING:
             found["sms"] = "served"
+        elif state.text in _MAY_END and state.call not in LIVE:
+            found["sms"] = "idle"
         return found
 
     # --- acting on sessions
@@ -282,18 +286,17 @@ class Supervisor:
         if not reason.strip():
             raise DeskRefusedError(_("Say why."))
         if channel == "voice" and live.state.call is CallState.CALLBACK:
-            await self._record("supervisor.ended", session, by=self._who(by), channel=channel, reason=reason)
             await self._tell(session, e.CallbackCancelled(self._who(by)))
+            await self._record("supervisor.ended", session, by=self._who(by), channel=channel, reason=reason)
         elif channel == "voice":
             if live.state.call not in LIVE:
                 raise DeskRefusedError(_("The call is over."))
             await self._record("supervisor.ended", session, by=self._who(by), channel=channel, reason=reason)
             await self._runner.hang_up(session)
         else:
-            if live.state.chat_agent is None:
-                raise DeskRefusedError(_("Only a chat that somebody has can be ended. Take it over first."))
+            agent = live.state.chat_agent
+            await self._tell(session, e.ChatCalledOff(self._who(by)) if agent is None else e.AgentEndedChat(agent))
             await self._record("supervisor.ended", session, by=self._who(by), channel=channel, reason=reason)
-            await self._tell(session, e.AgentEndedChat(live.state.chat_agent))
         await self._did(by, "session.ended", f"session {session}", channel=channel, reason=reason)
 
     # --- acting on agents

@@ -105,7 +105,7 @@ class Supervising(Protocol):
 
     async def trail(self, session: SessionId) -> Trail | None: ...
 
-    def channels(self, session: SessionId) -> Mapping[Channel, Literal["waits", "served"]]:
+    def channels(self, session: SessionId) -> Mapping[Channel, Literal["waits", "served", "idle"]]:
         """On which channels something can be done to a session now."""
 
     async def move(

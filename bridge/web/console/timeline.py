@@ -731,6 +731,7 @@ _CLOSED = MappingProxyType(
         "call over": marked("the call is over"),
         "ended by agent": marked("ended by the agent"),
         "ended by customer": marked("ended by the customer"),
+        "ended by supervisor": marked("ended by a supervisor"),
         "left": marked("the customer left"),
         "customer silent": marked("the customer was silent"),
         "agent silent": marked("the agent was silent"),

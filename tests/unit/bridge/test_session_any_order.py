@@ -85,6 +85,7 @@ def event(name: str, story: Story) -> e.AnyEvent:
         "accepted sms": e.AgentAccepted(ANN, "Ann", "sms"),
         "accepted sms by ben": e.AgentAccepted(BEN, "Ben", "sms"),
         "chat ended": e.AgentEndedChat(ANN),
+        "called off": e.ChatCalledOff("Sue"),
         "lost": e.AgentLost(ANN),
         "ben lost": e.AgentLost(BEN),
         "note": e.WrapUpNoted(ANN, "done", "Solved"),

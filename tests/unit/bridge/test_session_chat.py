@@ -52,6 +52,31 @@ def test_a_number_without_a_desk_keeps_the_text_and_closes_in_time() -> None:
     assert story.closed()
 
 
+def test_a_supervisor_ends_what_nobody_has_in_hand(story: Story) -> None:
+    """Who stands in line leaves it, and the session is over."""
+    story.text("my router blinks")
+    story.tell(e.ChatCalledOff("Sue"))
+    assert story.new(e.LeaveQueue) == [e.LeaveQueue("sms", "closed")]
+    assert story.closed()
+    assert story.state.reason == "ended by supervisor"
+    assert story.lines("chat.ended")[-1]["name"] == "Sue"
+
+
+def test_a_supervisor_cannot_call_off_what_an_agent_has(chat: Story) -> None:
+    """The agent's chat is ended as the agent would."""
+    with pytest.raises(UnexpectedEvent):
+        chat.tell(e.ChatCalledOff("Sue"))
+
+
+def test_an_invitation_is_called_off_unless_the_caller_is_on_the_line(story: Story) -> None:
+    """Nobody is told: nobody waits. During a call the flow waits for the answer, so the call has to be ended."""
+    story.tell(e.ApiSaid(e.MessageId("api-1"), "api:shop", "Your parcel is here"))
+    texts = len(story.texts)
+    story.tell(e.ChatCalledOff("Sue"))
+    assert story.closed()
+    assert len(story.texts) == texts
+
+
 def test_ended_by_the_agent_the_chat_is_written_up_and_over(chat: Story) -> None:
     """Release, note, end."""
     chat.tell(e.AgentEndedChat(ANN))

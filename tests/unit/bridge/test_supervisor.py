@@ -260,9 +260,17 @@ async def test_a_supervisor_ends_a_chat_and_a_call(watched: Watched) -> None:
     assert (line.data["by"], line.data["reason"]) == ("Sue", "abuse")
     assert watched.it.channels(session) == {}
 
+    await house.desk.set_state(BEN, "not_ready", "Lunch")
+    await house.network.handset("+15550100144").text("+15550100200", "Hello")
+    await house.until(lambda: watched.queue("support_sms").waiting == 1)
+    waiting = house.session
+    assert watched.it.channels(waiting) == {"sms": "waits"}
+    await watched.it.end(SUE, waiting, "sms", "abuse")
+    await house.until(lambda: waiting not in house.runner.sessions)
+
     await watched.call()
     call = house.session
-    with pytest.raises(DeskRefusedError, match="Take it over first"):
+    with pytest.raises(DeskRefusedError, match="text leg"):
         await watched.it.end(SUE, call, "sms", "abuse")
     await watched.it.end(SUE, call, "voice", "abuse")
     await house.until(lambda: call not in house.runner.sessions)

@@ -69,7 +69,7 @@ class FakeSupervising:
                 id="b1", at=now, by=AgentId("sue"), by_name="Sue", scope="everybody", to="", words="Drill at ten", until=now + 60
             )
         ]  # fmt: skip
-        self.doable: Mapping[Channel, Literal["waits", "served"]] = {"voice": "waits", "sms": "served"}
+        self.doable: Mapping[Channel, Literal["waits", "served", "idle"]] = {"voice": "waits", "sms": "served"}
 
     def change(self, **agents: Any) -> None:
         """Something of Ana's row is another."""
@@ -150,7 +150,7 @@ class FakeSupervising:
             explained={"id": session, "trail": [msgspec.to_builtins(line) for line in lines]},
         )
 
-    def channels(self, session: SessionId) -> Mapping[Channel, Literal["waits", "served"]]:
+    def channels(self, session: SessionId) -> Mapping[Channel, Literal["waits", "served", "idle"]]:
         return self.doable if session in {CALL, CHAT} else {}
 
     async def move(
