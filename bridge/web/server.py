@@ -171,6 +171,7 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
         contact_cards=contacts is not None,
         calls=calls,
         reporting=reporting,
+        people=None if administration is None else administration.people,
     )
     app.add_routes(pages.routes())
     app.on_shutdown.append(pages.close_sockets)

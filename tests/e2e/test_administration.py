@@ -317,6 +317,7 @@ async def test_ones_own_account(server: Running) -> None:
         await ana.post("/account/preferences", language="fr", call="on")
         account = await server.runner.journal.account("ana")
         assert (account.language, account.sounds) == ("fr", {"call": True, "chat": False, "message": False})
+        assert 'data-sounds="call"' in await ana.get("/")
         await ana.post("/account/preferences", language="xx")
         assert ana.status == 422
         await ana.get("/account")

@@ -18,6 +18,7 @@ from aiohttp import WSCloseCode, web
 from bridge.events import AgentId, Channel, MessageId, SessionId
 from bridge.media_store import BlobsUnavailableError, Kept, Missing
 from bridge.web.access import Right, rights_of
+from bridge.web.console.account import sounds
 from bridge.web.console.day import figures
 from bridge.web.console.filling import VARIABLES, gaps
 from bridge.web.console.guard import Guard, Who, places, shell_page
@@ -46,6 +47,7 @@ from bridge.web.ports import (
     Ticks,
     TicksChanged,
 )
+from bridge.web.ports_admin import People
 from bridge.web.ports_calls import Calls
 from bridge.web.ports_desk import OwnText
 from bridge.web.ports_reports import Reporting
@@ -99,8 +101,10 @@ class DeskPages:
         contact_cards: bool = False,
         calls: Calls | None = None,
         reporting: Reporting | None = None,
+        people: People | None = None,
     ) -> None:
         self._desk = desk
+        self._people = people
         self._reporting = reporting
         self._calls = calls
         self._contact_cards = contact_cards
@@ -186,8 +190,14 @@ class DeskPages:
             here="desk",
             problem=problem,
             now=self._now(),
+            sounds=await self._sounds(agent.id),
             **(await self._lists(agent.id) | await self._whole_session(agent.id, view)),
         )
+
+    async def _sounds(self, agent: AgentId) -> list[str]:
+        """What the agent wants to hear; all of it where nobody has chosen."""
+        person = None if self._people is None else await self._people.person(agent)
+        return [name for name in sounds() if person is None or person.account.sounds.get(name, True)]
 
     async def _session_fragment(self, request: web.Request, agent: Agent, view: SessionView | None, problem: str) -> web.Response:
         response = page("session.html", request, problem=problem, **await self._whole_session(agent.id, view))

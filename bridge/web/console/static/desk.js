@@ -698,14 +698,16 @@
     oscillator.stop(start + 0.9);
   }
 
-  function play(...notes) {
-    if (!audio || sound.getAttribute("aria-pressed") !== "true") return;
+  const wanted = new Set(document.body.dataset.sounds.split(" ")); // as chosen on the page of the account
+
+  function play(kind, ...notes) {
+    if (!wanted.has(kind) || !audio || sound.getAttribute("aria-pressed") !== "true") return;
     notes.forEach((frequency, n) => tone(frequency, audio.currentTime + 0.22 * n));
   }
 
   /* Each kind sounds its own: what came back falls, a call rises in two notes, a chat in three soft ones, a text is one. */
-  const chime = () => play(523, 392);
-  const SOUNDS = { voice: [660, 880], sms: [523, 587, 659] };
+  const chime = () => play("chat", 523, 392);
+  const SOUNDS = { voice: ["call", 660, 880], sms: ["chat", 523, 587, 659] };
 
   /* --- notifications: only where the agent has asked for them, and only while this page is not in front -------------- */
 
@@ -735,7 +737,7 @@
   }
 
   function texted(who) {
-    play(784);
+    play("message", 784);
     tell(word("text_from", { who }), `text ${openSession}`);
   }
 
@@ -751,7 +753,7 @@
       const more = unread > (unreadBefore.get(row.dataset.row) ?? unread);
       unreadBefore.set(row.dataset.row, unread);
       if (!more || row.hasAttribute("aria-current")) continue;
-      play(784);
+      play("message", 784);
       tell(word("text_from", { who: one(".customer", row).textContent }), `text ${row.dataset.row}`, one(".row-last", row).textContent);
     }
     const waiting = offers.length + rows.filter((row) => row.dataset.unread !== "0" && !row.hasAttribute("aria-current")).length;
