@@ -8,8 +8,8 @@ from ewt.forecast import LONGEST
 
 EXACT = 8
 """So many terms of a sum are added one by one; the rest is an integral (error below 0.2 %)."""
-FORGET = 0.98
-"""What of a memory's record as a forecaster is kept with every event: about fifty events count."""
+FORGET = 0.99
+"""What of a memory's record as a forecaster is kept with every event (the value of Raftery and others): about a hundred count."""
 MOST_ODDS = 7.0
 """Logarithmic: a memory that was wrong for long must be able to come back."""
 

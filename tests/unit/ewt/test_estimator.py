@@ -678,6 +678,15 @@ def test_who_is_deflected_before_standing_in_line_teaches_when_their_turn_would_
     assert centre.est.forecast(120.0, "a").outcomes == 2
 
 
+def test_a_deflection_while_somebody_is_free_or_to_nowhere_teaches_nothing() -> None:
+    centre = Centre(1)
+    centre.est.deflected(5.0, "texter", "a")
+    centre.est.deflected(5.0, "texter", "nowhere")
+    centre.est.capacity(6.0, "x0", 1, 0)
+    forecast = centre.est.forecast(6.0, "a")
+    assert (forecast.ahead, forecast.outcomes) == (0, 0)
+
+
 def test_who_is_deflected_is_not_counted_as_hanging_up() -> None:
     centre, _ = busy(3)
     centre.now = 100.0
