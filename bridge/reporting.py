@@ -12,7 +12,7 @@ import structlog
 
 from bridge.acd import Target
 from bridge.events import AgentId
-from bridge.journal import Journal, JournalError, Unit
+from bridge.journal import Journal, Unit
 from bridge.journal.fact_queries import Ask, Behind, Counts, Key, Limits, Price
 from bridge.reports.definitions import MEASURES, REPORTS, Dimension
 from bridge.reports.measures import Tally, figures, needed
@@ -84,8 +84,24 @@ class Reports:
         """Keep the facts up to date and mail what is due, until cancelled."""
         started.set()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_again(self.catch_up, CATCH_UP_EVERY, "reports.behind"))
-            tasks.create_task(_again(self.mail_due, MAIL_EVERY, "reports.not_mailed"))
+            tasks.create_task(self._keep_up())
+            tasks.create_task(self._keep_mailing())
+
+    async def _keep_up(self) -> None:
+        while True:
+            try:
+                await self.catch_up()
+            except Exception:  # calls in progress need not end with it
+                log.exception("reports.behind")
+            await asyncio.sleep(CATCH_UP_EVERY)
+
+    async def _keep_mailing(self) -> None:
+        while True:
+            try:
+                await self.mail_due()
+            except Exception:  # as above
+                log.exception("reports.not_mailed")
+            await asyncio.sleep(MAIL_EVERY)
 
     async def catch_up(self) -> None:
         """Have the facts of everything that has happened."""
@@ -284,17 +300,6 @@ class Reports:
                 )
             )
         log.info("report.mailed", name=mail.name, report=mail.report, recipients=len(mail.to))
-
-
-async def _again(work: Callable[[], Awaitable[None]], every: float, trouble: str) -> None:
-    while True:
-        try:
-            await work()
-        except JournalError as error:
-            log.warning(trouble, why=str(error))
-        except Exception:  # calls in progress need not end with it
-            log.exception(trouble)
-        await asyncio.sleep(every)
 
 
 def summary(sheet: Sheet, when: str) -> str:

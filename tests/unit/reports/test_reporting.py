@@ -1,5 +1,6 @@
 """Reports as people get them: grouped, compared, by mail once, and the agent's own day."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -192,3 +193,19 @@ async def test_facts_thrown_away_are_made_again_as_they_were(tmp_path: Path) -> 
         assert await here.journal.catch_up() > 0
         assert (await here.another().sheet(QUESTION)).total == before
         assert await here.journal.catch_up() == 0
+
+
+async def test_trouble_with_the_journal_does_not_end_the_work(tmp_path: Path) -> None:
+    """What could not be mailed is tried again, and cancelling ends it."""
+    async with office(tmp_path, reports=MAIL) as here:
+        here.broken = True
+        started = asyncio.Event()
+        task = asyncio.create_task(here.reports.run(started))
+        async with asyncio.timeout(10.0):
+            await started.wait()
+            while not await here.journal.value("facts_spans_until"):  # noqa: ASYNC110  # what ends by itself
+                await asyncio.sleep(0.01)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
