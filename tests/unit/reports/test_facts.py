@@ -1,12 +1,13 @@
 """A timeline read as visits and handlings says what the session itself says."""
 
 import random
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.legs import TALKING, CallState, TextLeg
-from bridge.reports.facts import facts_of
+from bridge.reports.facts import Facts, Line, Told, facts_of
 from tests.unit.bridge.story import START
 from tests.unit.reports.busy import Told_, conversation
 
@@ -45,3 +46,106 @@ def agrees(story: Told_) -> None:
 def test_whoever_waits_or_works_by_the_facts_does_so_by_the_session(seed: int) -> None:
     """After every event of any conversation, open visits are the places in line, and open handlings the agents at work."""
     conversation("s", START, random.Random(seed), watch=agrees)
+
+
+def told(*lines: tuple[float, str, dict[str, Any]], service: str = "call") -> Facts:
+    """The facts of a timeline written by hand."""
+    names = {"ann": "Ann", "ben": "Ben", "other": "Ann"}
+    numbered = tuple(Line(n, at, kind, data) for n, (at, kind, data) in enumerate(lines, 1))
+    return facts_of(Told("s", 0.0, None, service, numbered, names))
+
+
+def test_hold_is_what_the_caller_waited_also_when_the_call_ends_in_it() -> None:
+    """Two holds of 5 and 10 seconds, the second cut by the end; a second held line changes nothing."""
+    [handling] = told(
+        (0.0, "call.arrived", {}),
+        (1.0, "queue.joined", {"queue": "support", "channel": "voice", "waited": 0.0}),
+        (2.0, "agent.offered", {"agent": "ann", "channel": "voice"}),
+        (2.0, "agent.accepted", {"name": "Ann", "channel": "voice"}),
+        (3.0, "agent.joined", {"name": "Ann", "channel": "voice"}),
+        (10.0, "call.held", {"name": "Ann"}),
+        (12.0, "call.held", {"name": "Ann"}),
+        (15.0, "call.resumed", {"name": "Ann", "seconds": 5.0}),
+        (20.0, "call.held", {"name": "Ann"}),
+        (30.0, "call.ended", {"by": "caller", "cause": "bye"}),
+    ).handlings
+    assert (handling.agent, handling.held, handling.until, handling.ended_by) == ("ann", 15.0, 30.0, "caller")
+
+
+def test_who_is_moved_is_in_another_line_at_the_same_place() -> None:
+    """Out of the one, into the other, with the wait there was; lines of no stay and no agent change nothing."""
+    facts = told(
+        (0.0, "call.arrived", {}),
+        (0.5, "queue.left", {"outcome": "abandoned"}),
+        (0.5, "agent.unreachable", {"name": "Ann"}),
+        (0.5, "call.held", {"name": "Ann"}),
+        (0.5, "call.resumed", {"name": "Ann"}),
+        (5.0, "queue.joined", {"queue": "support", "channel": "voice", "waited": 2.0}),
+        (9.0, "queue.moved", {"queue": "support", "to": "billing", "channel": "voice"}),
+        (11.0, "agent.offered", {"agent": "ben", "channel": "voice"}),
+        (12.0, "offer.lapsed", {"agent": "ben", "channel": "voice", "reason": "ring_timeout"}),
+        (13.0, "offer.lapsed", {"agent": "ann", "channel": "voice", "reason": "withdrawn"}),
+    )
+    assert [(visit.queue, visit.entry, visit.place, visit.outcome) for visit in facts.visits] == [
+        ("support", "new", 3.0, "moved"),
+        ("billing", "moved", 3.0, None),
+    ]
+    assert facts.visits[1].lapses == 1
+    assert [mark.agent for mark in facts.marks if mark.kind == "missed"] == ["ben"]
+
+
+def test_a_callback_is_kept_when_it_is_tried_in_time() -> None:
+    """Asked in the line, tried after the promised time; the customer did not pick up, and calls again."""
+    facts = told(
+        (0.0, "call.arrived", {}),
+        (1.0, "queue.joined", {"queue": "support", "channel": "voice", "waited": 0.0}),
+        (60.0, "callback.asked", {"queue": "support", "promised_by": 100.0}),
+        (61.0, "call.ended", {"by": "platform", "cause": "bye"}),
+        (61.0, "queue.joined", {"queue": "support", "channel": "voice", "waited": 60.0}),
+        (110.0, "agent.accepted", {"name": "Ben", "channel": "voice"}),
+        (115.0, "call.placed", {"name": "Ben"}),
+        (130.0, "callback.tried", {"tries": 1}),
+        (500.0, "callback.merged", {}),
+    )
+    assert [(visit.type, visit.outcome) for visit in facts.visits] == [("inbound_call", "callback"), ("callback", "not_reached")]
+    tried = [(mark.at, mark.value, mark.other) for mark in facts.marks if mark.kind == "callback_tried"]
+    assert tried == [(60.0, 100.0, 0.0)]
+
+
+def test_a_call_of_an_agent_is_an_outbound_call() -> None:
+    """Nobody waits in a line for it; it was begun by us."""
+    facts = told(
+        (0.0, "call.placed", {"name": "Ben", "queue": "support"}),
+        (9.0, "agent.joined", {"name": "Ben", "channel": "voice"}),
+        (10.0, "agent.joined", {"channel": "sms"}),
+        service="outbound",
+    )
+    assert (facts.session.type, facts.session.channel, facts.session.by_customer) == ("outbound_call", "voice", False)
+    assert [(each.agent, each.entry, each.queue) for each in facts.handlings[:1]] == [("ben", "opened", "support")]
+
+
+def test_of_two_agents_of_one_name_the_one_who_was_asked_is_meant() -> None:
+    """Timelines say names."""
+    facts = told(
+        (0.0, "text.received", {"message": "m", "keyword": None}),
+        (0.0, "queue.joined", {"queue": "desk", "channel": "sms", "waited": 0.0}),
+        (1.0, "agent.offered", {"agent": "other", "channel": "sms"}),
+        (2.0, "agent.joined", {"name": "Ann", "channel": "sms"}),
+        service="inbound",
+    )
+    assert [each.agent for each in facts.handlings] == ["other"]
+
+
+def test_a_funnel_has_those_who_could_be_asked() -> None:
+    """Held out, ineligible, and an answer to what nobody was asked."""
+    facts = told(
+        (0.0, "call.arrived", {}),
+        (0.0, "offer.made", {"kind": "hold"}),
+        (1.0, "offer.decided", {"kind": "hold", "offer": False, "reason": "opted_out", "inputs": {}}),
+        (2.0, "offer.decided", {"kind": "deflect", "offer": False, "reason": "hold_out", "inputs": {"queue": "support"}}),
+        (3.0, "offer.answered", {"kind": "hold", "answer": "accepted"}),
+        (4.0, "ewt.told", {"low": None, "high": None}),
+    )
+    assert sorted(mark.kind for mark in facts.marks) == [
+        "ewt_told", "offer_considered", "offer_considered", "offer_eligible", "offer_held_out",
+    ]  # fmt: skip
