@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import wave
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeAlias
@@ -119,6 +119,14 @@ class CustomerPhone(msgspec.Struct, frozen=True):
     """Answers with this SIP status at once."""
 
 
+class Ring(msgspec.Struct, frozen=True):
+    """A call of ours rings at a handset."""
+
+    leg: LegId
+    sender: str
+    """The number of ours that it comes from."""
+
+
 class UnknownCallError(Exception):
     """There is no such call (any more). Nothing has changed."""
 
@@ -198,7 +206,7 @@ class LoopbackCallProvider:
         self._greetings = greetings
         self._agent_phones = dict(agent_phones)
         self._customers: dict[str, CustomerPhone] = {}
-        self._called: dict[str, asyncio.Queue[LegId]] = {}
+        self._handsets: dict[str, list[asyncio.Queue[Ring]]] = {}
         self._calls: dict[LegId, _Call] = {}
         self._ended: deque[_Call] = deque(maxlen=64)  # so that whoever listens late still learns how it ended
         self._reporters: set[asyncio.Task[None]] = set()
@@ -299,9 +307,15 @@ class LoopbackCallProvider:
         else:
             self._customers[number] = phone
 
-    def called(self, number: str) -> asyncio.Queue[LegId]:
-        """Calls of ours to *number*, as they begin to ring there."""
-        return self._called.setdefault(number, asyncio.Queue())
+    @contextlib.contextmanager
+    def handset(self, number: str) -> Iterator[asyncio.Queue[Ring]]:
+        """Have a handset with *number* on the network: calls of ours to it, as they begin to ring, until the block ends."""
+        rings: asyncio.Queue[Ring] = asyncio.Queue()
+        self._handsets.setdefault(number, []).append(rings)
+        try:
+            yield rings
+        finally:
+            self._handsets[number].remove(rings)
 
     async def answer(self, leg: LegId) -> None:
         """The customer picks up a call of ours that rings."""
@@ -347,7 +361,7 @@ class LoopbackCallProvider:
 
     def reaches(self, number: str) -> bool:
         """Whether a customer's phone with this number is on the network."""
-        return number in self._customers
+        return number in self._customers or bool(self._handsets.get(number))
 
     async def perform(self, command: CallCommand) -> None:  # noqa: C901  # flat
         """See `CallProvider.perform`."""
@@ -529,13 +543,15 @@ class LoopbackCallProvider:
         self._take_reports(call)
 
     def _dial_customer(self, call: _Call, command: DialCustomer) -> None:
-        phone = self._customers.get(command.number)
+        handsets = self._handsets.get(command.number, [])
+        phone = self._customers.get(command.number, CustomerPhone(answer_after=None) if handsets else None)
         loop = asyncio.get_running_loop()
         if phone is None or phone.refuse_with is not None:
             self._end(call, "network", str(404 if phone is None or phone.refuse_with is None else phone.refuse_with))
             return
         call.hear(Ringing())
-        self.called(command.number).put_nowait(call.leg)
+        for rings in handsets:
+            rings.put_nowait(Ring(call.leg, command.sender))
         if phone.answer_after is not None and phone.answer_after <= command.ring_timeout:
             call.ringing = loop.call_later(phone.answer_after, self._customer_answers, call)
         else:

@@ -17,7 +17,7 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from bridge.events import LegId
-from bridge.telephony.loopback import Connected, Ended, Hears, LoopbackCallProvider, Music, Playing, UnknownCallError
+from bridge.telephony.loopback import Connected, Ended, Hears, LoopbackCallProvider, Music, Playing, Ringing, UnknownCallError
 from bridge.web.console.views import page
 from bridge.web.console.words import language_of, speak
 from bridge.web.http import STORED_MEDIA_HEADERS, from_here, same_origin
@@ -97,8 +97,20 @@ class ShowThread(msgspec.Struct, frozen=True, tag_field="do", tag="thread"):
     number: _Number
 
 
+class PlugIn(msgspec.Struct, frozen=True, tag_field="do", tag="plug_in"):
+    """This number can be called here from now on."""
+
+    number: _Number
+
+
+class AnswerCall(msgspec.Struct, frozen=True, tag_field="do", tag="answer"):
+    """Pick up what rings."""
+
+
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-FromPage: TypeAlias = Dial | Press | HangUpCall | WriteText | ShowThread
+FromPage: TypeAlias = Dial | Press | HangUpCall | PlugIn | AnswerCall | WriteText | ShowThread
+BUSY_HERE = 486
+"""RFC 3261 section 21.4.24."""
 
 
 class PhonePages:
@@ -176,8 +188,10 @@ class _Handset:
         self._leg: LegId | None = None
         self._ears: asyncio.Task[None] | None = None
         self._thread: asyncio.Task[None] | None = None
+        self._bell: asyncio.Task[None] | None = None
+        self._ringing: LegId | None = None
 
-    async def obey(self, raw: str) -> None:
+    async def obey(self, raw: str) -> None:  # noqa: C901  # flat
         """Do what the page asks; what cannot be done comes back as words."""
         try:
             asked: FromPage = msgspec.json.decode(raw, type=FromPage)
@@ -190,13 +204,21 @@ class _Handset:
                     await self._dial(asked)
                 case Press() if self._leg is not None:
                     await self._line.calls.press(self._leg, asked.digit)
+                case PlugIn():
+                    await _stop(self._bell)
+                    self._bell = _background(self._wait_for_rings(asked.number), "bell of the phone page")
+                case AnswerCall() if self._ringing is not None:
+                    self._leg, self._ringing = self._ringing, None
+                    await self._line.calls.answer(self._leg)
+                case HangUpCall() if self._ringing is not None:
+                    await self._line.calls.refuse(self._ringing)
                 case HangUpCall() if self._leg is not None:
                     await self._line.calls.hang_up(self._leg)
                 case ShowThread():
                     await self._show_thread(asked.number)
                 case WriteText():
                     await self._write(asked)
-                case Press() | HangUpCall():
+                case Press() | HangUpCall() | AnswerCall():
                     pass  # the call ended while the finger was on its way
         except UnknownCallError:
             pass  # as above
@@ -207,6 +229,9 @@ class _Handset:
         """The page has gone: hang up and stop listening."""
         if self._leg is not None:
             await self._line.calls.hang_up(self._leg)
+        if self._ringing is not None:
+            await self._line.calls.refuse(self._ringing)
+        await _stop(self._bell)
         await _stop(self._ears)
         await _stop(self._thread)
 
@@ -217,9 +242,37 @@ class _Handset:
         self._leg = await self._line.calls.dial(asked.caller, asked.called)
         self._ears = _background(self._listen(self._leg), "ears of the phone page")
 
+    async def _wait_for_rings(self, number: str) -> None:
+        with self._line.calls.handset(number) as rings:
+            while True:
+                ring = await rings.get()
+                if self._ringing is not None or self._leg is not None:
+                    await self._line.calls.refuse(ring.leg, BUSY_HERE)
+                    continue
+                self._ringing = ring.leg
+                await self._say("rings", sender=ring.sender)
+                self._ears = _background(self._listen_to_ring(ring.leg), "ears of the phone page")
+
+    async def _listen_to_ring(self, leg: LegId) -> None:
+        async with self._line.calls.listen(leg, from_start=False) as hears:
+            async for each in hears:
+                if isinstance(each, Ended):
+                    self._over(leg)
+                if not isinstance(each, Ringing):
+                    await self._say("hears", **_audible(each))
+
+    def _over(self, leg: LegId) -> None:
+        """The call is over: another one may come."""
+        if self._ringing == leg:
+            self._ringing = None
+        if self._leg == leg:
+            self._leg = None
+
     async def _listen(self, leg: LegId) -> None:
         async with self._line.calls.listen(leg) as hears:
             async for each in hears:
+                if isinstance(each, Ended):
+                    self._over(leg)
                 await self._say("hears", **_audible(each))
 
     async def _show_thread(self, number: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from aiohttp import ClientWebSocketResponse, WSServerHandshakeError
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
-from bridge.events import CallArrived, CallEnded, DigitsReceived
+from bridge.events import CallArrived, CallEnded, CustomerAnswered, DialCustomer, DigitsReceived, LegId, OpenCall
 from bridge.telephony.loopback import LoopbackCallProvider
 from bridge.web.console.phone import PhoneLine
 from bridge.web.server import WebConfig, make_app
@@ -222,3 +222,50 @@ async def test_without_a_phone_there_is_no_page(folder: Path) -> None:
     app = make_app(FakeDesk(NOW), FakeIntake(), FakeRecords(), None, WebConfig(prompts=folder), registry=CollectorRegistry())
     async with TestClient(TestServer(app)) as client:
         assert (await client.get("/phone")).status == 404
+
+
+async def plugged_in(opened: ClientWebSocketResponse, calls: FakeCalls) -> None:
+    """The page's number is on the network."""
+    await opened.send_json({"do": "plug_in", "number": ME})
+    await happens(lambda: calls.provider.reaches(ME))
+
+
+async def happens(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not happened():  # noqa: ASYNC110  # what is waited for knows nothing of events
+            await asyncio.sleep(0.01)
+
+
+async def call_it(calls: FakeCalls, leg: str) -> None:
+    """A call of ours to the page's number."""
+    await calls.provider.perform(OpenCall(LegId(leg), ME))
+    await calls.provider.perform(DialCustomer(LegId(leg), ME, THEM))
+
+
+async def test_the_handset_can_be_called(client: Client, calls: FakeCalls) -> None:
+    """A call of ours rings while the page is open and is picked up; another one is refused while it talks."""
+    async with phone(client) as opened:
+        await plugged_in(opened, calls)
+        await call_it(calls, "ours-1")
+        assert await told(opened, kind="rings") == {"kind": "rings", "sender": THEM}
+        await opened.send_json({"do": "answer"})
+        await happens(lambda: CustomerAnswered(LegId("ours-1")) in calls.events)
+        await call_it(calls, "ours-2")
+        await happens(lambda: CallEnded(LegId("ours-2"), "network", "486") in calls.events)
+        await opened.send_json({"do": "hang_up"})
+        await told(opened, kind="hears", what="ended")
+    await happens(lambda: not calls.provider.reaches(ME))
+
+
+async def test_a_call_that_rings_is_refused_by_hand_and_by_leaving(client: Client, calls: FakeCalls) -> None:
+    """Busy is what the caller hears of it."""
+    async with phone(client) as opened:
+        await plugged_in(opened, calls)
+        await call_it(calls, "ours-1")
+        await told(opened, kind="rings")
+        await opened.send_json({"do": "hang_up"})
+        await happens(lambda: CallEnded(LegId("ours-1"), "network", "486") in calls.events)
+        await told(opened, kind="hears", what="ended")
+        await call_it(calls, "ours-2")
+        await told(opened, kind="rings")
+    await happens(lambda: CallEnded(LegId("ours-2"), "network", "486") in calls.events)

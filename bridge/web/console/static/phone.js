@@ -23,12 +23,13 @@
     socket.addEventListener("open", () => {
       tries = 0;
       one("#connection").hidden = true;
+      plugIn();
       showThread();
     });
     socket.addEventListener("message", (event) => take(JSON.parse(event.data)));
     socket.addEventListener("close", () => {
       one("#connection").hidden = false;
-      if (call) hears({ what: "ended", by: "network", cause: "connection lost" });
+      if (call || incoming) hears({ what: "ended", by: "network", cause: "connection lost" });
       setTimeout(connect, Math.min(8000, 400 * 2 ** tries++));
     });
   }
@@ -40,6 +41,7 @@
 
   function take(message) {
     if (message.kind === "hears") hears(message);
+    else if (message.kind === "rings") rings(message.sender);
     else if (message.kind === "text") bubble(message);
     else say(message.words);
   }
@@ -98,6 +100,26 @@
 
   /* --- the call ---------------------------------------------------------------------------------------------------- */
 
+  let incoming = false; // a call of ours rings here
+
+  function plugIn() {
+    if (socket?.readyState === WebSocket.OPEN && mine.checkValidity()) send({ do: "plug_in", number: mine.value });
+  }
+
+  function rings(sender) {
+    incoming = true;
+    one("#heard").replaceChildren();
+    called.value = sender;
+    status(word("rings").replace("%(number)s", sender));
+    if (navigator.userActivation?.hasBeenActive) {
+      const once = () => sound([420, 620], 0.9, 0.05);
+      once();
+      ringback = setInterval(once, 3000);
+    }
+    hook();
+    showThread();
+  }
+
   let call = null; // {since: ms, or null while it rings}
 
   function hears(message) {
@@ -136,6 +158,7 @@
         return;
       case "ended":
         call = null;
+        incoming = false;
         hook();
         status(word("ended"));
         caption(endWords(message), "event");
@@ -170,16 +193,25 @@
   function hook() {
     const button = one("#hook");
     button.className = call ? "hang-up" : "call";
-    button.setAttribute("aria-label", word(call ? "hang_up" : "call"));
+    button.setAttribute("aria-label", word(call ? "hang_up" : incoming ? "answer" : "call"));
+    one("#refuse").hidden = !incoming;
     button.querySelector("use").setAttribute("href", `/static/icons.svg#${call ? "call-end" : "call"}`);
-    called.readOnly = Boolean(call);
-    one("#erase").hidden = Boolean(call);
-    mine.disabled = one("#withhold").disabled = Boolean(call);
+    const busy = Boolean(call) || incoming;
+    called.readOnly = busy;
+    one("#erase").hidden = busy;
+    mine.disabled = one("#withhold").disabled = busy;
     if (!call) one("#timer").textContent = "";
   }
 
   function toggleHook() {
     if (call) return send({ do: "hang_up" });
+    if (incoming) {
+      incoming = false;
+      call = { since: Date.now() };
+      hush();
+      hook();
+      return send({ do: "answer" });
+    }
     const number = dialled();
     if (!number) return called.focus();
     call = { since: null };
@@ -206,6 +238,7 @@
 
   for (const key of document.querySelectorAll("[data-digit]")) key.addEventListener("click", () => press(key.dataset.digit));
   one("#hook").addEventListener("click", toggleHook);
+  one("#refuse").addEventListener("click", () => send({ do: "hang_up" }));
   one("#erase").addEventListener("click", () => { called.value = called.value.slice(0, -1); showThread(); });
 
   document.addEventListener("keydown", (event) => {
@@ -344,7 +377,7 @@
       one("#words").focus();
     });
   }
-  mine.addEventListener("change", showThread);
+  mine.addEventListener("change", () => { plugIn(); showThread(); });
   called.addEventListener("input", showThread);
   one("#numbers").addEventListener("submit", (event) => event.preventDefault());
 
