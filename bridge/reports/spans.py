@@ -119,5 +119,5 @@ def last_over(every: Literal["day", "week", "month"], now: float, zone: str) -> 
         case "week":
             monday = today - timedelta(days=today.weekday())
             return days(monday - timedelta(days=7), monday - timedelta(days=1), zone)
-        case "month":
+        case "month":  # pragma: no branch  # there is no other
             return period("last_month", now, zone)

@@ -149,3 +149,32 @@ def test_a_funnel_has_those_who_could_be_asked() -> None:
     assert sorted(mark.kind for mark in facts.marks) == [
         "ewt_told", "offer_considered", "offer_considered", "offer_eligible", "offer_held_out",
     ]  # fmt: skip
+
+
+def test_lines_that_say_less_than_usual_are_read_for_what_they_say() -> None:
+    """Of erased people, of other versions: no queue, no name, twice the same."""
+    facts = told(
+        (0.0, "call.arrived", {}),
+        (0.0, "agent.offered", {"agent": "ann", "channel": "voice"}),
+        (0.0, "offer.lapsed", {"agent": "ann", "channel": "voice", "reason": "declined"}),
+        (1.0, "queue.joined", {"queue": "support", "channel": "voice", "waited": 0.0}),
+        (2.0, "queue.joined", {"queue": "support", "channel": "voice", "waited": 1.0}),
+        (3.0, "agent.unreachable", {"name": "Ann", "status": 486}),
+        (4.0, "text.withdrawn", {"why": "late"}),
+        (5.0, "offer.decided", {"kind": "deflect", "offer": True, "reason": "offer", "inputs": {}}),
+        (6.0, "offer.answered", {"kind": "deflect", "answer": "accepted"}),
+        (7.0, "text.withdrawn", {"why": "late"}),
+        (8.0, "offer.answered", {"kind": "callback", "answer": "accepted"}),
+        (9.0, "conversation.opened", {}),
+        (10.0, "transfer.started", {}),
+        (11.0, "transfer.failed", {}),
+        (12.0, "callback.asked", {}),
+        (12.5, "chat.dismissed", {"name": "Ann", "by": "timer"}),
+        (13.0, "media.uploaded", {"media": []}),
+        (13.5, "media.uploaded", {"media": [{}]}),
+        (13.6, "chat.expired", {}),
+        (14.0, "anything.else", {}),
+    )
+    assert [(visit.at, visit.outcome, visit.lapses) for visit in facts.visits] == [(1.0, "callback", 1)]
+    assert facts.handlings == ()
+    assert facts.session.type == "inbound_call"

@@ -99,3 +99,15 @@ def test_the_page_about_reports_says_what_the_code_does() -> None:
     """`docs/reports.md` lists every report, figure and counted thing; `make docs` writes it anew."""
     page = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
     assert page == figures_table.page_with_tables(page)
+
+
+def test_what_is_outside_the_range_is_left_out() -> None:
+    """States that come later, work that was over before, a span in which nobody was known."""
+    sums = slice_time(
+        [Stay("ann", 15.0, "not_ready"), Stay("ann", 50.0, "ready")],
+        [Work("ann", 0.0, 5.0, True), Work("ann", 12.0, 14.0, True)],
+        (10.0, 20.0),
+        30.0,
+    )
+    assert sums == {(0, "ann"): {"logged_in": 5.0, "not_ready": 5.0}, (1, "ann"): {"logged_in": 10.0, "not_ready": 10.0}}
+    assert slice_time([Stay("ann", 25.0, "offline")], [], (10.0, 20.0), 30.0) == {}
