@@ -178,3 +178,20 @@ def test_lines_that_say_less_than_usual_are_read_for_what_they_say() -> None:
     assert [(visit.at, visit.outcome, visit.lapses) for visit in facts.visits] == [(1.0, "callback", 1)]
     assert facts.handlings == ()
     assert facts.session.type == "inbound_call"
+
+
+def test_a_customer_who_is_called_back_talks_to_an_agent() -> None:
+    """The stay in line ends with the customer on the phone, and the promise is kept."""
+    facts = told(
+        (0.0, "callback.asked", {"queue": "support", "promised_by": None}),
+        (0.0, "queue.joined", {"queue": "support", "channel": "voice", "waited": 0.0}),
+        (5.0, "agent.accepted", {"name": "Ben", "channel": "voice"}),
+        (8.0, "call.placed", {"name": "Ben"}),
+        (15.0, "agent.joined", {"name": "Ben", "channel": "voice"}),
+        (15.0, "callback.done", {}),
+        (90.0, "call.ended", {"by": "caller", "cause": "bye"}),
+        service="api",
+    )
+    assert [(visit.type, visit.outcome, visit.until) for visit in facts.visits] == [("callback", "answered", 15.0)]
+    assert [(each.type, each.agent) for each in facts.handlings] == [("callback", "ben")]
+    assert [mark.other for mark in facts.marks if mark.kind == "callback_tried"] == [1.0]
