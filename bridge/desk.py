@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
@@ -11,13 +11,13 @@ import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from bridge import desk_cards
 from bridge import events as e
-from bridge.acd import AgentView
 from bridge.calls import Calls, call_concerns, call_note_for
 from bridge.channel import Channel, ChannelRefusedError
 from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
 from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
-from bridge.legs import CallState, TextLeg
+from bridge.legs import TextLeg
 from bridge.media_store import BlobsUnavailableError, MediaRefusedError, MediaStore
 from bridge.presets import Presets
 from bridge.records import QUIET, line_of, state_of
@@ -27,7 +27,7 @@ from bridge.settings import AgentSettings
 from bridge.uploads import Uploads
 from bridge.web.console import core_words
 from bridge.web.console.filling import gaps
-from bridge.web.console.timeline import LANGUAGES, pretty_number, transfer_failure
+from bridge.web.console.timeline import pretty_number
 from bridge.web.console.words import gettext as _
 from bridge.web.console.words import marked, number_words
 from bridge.web.ports import (
@@ -190,8 +190,8 @@ class Desk:
             return ()
         state = live.state
         waited = 0.0 if state.since is None else self._runner.clock() - state.since
-        summary = _summary(state)
-        if summary in map(_, _NO_SUMMARY) and offer.session in self._waiting:
+        summary = desk_cards.summary(state)
+        if summary in map(_, desk_cards.NO_SUMMARY) and offer.session in self._waiting:
             summary = self._waiting[offer.session].said or summary
         if state.transfer is not None and state.transfer.by != agent:
             by = self._name(state.transfer.by)
@@ -221,14 +221,14 @@ class Desk:
             state.text,
             state.opened_at,
             live.unread,
-            live.last or _summary(state),
+            live.last or desk_cards.summary(state),
             agent in state.wrapping,
             name=live.customer.name,
             unanswered_since=glance.unanswered_since if _is_of(state, agent) else None,
             set_aside_at=glance.set_aside_at if state.text is TextLeg.DISMISSED else None,
             returned=state.id in self._returned,
             handing_over="" if state.transfer is None else self._taker(state),
-            alert=_came_back(alert[1]) if alert is not None and alert[0] == agent else "",
+            alert=desk_cards.came_back(alert[1]) if alert is not None and alert[0] == agent else "",
         )
 
     async def _glance(self, live: LiveSession) -> Glance:
@@ -311,7 +311,7 @@ class Desk:
             text_state=state.text,
             composer_open=composer_why is None,
             composer_why=composer_why or "",
-            card=_card(state, self._runner.clock()),
+            card=desk_cards.card(state, self._runner.clock()),
             answers=dict(state.answers),
             timeline=tuple(line_of(line) for line in lines if line.kind not in QUIET),
             ticks={
@@ -337,7 +337,7 @@ class Desk:
             earlier=await self._earlier(state),
             link=glance.link,
             transfer_why=self._transfer_why(state),
-            set_aside_why=_set_aside_why(state),
+            set_aside_why=desk_cards.set_aside_why(state),
             takes_files=self._uploads is not None,
             told=glance.told,
             wrap_up_requires=self._requires(state) if agent in state.wrapping else (),
@@ -411,10 +411,18 @@ class Desk:
         """Who is in line for the agent's queues, the longest wait first."""
         queues = set(self._agents[agent].queues) if agent in self._agents else set()
         waiters = [
-            Waiter(state.id, state.customer, live.customer.name, queue, channel, state.since or state.opened_at, _summary(state))
+            Waiter(
+                state.id,
+                state.customer,
+                live.customer.name,
+                queue,
+                channel,
+                state.since or state.opened_at,
+                desk_cards.summary(state),
+            )
             for live in self._runner.sessions.values()
             for state in [live.state]
-            for queue, channel in _in_line(state)
+            for queue, channel in desk_cards.in_line(state)
             if queue in queues
         ]
         return tuple(sorted(waiters, key=lambda waiter: waiter.since))
@@ -587,7 +595,9 @@ class Desk:
             view = acd.agent_view(e.AgentId(other.id))
             if view.agent != agent and view.state != "offline" and self._runner.settings.chat_queue_of(other) is not None:
                 free = max(0, other.max_chats - len(view.chats))
-                colleagues.append(Colleague(view.agent, other.name, view.state, view.reason, free, _cannot_take(view, free)))
+                colleagues.append(
+                    Colleague(view.agent, other.name, view.state, view.reason, free, desk_cards.cannot_take(view, free))
+                )
         views = [
             acd.queue_view(e.QueueId(queue.id), now)
             for queue in self._runner.settings.queues
@@ -908,61 +918,6 @@ def _note_for(state: State, agent: e.AgentId) -> bool:
     """Whether what a colleague wrote when they handed it on is for this agent."""
     handed = state.transfer is not None and agent != state.transfer.by
     return agent == state.chat_agent or handed or call_note_for(state, agent)
-
-
-def _came_back(transfer: Mapping[str, Any]) -> str:
-    """What became of a transfer that nobody took, in a few words."""
-    return _("%(to)s: %(why)s", to=transfer.get("to") or _("Handing over"), why=transfer_failure(transfer))
-
-
-def _in_line(state: State) -> Iterator[tuple[e.QueueId, e.Channel]]:
-    """Where the customer stands in line."""
-    if state.call is CallState.QUEUED and state.queue is not None:
-        yield e.QueueId(state.queue), "voice"
-    if state.text is TextLeg.QUEUED and state.chat_queue is not None:
-        yield e.QueueId(state.chat_queue), "sms"
-
-
-def _cannot_take(view: AgentView, free: int) -> str:
-    """Why an agent cannot be asked to take a chat now; empty when they can."""
-    if view.state == "not_ready":
-        return _("Not ready: %(reason)s", reason=view.reason) if view.reason else _("Not ready")
-    if view.state == "wrap_up":
-        return _("Writing a note")
-    if view.call is not None:
-        return _("On a call")
-    return "" if free else _("No free chat")
-
-
-def _set_aside_why(state: State) -> str:
-    """Why a chat cannot be put aside now; empty when it can."""
-    return "" if state.heard and state.answered else _("A chat can be set aside once both of you have written, and you last.")
-
-
-_NO_SUMMARY = (marked("Text"), marked("Call"))
-
-
-def _summary(state: State) -> str:
-    parts = [state.whisper or " > ".join(word.replace("_", " ") for word in state.path)]
-    parts += [f"{question}: {answer}" for question, answer in state.answers.items()]
-    return "; ".join(part for part in parts if part) or _(_NO_SUMMARY[state.call is not CallState.NONE])
-
-
-def _card(state: State, now: float) -> dict[str, str]:
-    """What the agent should know at a glance; nothing twice."""
-    card = {_("Language"): _(LANGUAGES.get(state.language, state.language))}
-    if state.path:
-        card[_("Menu")] = " > ".join(word.replace("_", " ") for word in state.path)
-    waiting = state.call is CallState.QUEUED or state.text is TextLeg.QUEUED
-    if state.since is not None and waiting:
-        card[_("Waiting")] = f"{int(now - state.since)} s"
-    told = {"language", "menu_path", "place_in_line", "topic" if state.path else ""}
-    for name, value in state.card.items():
-        if isinstance(value, str | int | float | bool) and name not in told and value != "":
-            card[name.replace("_", " ").capitalize()] = f"{value:g}" if isinstance(value, float) else str(value)
-    if state.whisper and state.whisper not in card.values():
-        card[_("Note")] = state.whisper
-    return card
 
 
 def _ticks(provider: str, state: TextState, code: str | None) -> Ticks:
