@@ -298,6 +298,9 @@ async def test_forecasts_that_are_off_raise_an_alarm_until_they_are_not(house: H
         async with running(service):
             assert service.queue("support").alarm == "too_short"
             assert service.queue("support_sms").alarm is None
+            cautious = service.queue("support").decision
+            assert cautious is not None
+            assert cautious.pi == 0.65, "offers are made with more care meanwhile"
             assert (await service.calibration(START - DAY, START + DAY)).alarms == {"support": "too_short"}
             labels = {"queue": "support"}
             assert registry.get_sample_value("sidetone_ewt_coverage80", labels) == 0.0
@@ -308,6 +311,9 @@ async def test_forecasts_that_are_off_raise_an_alarm_until_they_are_not(house: H
             house.floor.witness._outcomes += [outcome((50.0, 100.0, 130.0, 180.0, 230.0)[n % 5]) for n in range(200)]
             await service.keep()
             assert service.queue("support").alarm is None
+            usual = service.queue("support").decision
+            assert usual is not None
+            assert usual.pi != 0.65
 
 
 async def test_a_queue_that_is_gone_takes_its_alarm_with_it(house: House) -> None:
