@@ -54,6 +54,7 @@ async def sign_in(page: Page, base: str, login: str, password: str) -> None:
     await page.fill("#password", password)
     await page.click("text=Sign in")
     await page.wait_for_selector("#work")
+    await page.wait_for_load_state()  # its scripts run
 
 
 async def overflows(page: Page) -> bool:
