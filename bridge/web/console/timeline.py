@@ -119,7 +119,7 @@ def tick(ticks: Ticks | None) -> Tick:
         case "delivered" | "read":
             return Tick("ticks", _(_STATE_WORDS[ticks.state]), "done")
         case "undelivered" | "failed" | "canceled":
-            why = _(ticks.explanation or "")
+            why = _(ticks.explanation) if ticks.explanation else ""
             code = f"({ticks.code})" if ticks.code and ticks.code not in why else ""
             return Tick("warning", _(_STATE_WORDS[ticks.state]), "failed", " ".join(filter(None, (why, code))))
 
