@@ -86,11 +86,11 @@ class Forecast(NamedTuple):
             return Band(None, None, "degraded")
         if self.basis == "prior":
             return Band(None, None, "prior")
+        if self.p90 > max(3.0 * self.p50, MINUTE):  # within a minute nothing that is said can be far off
+            return Band(None, None, "wide")
         low, high = math.ceil(self.p50 / MINUTE), math.ceil(self.p75 / MINUTE)
         if high <= 1:
             return Band(0, 1)
-        if self.p90 > 3.0 * self.p50:
-            return Band(None, None, "wide")
         return Band(max(1, low), high)
 
 

@@ -22,6 +22,7 @@ from sms.numbers import local_hours, time_zones
 from sms.pacing import Pace, SenderFacts
 from tests.unit.bridge.house import ANN, BEN, CALLER, House
 from tests.unit.bridge.story import OURS, START
+from tests.unit.web.fake_waits import FakeWaits
 
 OTHER, THIRD = "+15550100201", "+15550100202"
 BERLIN = "+4915228817386"
@@ -544,6 +545,7 @@ async def test_a_program_texts_through_the_whole_house(tmp_path: Path) -> None:
             journal=house.journal,
             channel=Channel(house.runner),
             media=house.runner.media,
+            waits=FakeWaits(),
             redeliver=house.runner.hooks.redeliver,
             forget_mails=no_mails,
             now=house.clock,

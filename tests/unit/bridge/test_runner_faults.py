@@ -81,7 +81,7 @@ async def test_nobody_waits_for_a_session_that_is_taken_away(house: House) -> No
     live.task.cancel()
     house.journal.broken = False
 
-    with pytest.raises(Exception, match="not worked on here"):
+    with pytest.raises(Exception, match="moved on"):
         await asyncio.wait_for(saying, 3)
 
 

@@ -9,20 +9,25 @@ from aiohttp import CookieJar
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
+from bridge.crm.book import Book
+from bridge.crm.csv_import import CsvImports
 from bridge.journal import Journal
 from bridge.media_links import MediaLinks
 from bridge.media_store import MediaStore
 from bridge.uploads import Uploads
 from bridge.web.api import Api, Behind
+from bridge.web.ports_contacts import ContactParts
 from bridge.web.server import TwilioConfig, WebConfig, make_app
 from tests.unit.web.conftest import Client
+from tests.unit.web.fake_cards import FakeCards
+from tests.unit.web.fake_waits import FakeWaits
 from tests.unit.web.fakes import SESSION, FakeDesk, FakeIntake, FakeRecords
 from tests.unit.web.programs import ADMIN, NOW, TOKENS, FakeChannel, settings
 from tests.unit.web.test_sign_in import form_token
 
 FOR_ALL = {
     "/healthz", "/readyz", "/metrics", "/sign-in", "/sign-out", "/language", "/static/{filename}", "/prompts/{filename}",
-    "/api/v1/openapi.json", "/api/v1/problems/{name}",
+    "/api/v1/openapi.json", "/api/v1/problems/{name}", "/api/v1/crm/schemas/{name}",
 }  # fmt: skip
 """Routes that ask nobody who they are. What a signature guards is not among them."""
 BY_SECRET = {
@@ -78,15 +83,18 @@ async def everything(tmp_path: Path) -> AsyncIterator[Everything]:
         async def nobody(*_: object) -> None:
             """Takes no files."""
 
+        book = Book(journal, clock=lambda: NOW, region="US")
         behind = Behind(
             settings=settings(tmp_path),
             records=FakeRecords(),
             journal=journal,
             channel=channel,
             media=media,
+            waits=FakeWaits(),
             redeliver=no,
             forget_mails=none,
             now=lambda: NOW,
+            contacts=ContactParts(book, FakeCards(), CsvImports(journal, tmp_path / "imports", clock=lambda: NOW, region="US")),
         )
         app = make_app(
             desk,
