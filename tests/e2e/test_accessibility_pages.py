@@ -56,7 +56,8 @@ async def test_axe_has_nothing_to_say_of_any_page(
     wrong: list[str] = []
     async with clean_page(browser, width=width, scheme=scheme) as page:
         await sign_in(page, base, "dana", PASSWORD)
-        waiting, seen = ["/", "/account", *await links(page)], set()
+        waiting = ["/", "/account", *await links(page)]
+        seen: set[str] = set()
         while waiting and len(seen) < MOST:
             path = waiting.pop(0)
             if path in seen:

@@ -50,7 +50,7 @@ def test_there_is_a_most() -> None:
     """Endless sign-ins do not fill the memory; the oldest session goes first."""
     kept = sign_ins(lifetime=1e9)
     cookies = [kept.open(ANA, now=0.0)[0] for _ in range(2)]
-    kept._by_hash.update({b"%d" % n: kept._by_hash[next(iter(kept._by_hash))] for n in range(agents.MOST_SIGN_INS - 2)})
+    kept._by_hash.update({f"{n}": kept._by_hash[next(iter(kept._by_hash))] for n in range(agents.MOST_SIGN_INS - 2)})
 
     kept.open(ANA, now=0.0)
 
