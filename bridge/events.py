@@ -232,6 +232,15 @@ class OfferLapsed(Event, frozen=True):
     reason: Literal["declined", "ring_timeout", "signed_out", "withdrawn"]
 
 
+class QueueRedirected(Event, frozen=True):
+    """This session stands in another line now, at the same place: nobody answered in the one it was in, or it was moved."""
+
+    channel: Channel
+    queue: QueueId
+    """Where it was."""
+    to: QueueId
+
+
 class AgentAccepted(Event, frozen=True):
     """An agent took the work."""
 
@@ -456,7 +465,8 @@ class ProcessRestarted(Event, frozen=True):
 AnyEvent: TypeAlias = (
     CallArrived | DigitsReceived | PromptFinished | AgentLegAnswered | AgentLegFailed | AudioConnected | AgentLegEnded
     | PhoneHeld | PhoneResumed | CustomerAnswered | CallEnded | TextArrived | TextAccepted | TextRejected | TextReported
-    | OptOutChanged | OptOutJudged | OfferDecided | AgentOffered | OfferLapsed | AgentAccepted | AgentSaid | AgentOpened
+    | OptOutChanged | OptOutJudged | OfferDecided | AgentOffered | OfferLapsed | QueueRedirected | AgentAccepted | AgentSaid
+    | AgentOpened
     | ApiSaid | UploadAsked | MediaUploaded | AgentTransferred | AgentDismissed | AgentHungUp | AgentHeld | AgentResumed
     | CallTransferred | AgentConsulted | AgentSwapped | AgentTookBack | AgentCompleted | AgentCalled | CallbackAsked
     | CallbackStarted | CallbackCancelled | AgentEndedChat | ChatCalledOff | WrapUpNoted | AgentLost

@@ -91,6 +91,7 @@ CALL: Mapping[CallState, Mapping[Kind, CallState]] = _table(
             e.OfferDecided: CallState.QUEUED,
             e.AgentOffered: CallState.QUEUED,
             e.OfferLapsed: CallState.QUEUED,
+            e.QueueRedirected: CallState.QUEUED,
             e.AgentAccepted: CallState.CONNECTING,
             e.LeaveQueue: CallState.IN_FLOW,
             e.CallEnded: CallState.ENDED,
@@ -173,6 +174,7 @@ CALL: Mapping[CallState, Mapping[Kind, CallState]] = _table(
         CallState.CALLBACK: {
             e.AgentOffered: CallState.CALLBACK,
             e.OfferLapsed: CallState.CALLBACK,
+            e.QueueRedirected: CallState.CALLBACK,
             e.CallbackCancelled: CallState.CALLBACK,
             e.AgentAccepted: CallState.SUMMONING,
             e.CallbackStarted: CallState.SUMMONING,
@@ -258,6 +260,7 @@ TEXT: Mapping[TextLeg, Mapping[Kind, TextLeg]] = _table(
             e.ApiSaid: TextLeg.QUEUED,
             e.AgentOffered: TextLeg.QUEUED,
             e.OfferLapsed: TextLeg.QUEUED,
+            e.QueueRedirected: TextLeg.QUEUED,
             e.AgentAccepted: TextLeg.CHATTING,
             e.JoinQueue: TextLeg.QUEUED,
             e.OfferMenu: TextLeg.CHOOSING,

@@ -25,6 +25,7 @@ TYPES: Mapping[str, str] = MappingProxyType(
     {
         "session.opened": "a conversation began",
         "session.queued": "the customer stands in line",
+        "session.moved": "and in another one now, at the same place",
         "session.assigned": "an agent has the customer, by voice or by text",
         "session.transfer_started": "an agent hands the chat on",
         "session.transferred": "it was taken over",
@@ -59,6 +60,7 @@ TYPES: Mapping[str, str] = MappingProxyType(
 _LINES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
         "queue.joined": ("session.queued", ("queue", "channel", "waited")),
+        "queue.moved": ("session.moved", ("queue", "to", "channel")),
         "agent.joined": ("session.assigned", ("name", "channel")),
         "transfer.started": ("session.transfer_started", ("by", "to", "queue", "note")),
         "transfer.completed": ("session.transferred", ("by", "to")),

@@ -920,6 +920,7 @@ class Runner:
                     )
                 case WorkRedirected():
                     log.info("work.redirected", session=output.session, queue=output.queue, to=output.to, why=output.reason)
+                    self.post(output.session, e.QueueRedirected(output.channel, output.queue, output.to))
                 case QueueChanged():
                     pass
         self._acd_moved.set()

@@ -48,14 +48,14 @@ _TEXT_EVENTS = (
 )  # fmt: skip
 _AFTERWARDS = (e.TextAccepted, e.TextRejected, e.TextReported, e.WrapUpNoted)
 """What may still come in when a session is closed."""
-_NOBODYS = (e.TextAccepted, e.TextRejected, e.TextReported, e.ProcessRestarted)
+_NOBODYS = (e.TextAccepted, e.TextRejected, e.TextReported, e.QueueRedirected, e.ProcessRestarted)
 """What happens without anybody doing it: it does not bring a conversation to the front."""
 _LEG_EVENTS = (
     e.DigitsReceived, e.PromptFinished, e.AgentLegAnswered, e.AgentLegFailed, e.AudioConnected, e.AgentLegEnded, e.PhoneHeld,
     e.PhoneResumed, e.CustomerAnswered, e.CallEnded,
 )  # fmt: skip
 """What happens to one leg of one call."""
-_BY_CHANNEL = (e.AgentOffered, e.OfferLapsed, e.AgentAccepted)
+_BY_CHANNEL = (e.AgentOffered, e.OfferLapsed, e.QueueRedirected, e.AgentAccepted)
 _CALL_AGENT_EVENTS = (
     e.AgentHungUp, e.AgentHeld, e.AgentResumed, e.CallTransferred, e.AgentConsulted, e.AgentSwapped, e.AgentTookBack,
     e.AgentCompleted,
@@ -153,6 +153,8 @@ class Session(CallSide):
                 self._offer_lapsed(event, now)
                 if event.channel == "voice" and event.agent == self.state.call_prefer and event.reason != "withdrawn":
                     self._call_preference_over(LAPSED.get(event.reason, event.reason), facts, now)
+            case e.QueueRedirected():
+                self._redirected(event)
             case e.AgentAccepted():
                 self._agent_accepted(event, now)
             case e.AgentLegAnswered():
@@ -343,6 +345,8 @@ class Session(CallSide):
                 return self._why_silent()
             case e.ChatCalledOff() if state.text is TextLeg.INVITED and state.call in LIVE:
                 return "The caller is on the line: end the call."
+            case e.QueueRedirected() if event.queue != (state.queue if event.channel == "voice" else state.chat_queue):
+                return "It has left that line."
             case e.OptOutJudged() if state.suspected is None:
                 return "There is nothing to judge any more."
             case e.AgentDismissed() if event.agent == state.chat_agent and not (state.heard and state.answered):
@@ -384,6 +388,15 @@ class Session(CallSide):
             self._chat_accepted(event, now)
         else:
             self._call_accepted(event)
+
+    def _redirected(self, event: e.QueueRedirected) -> None:
+        if event.channel == "voice":
+            self._move_call(e.QueueRedirected)
+            self.state.queue = event.to
+        else:
+            self._move_text(e.QueueRedirected)
+            self.state.chat_queue = event.to
+        self._record("queue.moved", queue=event.queue, to=event.to, channel=event.channel)
 
     def _call_ended(self, by: e.EndedBy, cause: str, facts: Facts, now: float) -> None:
         state, was = self.state, self.state.call
@@ -516,8 +529,9 @@ class Session(CallSide):
                 state.card[output.name] = output.value
             case o.AskOffer():
                 desk = e.QueueId(output.desk) if output.desk else state.desk
-                self._out.append(e.DecideOffer(output.request, output.kind, e.QueueId(output.queue), desk))
-                state.queue = e.QueueId(output.queue)
+                if state.queue is None or state.call is not CallState.QUEUED:
+                    state.queue = e.QueueId(output.queue)  # who stands in line may have been moved to another since
+                self._out.append(e.DecideOffer(output.request, output.kind, state.queue, desk))
             case o.OfferMade():
                 state.offered = output.prompt
                 self._record("offer.made", kind=output.kind, prompt=output.prompt, words=output.words)

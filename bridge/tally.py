@@ -17,6 +17,7 @@ COUNTED = frozenset(
     {
         "queue.joined",
         "queue.left",
+        "queue.moved",
         "agent.offered",
         "offer.lapsed",
         "agent.joined",
@@ -208,6 +209,8 @@ class Day:
         match kind:
             case "queue.joined":
                 self._enter(course, data["channel"], str(data["queue"]), at)
+            case "queue.moved":
+                self._enter(course, data["channel"], str(data["to"]), at)
             case "queue.left":
                 self._lost(course, "voice", at, abandoned=data.get("outcome") == "abandoned")
             case "agent.offered":

@@ -215,6 +215,10 @@ def _queued(data: _Data, names: Names) -> str:
     return f"Waiting for {names.queue(data.get('queue'))}"
 
 
+def _moved(data: _Data, names: Names) -> str:
+    return f"Waiting for {names.queue(data.get('to'))} now"
+
+
 def _unqueued(data: _Data, _names: Names) -> str:
     return f"Left the line after {span(data.get('waited') or 0.0)}: {str(data.get('outcome')).replace('_', ' ')}"
 
@@ -305,6 +309,7 @@ _TELLERS: Mapping[str, _Teller] = MappingProxyType(
         "offer.answered": lambda data, _: f"The offer was {_ANSWERS.get(str(data.get('answer')), data.get('answer'))}",
         "consent.given": _consent,
         "queue.joined": _queued,
+        "queue.moved": _moved,
         "queue.left": _unqueued,
         "agent.joined": _joined,
         "agent.left": _left,

@@ -103,6 +103,8 @@ def show(line: Line, name_of: Callable[[str], str | None], title_of: Callable[[s
         data = {**data, **{who: name_of(str(data[who])) or data[who] for who in ("by", "to") if data.get(who)}}
     if title_of is not None and data.get("queue"):
         data = {**data, "queue": title_of(str(data["queue"]))}
+        if line.kind == "queue.moved":
+            data["to"] = title_of(str(data["to"]))
     told = teller(data)
     return msgspec.structs.replace(told, n=line.n, at=line.at)
 
@@ -319,6 +321,11 @@ def _queue_joined(data: _Data) -> Shown:
         _("has waited %(time)s", time=duration(waited)) if waited and waited >= 1 else "",
     )
     return _shown("event", "queue", _("Waits in “%(queue)s”", queue=_sentence(_word(data, "queue"))), small=small)
+
+
+def _queue_moved(data: _Data) -> Shown:
+    title = _("Waits in “%(queue)s” now, at the same place", queue=_sentence(_word(data, "to")))
+    return _shown("event", "queue", title, small=_channel(data))
 
 
 _LEFT = MappingProxyType({"key": marked("by key"), "no_agents": marked("nobody was there")})
@@ -768,6 +775,7 @@ _TELLERS: Mapping[str, Callable[[_Data], Shown]] = MappingProxyType(
         "offer.answered": _offer_answered,
         "consent.given": _consent_given,
         "queue.joined": _queue_joined,
+        "queue.moved": _queue_moved,
         "queue.left": _queue_left,
         "agent.offered": _agent_offered,
         "offer.lapsed": _offer_lapsed,

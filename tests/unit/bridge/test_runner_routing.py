@@ -56,6 +56,8 @@ async def test_a_call_that_moved_to_another_queue_is_answered_there(tmp_path: Pa
         await house.later(21.0)
         assert house.floor.acd.place(house.session, "voice") is not None
         assert [offer.queue for offer in house.desk.offers(CLO)] == ["backup"]
+        await house.line("queue.moved")
+        assert house.state.queue == "backup"
         await house.accept(CLO)
         await house.until(lambda: house.state.call is CallState.CONNECTED)
         assert house.state.agent == CLO

@@ -29,7 +29,7 @@ NAMES = (
     "hold", "resume", "phone holds", "phone resumes", "ask ben", "ask outside", "asked answered", "asked failed", "asked ended",
     "agent dropped", "swap", "take back", "complete", "call to ben", "call to queue", "call outside", "call customer",
     "customer answered", "not picked up", "program wants callback", "program wants callback later", "callback now",
-    "callback off", "no callback please",
+    "callback off", "no callback please", "redirected", "redirected back", "chat redirected",
 )  # fmt: skip
 """Everything that can be tried."""
 
@@ -145,6 +145,9 @@ def event(name: str, story: Story) -> e.AnyEvent:
         "callback now": e.CallbackStarted(ANN, "Ann", "sip:ann@127.0.0.1"),
         "callback off": e.CallbackCancelled("Ann"),
         "no callback please": story.arrival("Cancel"),
+        "redirected": e.QueueRedirected("voice", e.QueueId("support"), e.QueueId("billing")),
+        "redirected back": e.QueueRedirected("voice", e.QueueId("billing"), e.QueueId("support")),
+        "chat redirected": e.QueueRedirected("sms", e.QueueId("support_sms"), e.QueueId("other_sms")),
         "uploaded": e.MediaUploaded("token", (e.Media("0" * 64, "image/jpeg", 1000),)),
     }
     return events[name]

@@ -214,6 +214,7 @@ async def test_a_waiting_call_is_moved(watched: Watched) -> None:
     since = watched.queue("support").oldest
     await watched.it.move(SUE, house.session, "voice", to=None, queue="sales", note="")
     assert (watched.queue("support").waiting, watched.queue("sales").waiting, watched.queue("sales").oldest) == (0, 1, since)
+    assert (house.state.queue, watched.queue("sales").offered) == ("sales", 1)
     with pytest.raises(DeskRefusedError, match="already"):
         await watched.it.move(SUE, house.session, "voice", to=None, queue="sales", note="")
     with pytest.raises(DeskRefusedError, match="no such queue"):

@@ -144,6 +144,19 @@ def test_who_is_moved_while_waiting() -> None:
     assert (today.queue("support"), today.queue("sales")) == (Counts(offered=1, left=1), Counts(offered=1))
 
 
+def test_who_says_so_themselves_is_moved_once() -> None:
+    """A supervisor's move is in the timeline twice: as what the session says, and as what the supervisor did."""
+    today = day()
+    tell(
+        today,
+        ONE,
+        (0, "queue.joined", joins()),
+        (30, "queue.moved", {"queue": "support", "to": "sales", "channel": "voice"}),
+        (30, "supervisor.moved", {"by": "Sue", "to": None, "queue": "sales", "channel": "voice", "note": ""}),
+    )
+    assert (today.queue("support"), today.queue("sales")) == (Counts(offered=1, left=1), Counts(offered=1))
+
+
 def test_two_agents_of_one_name() -> None:
     """It is the one at whose desk it rang; one whom the settings do not know any more is still known by that."""
     today = Day(START, lambda _queue: Target(), {"Ann": ANN})

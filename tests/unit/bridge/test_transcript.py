@@ -245,6 +245,7 @@ def test_an_open_session_of_nobody_has_a_head() -> None:
     [
         (line(0, "call.arrived", caller=None, called=OURS), f"A withheld number called {OURS}"),
         (line(0, "menu.answered", body="1", titles=["Support", "Repairs"], why=""), "Chose Support > Repairs"),
+        (line(0, "queue.moved", queue="q", to="support_sms", channel="sms"), "Waiting for Support by text now"),
         (line(0, "queue.left", outcome="timed_out", waited=4000.0), "Left the line after 1 h 06 min: timed out"),
         (line(0, "agent.left", name="Ben", channel="voice", by="caller"), "Ben left the call: the customer ended it"),
         (line(0, "agent.left", name="Ben", channel="sms", by="platform"), "Ben left the chat"),

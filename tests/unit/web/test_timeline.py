@@ -61,6 +61,10 @@ def test_a_queue_is_called_what_agents_call_it() -> None:
 
     assert shown is not None
     assert shown.title == "Waits in “Support by text”"
+    moved = Line(2, 0.0, "queue.moved", {"queue": "support_sms", "to": "night_sms", "channel": "sms"})
+    shown = show(moved, lambda _: None, {"support_sms": "Support by text", "night_sms": "Night desk"}.__getitem__)
+    assert shown is not None
+    assert (shown.title, shown.small) == ("Waits in “Night desk” now, at the same place", "text")
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,13 @@ def test_a_queue_is_called_what_agents_call_it() -> None:
             "",
         ),
         ("transfer.completed", {"by": "Ana", "to": "Ben"}, "Ben took over from Ana", "", ""),
+        (
+            "queue.moved",
+            {"queue": "support", "to": "night_desk", "channel": "voice"},
+            "Waits in “Night desk” now, at the same place",
+            "",
+            "call",
+        ),
         (
             "transfer.failed",
             {"by": "Ana", "to": "Ben", "reason": "no answer"},
