@@ -258,6 +258,7 @@ class _Reader:
             "queue.joined": self._joined,
             "queue.left": self._left,
             "queue.moved": self._moved,
+            "supervisor.moved": self._moved_by_hand,
             "agent.offered": self._rang,
             "offer.lapsed": self._lapsed,
             "agent.accepted": self._accepted,
@@ -373,6 +374,12 @@ class _Reader:
         channel: Channel = line.data.get("channel", "voice")
         before = self._leave(line, channel, "moved")
         self._enter(line, str(line.data.get("to", "")), channel, "moved", line.at if before is None else before.place)
+
+    def _moved_by_hand(self, line: Line) -> None:
+        """A supervisor has moved it. What an agent had is in the other line by a transfer, and what says so itself by that."""
+        visit, queue = self._line.get(line.data.get("channel", "voice")), line.data.get("queue")
+        if visit is not None and queue not in {None, visit.queue}:
+            self._moved(msgspec.structs.replace(line, data={**line.data, "to": queue}))
 
     def _rang(self, line: Line) -> None:
         agent = str(line.data.get("agent", ""))

@@ -43,6 +43,7 @@ PATHS: tuple[tuple[str, ...], ...] = (
         "call ended",
     ),
     ("arrive", "press 1", "press 2", "verdict no", "call ended"),
+    ("arrive", "press 1", "press 2", "verdict no", "redirected", "accepted voice", "failed", "accepted voice", "answered"),
     (
         "arrive",
         "press 1",

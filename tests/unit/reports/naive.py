@@ -44,6 +44,8 @@ class Place(NamedTuple):
 
     begun: Said
     queue: str
+    since: float
+    """When the customer began to wait, in whatever line."""
 
 
 class Part(NamedTuple):
@@ -127,8 +129,12 @@ class Conversation:
                     place = line[channel]
                     back, came_back = came_back and channel == "voice", came_back and channel == "sms"
                     if place is None or place.queue != data["queue"] or back:
-                        line[channel] = Place(said, data["queue"])
+                        line[channel] = Place(said, data["queue"], said.at - max(0.0, data["waited"]))
                         queue = data["queue"]
+                case "queue.moved" | "supervisor.moved":
+                    place, to = line[channel], data["to"] if said.kind == "queue.moved" else data["queue"]
+                    if place is not None and to is not None and to != place.queue:
+                        line[channel], queue = Place(said, to, place.since), to
                 case "queue.left":
                     line["voice"] = None
                 case "agent.joined":
@@ -142,14 +148,14 @@ class Conversation:
                     work[channel] = None
                     if data["by"] == "network" and channel == "sms" and was is not None and was.queue is not None:
                         queue = was.queue
-                        line["sms"] = Place(said, queue)
+                        line["sms"] = Place(said, queue, said.at)
                 case "transfer.started":
                     handed_from = None if was is None else was.queue
                     queue = data["queue"]
-                    line["sms"], work["sms"] = Place(said, data["queue"]), None
+                    line["sms"], work["sms"] = Place(said, data["queue"], said.at), None
                 case "transfer.failed":
                     queue = handed_from
-                    line["sms"] = None if handed_from is None else Place(said, handed_from)
+                    line["sms"] = None if handed_from is None else Place(said, handed_from, said.at)
                 case "chat.ended" | "chat.dismissed":
                     work["sms"] = None
                 case "opted_out":
@@ -286,8 +292,7 @@ class Naive:
             if agent is not None:
                 yield Thing("answered", *of)
                 yield Thing("wait_answered", *of, wait)
-                waited = place.begun.data.get("waited", 0.0) if place.begun.kind == "queue.joined" else 0.0
-                yield Thing("place_wait_answered", *of, wait + max(0.0, waited))
+                yield Thing("place_wait_answered", *of, over.at - place.since)
                 if wait <= self.in_time[place.queue]:
                     yield Thing("answered_in_time", *of)
             elif over.kind == "queue.left" and over.data["outcome"] == "abandoned":

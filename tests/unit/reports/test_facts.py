@@ -94,6 +94,24 @@ def test_who_is_moved_is_in_another_line_at_the_same_place() -> None:
     assert [mark.agent for mark in facts.marks if mark.kind == "missed"] == ["ben"]
 
 
+def test_who_is_moved_by_a_supervisor_is_moved_once() -> None:
+    """Whether the session says it too or not; to an agent is no line, and who waits in none is in none."""
+    facts = told(
+        (0.0, "call.arrived", {}),
+        (1.0, "queue.joined", {"queue": "support", "channel": "voice", "waited": 0.0}),
+        (2.0, "supervisor.moved", {"by": "Sue", "to": None, "queue": "sales", "channel": "voice", "note": ""}),
+        (3.0, "queue.moved", {"queue": "sales", "to": "billing", "channel": "voice"}),
+        (3.0, "supervisor.moved", {"by": "Sue", "to": None, "queue": "billing", "channel": "voice", "note": ""}),
+        (4.0, "supervisor.moved", {"by": "Sue", "to": "Ben", "queue": None, "channel": "voice", "note": ""}),
+        (5.0, "supervisor.moved", {"by": "Sue", "to": None, "queue": "texts", "channel": "sms", "note": ""}),
+    )
+    assert [(visit.queue, visit.entry, visit.place, visit.outcome) for visit in facts.visits] == [
+        ("support", "new", 1.0, "moved"),
+        ("sales", "moved", 1.0, "moved"),
+        ("billing", "moved", 1.0, None),
+    ]
+
+
 def test_a_callback_is_kept_when_it_is_tried_in_time() -> None:
     """Asked in the line, tried after the promised time; the customer did not pick up, and calls again."""
     facts = told(

@@ -18,7 +18,12 @@ SINCE, LENGTH = 1_774_746_000.0 - 3600.0, 2 * 3600.0
 """Some hours around the beginning of summer time in Berlin: 2026-03-29 01:00 UTC."""
 RANGE = Range(SINCE, SINCE + LENGTH, "Europe/Berlin")
 NOW = SINCE + 1.75 * 3600.0
-LIMITS = {"support": Limits(20.0, 5.0), "support_sms": Limits(60.0, 5.0), "other_sms": Limits(10.0, 5.0)}
+LIMITS = {
+    "support": Limits(20.0, 5.0),
+    "billing": Limits(40.0, 8.0),
+    "support_sms": Limits(60.0, 5.0),
+    "other_sms": Limits(10.0, 5.0),
+}
 PRICES = (Price("out", "sms", "US", 0.01), Price("in", "sms", None, 0.002), Price("out", "sms", None, 0.07))
 
 
