@@ -340,7 +340,7 @@ class Conversation(ABC):
         return None if agent is None else self.state.names.get(agent, agent)
 
     def _waited(self, now: float) -> float:
-        return 0.0 if self.state.since is None else round(now - self.state.since, 1)
+        return 0.0 if self.state.since is None else max(0.0, round(now - self.state.since, 1))
 
     @property
     def _recipient(self) -> str | None:

@@ -371,7 +371,9 @@ class Session(CallSide):
             self._out.append(e.RefuseCall(event.leg, 404))
             return
         state.flow_revision = self._flow.revision
-        place = None if state.callback is None else state.callback.since
+        promised = None if state.callback is None else state.callback.since
+        # A callback that is not due yet has no place: who calls before that begins to wait now, like anybody else.
+        place = promised if promised is not None and promised <= now else None
         self._run, outputs = FlowRun.start(self._flow, facts, now=now, place_since=place)
         self._perform(outputs, facts, now)
 

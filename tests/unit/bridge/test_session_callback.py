@@ -229,6 +229,20 @@ def test_who_calls_meanwhile_keeps_the_place_and_is_not_called(story: Story) -> 
     assert story.call() is CallState.ENDED
 
 
+def test_who_calls_before_a_callback_is_due_waits_from_then_on() -> None:
+    """The place of a callback begins when it is due; nobody has waited less than not at all."""
+    story = Story(flow=flow_of(FLOW), facts=CALLABLE)
+    story.tell(e.CallbackAsked("api:shop", SUPPORT, START + 600.0))
+    story.wait(100.0)
+    story.dial()
+    assert story.state.since == START + 100.0
+    assert story.lines("queue.joined")[-1]["waited"] == 0.0
+    story.caller_hangs_up()
+    story.wait(600.0)
+    assert (story.call(), story.state.since) == (CallState.CALLBACK, START + 600.0)
+    assert [told["waited"] for told in story.lines("queue.joined")] == [0.0, 0.0]
+
+
 def test_who_rather_writes_is_not_called(story: Story) -> None:
     """A chat is what they want now."""
     agreed(story)
