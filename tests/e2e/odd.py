@@ -9,7 +9,7 @@ import base64
 import inspect
 import shutil
 import wave
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -101,16 +101,18 @@ class Caller:
 
     async def dial(self, *, answered: bool = True) -> None:
         """Call; with *answered*, wait until it is and keep the session."""
-        self.world.dialled += 1
-        leg = f"-{self.world.dialled}"  # the server numbers its calls as they come
+        before = {live.leg for live in self.world.server.runner.sessions.values()}
         self.call = self.phone.dial(f"sip:{NUMBER}@{self.world.server.sip_address}")
         if answered:
             await asyncio.wait_for(self.call.answered.wait(), PATIENCE)
-            self.session = await self.world.until("a session", lambda: self._of(leg))
+            self.session = await self.world.until("a session", lambda: self._new(before))
             await self.line("call.answered")
 
-    def _of(self, leg: str) -> SessionId | None:
-        return next((s for s, live in self.world.server.runner.sessions.items() if (live.leg or "").endswith(leg)), None)
+    def _new(self, before: Collection[str | None]) -> SessionId | None:
+        """The session of this caller's call, which is none of those that had one *before*."""
+        mine = {self.number, None}  # None: the number is withheld
+        sessions = self.world.server.runner.sessions.items()
+        return next((s for s, live in sessions if live.leg not in before and live.state.customer in mine), None)
 
     async def press(self, keys: str) -> None:
         """Press keys."""
@@ -185,7 +187,6 @@ class World:
         self.phones = phones
         self._stack = stack
         self.callers: list[Caller] = []
-        self.dialled = 0
         self.published: dict[SessionId, int] = {}
         """The last line of each session whose commands have been performed: the journal has a line before that."""
         server.runner.listen(self)
