@@ -22,7 +22,7 @@ ProviderRef = NewType("ProviderRef", str)
 
 Channel: TypeAlias = Literal["voice", "sms"]
 EndedBy: TypeAlias = Literal["caller", "agent", "platform", "network"]
-OfferKind: TypeAlias = Literal["hold", "deflect"]
+OfferKind: TypeAlias = Literal["hold", "deflect", "callback"]
 Purpose: TypeAlias = Literal["session", "care", "marketing"]
 TextState: TypeAlias = Literal[
     "pending", "accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed", "canceled"

@@ -168,7 +168,7 @@ class Floor:
                 can_text=why_not is None,
                 why_not=why_not,
                 opted_out=state.silent,
-                asked_before=asked,
+                asked_before=asked and command.kind != "callback",  # that is told now and then, until an agent comes
                 refused_before=False,
                 sms_staffed=sms is not None and sms.staffed,
                 sms_open=desk is None or self._is_open(desk, now),
@@ -236,6 +236,7 @@ def _offer_rules(settings: Settings) -> dict[str, QueueRules]:
             sms_max=queue.offers.sms_max,
             per_minute=queue.offers.per_minute,
             hold_out=queue.offers.hold_out,
+            callback=None if queue.offers.callback == "never" else queue.offers.callback,
             desk=queue.desk,
         )
         for queue in settings.queues

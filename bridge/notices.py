@@ -36,7 +36,7 @@ TYPES: Mapping[str, str] = MappingProxyType(
         "session.closed": "the conversation is over",
         "call.answered": "we answered a call",
         "call.ended": "the call is over",
-        "offer.made": "the caller was offered to text",
+        "offer.made": "the caller was offered to text, or to be called back",
         "offer.accepted": "and wants to",
         "offer.declined": "and does not",
         "offer.expired": "and said neither",

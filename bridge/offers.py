@@ -28,7 +28,6 @@ Reason: TypeAlias = Literal[
     "below_threshold", "almost_there", "wait_unknown", "no_desk", "sms_closed", "sms_unstaffed", "sms_over_capacity",
     "sms_not_faster", "enough_this_minute", "held_out",
 ]  # fmt: skip
-Kind: TypeAlias = OfferKind | Literal["callback"]
 
 PRIOR_PROBABILITY = 0.5
 """pi while a forecast rests on guesses: be surer."""
@@ -77,8 +76,9 @@ class QueueRules(msgspec.Struct, frozen=True):
     hold_out: float = 0.0
     """The share of sessions that are offered no deflection although they would be: what became of them tells what deflecting is
     worth. Which ones depends on the session alone."""
-    callback: float | None = None
-    """Seconds: the wait that is worth offering to be called back; None: that is not offered."""
+    callback: float | Literal["always"] | None = None
+    """Seconds: the wait that is left and is worth offering to be called back; `always`: any but a very short one; None: that is
+    not offered."""
 
 
 class Circumstances(msgspec.Struct, frozen=True):
@@ -175,7 +175,7 @@ class OfferPolicy:
 
     def decide(
         self,
-        kind: Kind,
+        kind: OfferKind,
         now: float,
         queue: str,
         voice: Forecast,
@@ -242,7 +242,7 @@ class OfferPolicy:
 
     def _worth(
         self,
-        kind: Kind,
+        kind: OfferKind,
         now: float,
         queue: str,
         rules: QueueRules,
@@ -254,7 +254,7 @@ class OfferPolicy:
         # Only newcomers say how the queue is doing; what is left for one in line is that one's own.
         newcomer = kind == "deflect" and circumstances.waited <= 0
         offering = newcomer and self._offering.get(queue, False)
-        limit = rules.threshold if kind != "callback" or rules.callback is None else rules.callback
+        limit = rules.callback if kind == "callback" and isinstance(rules.callback, int | float) else rules.threshold
         limit *= rules.stay if offering else 1.0
         pi = max(rules.probability, PRIOR_PROBABILITY) if voice.basis == "prior" else rules.probability
         if inputs["distrusted"] or voice.status == "degraded":
@@ -263,7 +263,7 @@ class OfferPolicy:
         inputs |= {"p": p, "threshold": limit, "pi": pi, "offering": offering}
         if kind != "deflect" and voice.p50 is not None and voice.p50 < ALMOST_THERE:
             return "almost_there"
-        if rules.mode == "always" and kind != "callback":
+        if (rules.callback if kind == "callback" else rules.mode) == "always":
             return "always"
         if voice.status == "no_agents":
             return "no_agents"
@@ -294,7 +294,7 @@ _NOTHING = QueueRules(mode="never")
 _OFFERED: frozenset[Reason] = frozenset({"offer", "always", "overcapacity", "no_agents"})
 
 
-def _barred(kind: Kind, rules: QueueRules, circumstances: Circumstances) -> Reason | None:
+def _barred(kind: OfferKind, rules: QueueRules, circumstances: Circumstances) -> Reason | None:
     """Why this caller gets no offer whatever the waits are; None when nothing bars it."""
     texts = kind != "callback"
     bars: tuple[tuple[Reason, bool], ...] = (

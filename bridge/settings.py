@@ -415,6 +415,9 @@ class OfferSettings(_Section):
     hold_out: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.0, description="share of calls that are never offered a chat instead, to measure what offering is worth"
     )
+    callback: Seconds | Literal["always", "never"] = Field(
+        default="always", description="the wait left that is worth offering to be called back, where the flow offers it"
+    )
 
 
 class ChatSettings(_Section):

@@ -242,6 +242,8 @@ class Day:
                 # Work that an agent had is in the other line already, by its transfer.
                 if visit is not None and data.get("queue") not in {None, visit.queue}:
                     self._enter(course, data["channel"], str(data["queue"]), at)
+            case "offer.decided" | "offer.made" | "offer.answered" if data.get("kind") == "callback":
+                pass  # offers are those to text
             case "offer.decided":
                 course.queue = str((data.get("inputs") or {}).get("queue") or "") or None
             case "offer.made":

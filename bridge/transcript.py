@@ -184,7 +184,7 @@ def _at(link: str | None) -> str:
 
 # --- what happened, in words -------------------------------------------------------------------------------------------
 
-_KINDS = MappingProxyType({"hold": "to text while waiting", "deflect": "to text instead of waiting"})
+_KINDS = MappingProxyType({"hold": "to text while waiting", "deflect": "to text instead of waiting", "callback": "to call back"})
 _ANSWERS = MappingProxyType({"accepted": "accepted", "declined": "declined", "no_input": "not answered"})
 _ENDERS = MappingProxyType({"caller": "the caller", "agent": "the agent", "platform": "us", "network": "the network"})
 _LEAVING = MappingProxyType(

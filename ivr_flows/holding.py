@@ -117,7 +117,7 @@ def tick(sprint: Sprint) -> None:
     if _idle(line) and line.offer_at is not None and now >= line.offer_at:
         _ask_policy(sprint)
     if _idle(line) and line.callback_at is not None and now >= line.callback_at:
-        _offer_callback(sprint)
+        _ask_about_callback(sprint)
     if _idle(line) and line.announce_at is not None and now >= line.announce_at:
         _say_announcement(sprint)
     memory.wake_at = min(_alarms(sprint), default=None)
@@ -269,7 +269,7 @@ def _wait(sprint: Sprint) -> Iterator[out.Spoken]:
 
 
 def _ask_policy(sprint: Sprint) -> None:
-    line, offer, action = _line(sprint), _offer(sprint.queue), sprint.queue
+    line, offer = _line(sprint), _offer(sprint.queue)
     assert offer is not None
     if offer.when is not None:
         scope = sprint.scope()
@@ -277,15 +277,24 @@ def _ask_policy(sprint: Sprint) -> None:
             sprint.trace(f"no offer to text now: {offer.when.source}", scope.reads)
             line.offer_at = sprint.now + ASK_AGAIN
             return
-    line.request, line.request_until = sprint.request(), sprint.now + VERDICT_LIMIT
-    sprint.emit(out.AskOffer(line.request, "hold", action.name, None))
+    _ask(sprint, "hold")
+
+
+def _ask(sprint: Sprint, about: Literal["hold", "callback"]) -> None:
+    line = _line(sprint)
+    line.request, line.request_until, line.about = sprint.request(), sprint.now + VERDICT_LIMIT, about
+    sprint.emit(out.AskOffer(line.request, about, sprint.queue.name, None))
 
 
 def verdict(sprint: Sprint, offer_now: bool, reason: str) -> None:
     """The policy has decided: make the offer, or ask again later."""
-    line, offer = _line(sprint), _offer(sprint.queue)
-    assert offer is not None
+    line = _line(sprint)
     line.request = None
+    if line.about == "callback":
+        _callback_verdict(sprint, offer_now, reason)
+        return
+    offer = _offer(sprint.queue)
+    assert offer is not None
     if not offer_now:
         sprint.trace(f"no offer to text now: {reason}")
         line.offer_at = None if reason in FINAL else sprint.now + ASK_AGAIN
@@ -329,13 +338,23 @@ def keys(sprint: Sprint, digits: str) -> None:
             return
 
 
-def _offer_callback(sprint: Sprint) -> None:
+def _ask_about_callback(sprint: Sprint) -> None:
     line, offer = _line(sprint), _callback(sprint.queue)
     assert offer is not None
     line.callback_at = sprint.now + max(offer.every, ANNOUNCE_GAP)
     scope = sprint.scope()
     if not sprint.facts.can_call or (offer.when is not None and not offer.when.holds(scope)):
         sprint.trace("no callback offered now", {"can_call": sprint.facts.can_call, **scope.reads})
+        return
+    _ask(sprint, "callback")
+
+
+def _callback_verdict(sprint: Sprint, offer_now: bool, reason: str) -> None:
+    """Tell the caller that they can be called back, or ask again when it would be told next."""
+    line, offer = _line(sprint), _callback(sprint.queue)
+    assert offer is not None
+    if not offer_now:
+        sprint.trace(f"no callback offered now: {reason}")
         return
     if line.announce_at is not None:
         line.announce_at = max(line.announce_at, sprint.now + ANNOUNCE_GAP)

@@ -74,10 +74,10 @@ class Stored(Output, frozen=True):
 
 
 class AskOffer(Output, frozen=True):
-    """Ask the policy whether texting may be offered now; `OfferVerdict` answers."""
+    """Ask the policy whether texting, or being called back, may be offered now; `OfferVerdict` answers."""
 
     request: int
-    kind: Literal["hold", "deflect"]
+    kind: Literal["hold", "deflect", "callback"]
     queue: str
     desk: str | None
 

@@ -425,7 +425,8 @@ class _Playing:
         """Entries of the log that steps have gone past."""
 
     def _policy(self, ask: out.AskOffer) -> tuple[bool, str]:
-        reason = self.offers.get(ask.kind, "offer" if self.simulator.facts.can_text else "cannot_text")
+        possible = ask.kind == "callback" or self.simulator.facts.can_text
+        reason = self.offers.get(ask.kind, "offer" if possible else "cannot_text")
         return reason == "offer", reason
 
     def result(self) -> Result:

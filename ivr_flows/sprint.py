@@ -92,7 +92,10 @@ class Line(Struct):
     """What is being said, if anything is."""
     play_until: float = 0.0
     request: int | None = None
+    """What the policy was asked and has not answered."""
     request_until: float = 0.0
+    about: Literal["hold", "callback"] = "hold"
+    """What it was asked about last."""
     offering: bool = False
     """The offer has been made and not been answered."""
     listen_until: float | None = None

@@ -627,6 +627,8 @@ class _Reader:
 
     def _decided(self, line: Line) -> None:
         kind, reason = str(line.data.get("kind", "")), str(line.data.get("reason", ""))
+        if kind == "callback":
+            return  # offers are those to text; callbacks are counted as promised and kept
         queue = line.data.get("inputs", {}).get("queue", self._queue)
         self._mark(line, "offer_considered", detail=kind, queue=queue)
         if reason in INELIGIBLE:

@@ -377,8 +377,16 @@ CASES: dict[str, tuple[str, Steps]] = {
     "callback": (
         CALLED_BACK,
         [
-            (10, WAKE), (12, out.PromptFinished(1)), (40, WAKE), (44, out.PromptFinished(2)), (45, out.Keys("2")),
+            (10, WAKE), (10, out.OfferVerdict(1, True)), (12, out.PromptFinished(1)), (40, WAKE), (44, out.PromptFinished(2)),
+            (45, out.Keys("2")),
             (46, out.Keys("1")), (50, out.PromptFinished(4)), (51, out.CallEnded()),
+        ],
+    ),
+    "callback_not_worth_it": (
+        CALLED_BACK,
+        [
+            (10, WAKE), (11, out.OfferVerdict(1, False, "below_threshold")), (70, WAKE), (75, WAKE), (130, WAKE),
+            (131, out.Keys("2")), (132, out.Keys("1")),
         ],
     ),
     "callback_elsewhere": (

@@ -253,7 +253,13 @@ def _promise_made(data: _Data) -> Shown:
     return _shown("said", "promise", _("Promised"), words=_word(data, "words"), small=_word(data, "what").replace("_", " "))
 
 
-_OFFERS = MappingProxyType({"hold": marked("texting while waiting"), "deflect": marked("a text chat instead of waiting")})
+_OFFERS = MappingProxyType(
+    {
+        "hold": marked("texting while waiting"),
+        "deflect": marked("a text chat instead of waiting"),
+        "callback": marked("to be called back"),
+    }
+)
 _REASONS = MappingProxyType(
     {
         "offer": marked("worth it"),
@@ -262,6 +268,22 @@ _REASONS = MappingProxyType(
         "sms_over_capacity": marked("the text desk is full"),
         "sms_unstaffed": marked("nobody staffs the text desk"),
         "cannot_text": marked("the number cannot be texted"),
+        "sms_closed": marked("the text desk is closed"),
+        "enough_this_minute": marked("enough were offered it this minute"),
+        "held_out": marked("held out, to measure what offering is worth"),
+        "always": marked("always offered here"),
+        "disabled": marked("never offered here"),
+        "almost_there": marked("it is almost their turn"),
+        "agent_coming": marked("an agent is being rung"),
+        "number_withheld": marked("the number is withheld"),
+        "agent_free": marked("an agent is free"),
+        "overcapacity": marked("the wait is very long"),
+        "no_desk": marked("there is no text desk"),
+        "opted_out": marked("the number has opted out"),
+        "refused_before": marked("refused before"),
+        "asked_before": marked("asked before"),
+        "wait_unknown": marked("the wait is not known"),
+        "no_agents": marked("nobody is there to answer"),
     }
 )
 

@@ -123,6 +123,17 @@ def test_a_caller_whose_call_rings_at_an_agent_is_not_asked(floor: Floor) -> Non
     assert floor.decide_offer(ask("hold"), state(call=CallState.QUEUED), customer(), False, START).reason == "agent_coming"
 
 
+def test_a_callback_is_offered_again_and_again_unless_the_settings_say_never(floor: Floor, tmp_path: Path) -> None:
+    """Whether texting was offered, or can be, is another matter."""
+    assert floor.decide_offer(ask("callback"), state(), customer("+442079460000"), True, START).reason == "always"
+    plain = settings(tmp_path)
+    queues = [
+        queue.model_copy(update={"offers": queue.offers.model_copy(update={"callback": "never"})}) for queue in plain.queues
+    ]
+    floor.reconfigure(plain.model_copy(update={"queues": queues}), now=START)
+    assert floor.decide_offer(ask("callback"), state(), customer(), False, START).reason == "disabled"
+
+
 def test_the_desk_of_the_queue_counts_when_the_flow_names_none(floor: Floor) -> None:
     """As the settings have it."""
     floor.acd.set_state(BEN, "ready", None, START)

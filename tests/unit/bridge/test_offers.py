@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.events import OfferKind
-from bridge.offers import ALMOST_THERE, Circumstances, Decision, Kind, OfferPolicy, QueueRules
+from bridge.offers import ALMOST_THERE, Circumstances, Decision, OfferPolicy, QueueRules
 from ewt.forecast import Basis, Forecast, Status
 
 RULES = QueueRules(desk="desk")
@@ -27,7 +27,7 @@ def decide(
     policy: OfferPolicy | None = None,
     voice: Forecast | None = None,
     *,
-    kind: Kind = "deflect",
+    kind: OfferKind = "deflect",
     now: float = 0.0,
     queue: str = "calls",
     sms: Forecast | None = FREE,
@@ -165,6 +165,9 @@ def test_on_old_events_it_must_be_surer_too() -> None:
 def test_being_called_back_is_offered_for_a_wait_of_its_own_and_needs_no_text() -> None:
     landline = msgspec.structs.replace(CALLER, can_text=False, opted_out=True)
     assert decide(kind="callback").reason == "disabled"
+    policy = with_rules(callback="always", mode="never")
+    assert decide(policy, about(60.0), kind="callback", sms=None, who=landline).reason == "always"
+    assert decide(policy, about(10.0), kind="callback").reason == "almost_there"
     policy = with_rules(callback=300.0, mode="always")
     assert decide(policy, about(400.0), kind="callback", sms=None, who=landline).reason == "offer"
     assert decide(policy, about(200.0), kind="callback", sms=None, who=landline).reason == "below_threshold"

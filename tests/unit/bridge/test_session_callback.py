@@ -107,6 +107,20 @@ def test_who_hangs_up_before_the_last_word_is_called_back_too(story: Story) -> N
     assert story.call() is CallState.CALLBACK
 
 
+def test_a_callback_is_told_of_when_the_policy_finds_it_worth_it(story: Story) -> None:
+    """Its reason stands in the timeline; the key works all the same."""
+    asked = story.all(e.DecideOffer)[-1]
+    assert (asked.kind, asked.queue) == ("callback", SUPPORT)
+    story.tell(e.OfferDecided(asked.request, "callback", False, "below_threshold", {}))
+    assert story.lines("offer.made") == []
+    story.wait(180.0)
+    asked = story.all(e.DecideOffer)[-1]
+    story.tell(e.OfferDecided(asked.request, "callback", True, "offer", {}))
+    assert [told["kind"] for told in story.lines("offer.made")] == ["callback"]
+    decided = [(told["kind"], told["offer"], told["reason"]) for told in story.lines("offer.decided")]
+    assert decided == [("callback", False, "below_threshold"), ("callback", True, "offer")]
+
+
 def test_who_rather_waits_is_not_called_back(story: Story) -> None:
     """They went back into the line themselves."""
     story.press("2")

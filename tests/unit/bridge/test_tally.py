@@ -144,6 +144,19 @@ def test_who_is_moved_while_waiting() -> None:
     assert (today.queue("support"), today.queue("sales")) == (Counts(offered=1, left=1), Counts(offered=1))
 
 
+def test_an_offer_to_be_called_back_is_no_offer_to_text() -> None:
+    """It is counted by its promise."""
+    today = day()
+    tell(
+        today,
+        ONE,
+        (0, "offer.decided", {"kind": "callback", "inputs": {"queue": "support"}}),
+        (1, "offer.made", {"kind": "callback"}),
+        (2, "offer.answered", {"kind": "callback", "answer": "accepted"}),
+    )
+    assert today.queue("support") == Counts()
+
+
 def test_who_says_so_themselves_is_moved_once() -> None:
     """A supervisor's move is in the timeline twice: as what the session says, and as what the supervisor did."""
     today = day()

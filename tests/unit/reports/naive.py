@@ -466,7 +466,7 @@ class Naive:
 
     def _offers(self, talk: Conversation) -> Iterator[Thing]:
         for said in talk.lines:
-            if said.kind != "offer.decided":
+            if said.kind != "offer.decided" or said.data["kind"] == "callback":
                 continue
             now = talk.states[said.n - 1]
             live = "voice" if now.on_call else "sms"

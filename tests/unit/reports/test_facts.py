@@ -182,6 +182,7 @@ def test_lines_that_say_less_than_usual_are_read_for_what_they_say() -> None:
         (5.0, "offer.decided", {"kind": "deflect", "offer": True, "reason": "offer", "inputs": {}}),
         (6.0, "offer.answered", {"kind": "deflect", "answer": "accepted"}),
         (7.0, "text.withdrawn", {"why": "late"}),
+        (7.5, "offer.decided", {"kind": "callback", "offer": True, "reason": "always", "inputs": {"queue": "support"}}),
         (8.0, "offer.answered", {"kind": "callback", "answer": "accepted"}),
         (9.0, "conversation.opened", {}),
         (10.0, "transfer.started", {}),

@@ -1,11 +1,14 @@
 """Lines as agents read them."""
 
+from typing import get_args
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.web.console.timeline import KNOWN_KINDS, Shown, duration, pretty_number, show, tick
+from bridge.offers import Reason
+from bridge.web.console.timeline import _REASONS, KNOWN_KINDS, Shown, duration, pretty_number, show, tick
 from bridge.web.ports import Line, Ticks
 
 PLAIN = (
@@ -47,6 +50,12 @@ def test_an_unknown_kind_is_shown_plainly() -> None:
     shown = told("weather.changed", sky="blue", wind=None)
 
     assert (shown.shape, shown.title, shown.small) == ("event", "Weather changed", "sky blue")
+
+
+def test_every_reason_of_the_policy_has_words() -> None:
+    """An agent reads no name of ours."""
+    for reason in get_args(Reason):
+        assert reason in _REASONS
 
 
 def test_traces_are_for_explain_only() -> None:
@@ -95,6 +104,20 @@ def test_a_queue_is_called_what_agents_call_it() -> None:
             "",
         ),
         ("transfer.completed", {"by": "Ana", "to": "Ben"}, "Ben took over from Ana", "", ""),
+        (
+            "offer.decided",
+            {"kind": "callback", "offer": False, "reason": "almost_there"},
+            "Do not offer to be called back",
+            "",
+            "it is almost their turn",
+        ),
+        (
+            "offer.decided",
+            {"kind": "deflect", "offer": False, "reason": "sms_closed"},
+            "Do not offer a text chat instead of waiting",
+            "",
+            "the text desk is closed",
+        ),
         (
             "queue.moved",
             {"queue": "support", "to": "night_desk", "channel": "voice"},
