@@ -48,7 +48,7 @@ EndedBy: TypeAlias = Literal["agent", "caller", "customer", "platform", "network
 
 INELIGIBLE = frozenset({"disabled", "number_withheld", "opted_out", "cannot_text", "refused_before", "asked_before"})
 """Reasons of an offer's decision with which nothing could have been offered, however long the wait."""
-HELD_OUT = "hold_out"
+HELD_OUT = "held_out"
 """The reason of who would have been offered texting and was not, so that offers can be judged."""
 _TYPES: Mapping[str, Kind] = {
     "inbound": "sms_in",

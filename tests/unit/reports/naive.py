@@ -475,7 +475,7 @@ class Naive:
             if said.data["reason"] in NOT_ELIGIBLE:
                 continue
             yield Thing("offers_eligible", *of)
-            if said.data["reason"] == "hold_out":
+            if said.data["reason"] == "held_out":
                 yield Thing("offers_held_out", *of)
             yield from self._fate(talk, said, of)
 

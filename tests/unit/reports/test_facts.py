@@ -160,8 +160,9 @@ def test_a_funnel_has_those_who_could_be_asked() -> None:
         (0.0, "call.arrived", {}),
         (0.0, "offer.made", {"kind": "hold"}),
         (1.0, "offer.decided", {"kind": "hold", "offer": False, "reason": "opted_out", "inputs": {}}),
-        (2.0, "offer.decided", {"kind": "deflect", "offer": False, "reason": "hold_out", "inputs": {"queue": "support"}}),
+        (2.0, "offer.decided", {"kind": "deflect", "offer": False, "reason": "held_out", "inputs": {"queue": "support"}}),
         (3.0, "offer.answered", {"kind": "hold", "answer": "accepted"}),
+        (3.5, "offer.answered", {"kind": "hold", "answer": "declined"}),
         (4.0, "ewt.told", {"low": None, "high": None}),
     )
     assert sorted(mark.kind for mark in facts.marks) == [
