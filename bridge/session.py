@@ -346,7 +346,7 @@ class Session(CallSide):
             case e.ChatCalledOff() if state.text is TextLeg.INVITED and state.call in LIVE:
                 return "The caller is on the line: end the call."
             case e.QueueRedirected() if event.queue != (state.queue if event.channel == "voice" else state.chat_queue):
-                return "It has left that line."
+                return "QueueRedirected from a line that it has left"
             case e.OptOutJudged() if state.suspected is None:
                 return "There is nothing to judge any more."
             case e.AgentDismissed() if event.agent == state.chat_agent and not (state.heard and state.answered):

@@ -23,7 +23,8 @@ class Tally(msgspec.Struct):
         if name in LARGEST:
             self.sums[name] = max(self.sums.get(name, 0.0), amount)
         else:
-            self.sums[name] = self.sums.get(name, 0.0) + amount
+            # Databases add in an order of their own: without this the last bits would differ.
+            self.sums[name] = round(self.sums.get(name, 0.0) + amount, 6)
 
     def take(self, other: "Tally") -> None:
         """Count everything of *other* as well."""
