@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from bridge.cli import main
 from bridge.journal import Journal
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:

@@ -48,17 +48,6 @@ def test_what_is_no_number_stays(value: object) -> None:
     assert mask_numbers(None, "info", {"value": value})["value"] == value
 
 
-@pytest.fixture
-def quiet() -> object:
-    """Puts the loggers back as they were."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
 @pytest.mark.usefixtures("quiet")
 def test_a_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """A line end or a terminal command in what a stranger sent starts no line and clears no screen, in either form."""
