@@ -117,7 +117,9 @@ async def test_it_goes_on_until_ctrl_c_and_ends_without_a_word(url: str, told: T
     """A server that is away for a moment is waited for, except by a program, which is told; the status is 0."""
     told.answers = [] if more else [await told.waits(_asking()), web.Response(status=503)]
     told.asked = 0
-    code = "from bridge.ewt_cli import ewt_commands; ewt_commands()"
+    # What a shell starts in the background does not hear Ctrl-C, nor do its children unless they say so.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listening}; from bridge.ewt_cli import ewt_commands; ewt_commands()"
     command = [sys.executable, "-c", code, "watch", "--url", url, "--token", TOKEN, *more]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     try:

@@ -171,8 +171,8 @@ async def test_an_agent_who_does_not_pick_up_costs_the_caller_nothing(house: Hou
     await house.ready(ANN)
     await house.accept(ANN)
     await house.line("agent.unreachable")
-    await house.until(lambda: house.state.call is CallState.QUEUED)
-    assert house.floor.acd.position(house.session, "voice") == 1
+    await house.until(lambda: house.floor.acd.position(house.session, "voice") == 1)
+    assert house.state.call is CallState.QUEUED
     house.calls.set_agent_phone("loopback:ann", AgentPhone(answer_after=0.01))
     await house.accept(ANN)
     await house.line("audio.connected")
