@@ -274,7 +274,7 @@ def _kind(annotation: Any, known: Sequence[str] | None) -> tuple[Kind, tuple[str
         if known is not None:
             return "many", tuple(known)
         return ("yaml", ()) if isinstance(each, type) and issubclass(each, BaseModel) else ("lines", ())
-    if origin is not None and issubclass(origin, Mapping):
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         if get_origin(_bare(inside[0])) is Literal:
             return "week", DAYS
         return ("words", ()) if inside[1] is str else ("yaml", ())
@@ -282,7 +282,8 @@ def _kind(annotation: Any, known: Sequence[str] | None) -> tuple[Kind, tuple[str
         return "yaml", ()
     if bare is bool:
         return "check", ()
-    if bare in {int, float}:
+    # A number may have a word in its place: what is none stays as it was typed.
+    if origin in {Union, UnionType} or bare in {int, float}:
         return "number", ()
     return ("select", tuple(known)) if known is not None else ("text", ())
 

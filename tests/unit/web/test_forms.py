@@ -19,7 +19,7 @@ QUEUE: dict[str, Any] = {
     "skills": ["billing>=4", "lang:fr"],
     "cascade": [{"after": 10, "teams": ["day"]}],
     "redirect": {"to": "other", "rings": 2},
-    "offers": {"threshold": 30, "probability": 0.25},
+    "offers": {"threshold": 30, "probability": 0.25, "callback": "never"},
     "target": {"share": 0.9},
     "numbers": ["+15550100200"],
 }
@@ -86,6 +86,13 @@ def test_any_entry_goes_through_its_form(values: dict[str, Any]) -> None:
     entry, wrong = read(QueueSettings, typed(QueueSettings, values))
     assert wrong == {}
     assert QueueSettings(**said(entry)) == QueueSettings(**values)
+
+
+@pytest.mark.parametrize(("typed_in", "meant"), [("never", "never"), ("90", 90), ("1.5", 1.5), ("always", None)])
+def test_a_number_may_have_a_word_in_its_place(typed_in: str, meant: object) -> None:
+    """Seconds, or one of the words that the setting knows; what is so anyway is left out."""
+    entry, wrong = read(QueueSettings, typed(QueueSettings, QUEUE) | {"offers.callback": typed_in})
+    assert (entry["offers"].get("callback"), wrong) == (meant, {})
 
 
 def test_what_cannot_be_read_stays_as_it_was_typed() -> None:
