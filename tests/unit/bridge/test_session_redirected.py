@@ -67,7 +67,7 @@ def test_texting_is_offered_for_the_line_in_which_the_caller_stands(story: Story
 
 def test_who_has_left_the_line_meanwhile_is_not_in_the_other(story: Story) -> None:
     """What comes too late changes nothing: another line, or none."""
-    with pytest.raises(UnexpectedEvent, match="left that line"):
+    with pytest.raises(UnexpectedEvent, match="a line that it has left"):
         story.tell(e.QueueRedirected("voice", BACKUP, OTHER))
     story.caller_hangs_up()
     with pytest.raises(UnexpectedEvent):
