@@ -37,9 +37,9 @@ PHOTO = base64.b64decode(
 SPOKEN_FOR = 0.25
 """Seconds of every recording."""
 SHORT = {
-    "first_key: 5s": "first_key: 1s",
+    "first_key: 5s": "first_key: 3s",  # no shorter: a busy machine may hold the key back for a second or two
     "next_key: 2s": "next_key: 1s",
-    "first_key: 4s": "first_key: 1s",
+    "first_key: 4s": "first_key: 3s",
     "within: 25s": "within: 2s",
     "after: 6s, every: 60s": "after: 1s, every: 30s",
     "after: 15s": "after: 2s",
@@ -109,10 +109,14 @@ class Caller:
             await self.line("call.answered")
 
     def _new(self, before: Collection[str | None]) -> SessionId | None:
-        """The session of this caller's call, which is none of those that had one *before*."""
+        """The session of this caller's newest call, which is none of those that had one *before*.
+
+        A call given up while it rang may get its session after the next has been dialled, and both are open for a moment.
+        """
         mine = {self.number, None}  # None: the number is withheld
         sessions = self.world.server.runner.sessions.items()
-        return next((s for s, live in sessions if live.leg not in before and live.state.customer in mine), None)
+        new = {live.leg: s for s, live in sessions if live.leg not in before and live.state.customer in mine}
+        return max(new.items(), key=lambda found: int((found[0] or "-0").rpartition("-")[2]), default=(None, None))[1]
 
     async def press(self, keys: str) -> None:
         """Press keys."""
