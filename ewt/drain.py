@@ -43,9 +43,9 @@ class Rate:
         self.base = self.value(prior)
         self.events = self.exposure = 0.0
 
-    def dump(self) -> list[float | None]:
-        """For `load`."""
-        return [self.base, self.events, self.exposure]
+    def dump(self, live: float = 0.0) -> list[float | None]:
+        """For `load`, with the exposure since the last update."""
+        return [self.base, self.events, self.exposure + live]
 
     def load(self, dumped: Sequence[float | None]) -> None:
         """Take back what `dump` gave."""
@@ -107,9 +107,10 @@ class Pace:
         self.base = self.value(prior)
         self.gap = self.short = self.long = self.short_exposure = self.long_exposure = 0.0
 
-    def dump(self) -> list[float | None]:
-        """For `load`."""
-        return [self.base, self.gap, self.short, self.long, self.short_exposure, self.long_exposure, self.trust, self.odds]
+    def dump(self, live: float = 0.0) -> list[float | None]:
+        """For `load`, with the exposure since the last update."""
+        gap = self.gap + live
+        return [self.base, gap, self.short, self.long, self.short_exposure, self.long_exposure, self.trust, self.odds]
 
     def load(self, dumped: Sequence[float | None]) -> None:
         """Take back what `dump` gave."""
@@ -157,8 +158,17 @@ class Usual:
 
     def value(self, quantity: float, now: float, *, means: bool, unknown: float) -> float:
         """The mean when it has been *quantity* since the last count; *unknown* when it never meant anything."""
-        total, span = self._until(quantity, now) if means and now > self.at else (self.total, self.span)
+        total, span = self.dump(quantity, now, means=means)
         return total / span if span > 0 else unknown
+
+    def dump(self, quantity: float, now: float, *, means: bool) -> tuple[float, float]:
+        """For `load`: as it is when it has been *quantity* since the last count."""
+        return self._until(quantity, now) if means and now > self.at else (self.total, self.span)
+
+    def load(self, dumped: Sequence[float], at: float) -> None:
+        """Take back what `dump` gave as of *at*; what has been since does not count."""
+        self.total, self.span = dumped
+        self.at = at
 
     def _until(self, quantity: float, now: float) -> tuple[float, float]:
         keep = math.exp((self.at - now) / self.MEMORY)

@@ -27,6 +27,8 @@ ABSENCES = (0.15, 0.4, 1.0, 2.0, 4.0)
 """When absences end, at the levels of the quantiles, as multiples of the median."""
 STALE = 86400.0
 """Seconds after which saved rates count no more than a prior."""
+CLOCK_BACK = 300.0
+"""Seconds by which a clock may be behind a saved state that goes on as if it had not stopped."""
 SAVE_VERSION = 2
 
 
@@ -288,11 +290,14 @@ class Estimator:
     # --- across restarts and gaps
 
     def save(self) -> dict[str, Any]:
-        """What has been learned, fit for JSON. Agents and lines are not in it: they come again as observations."""
+        """What has been learned until the last observation, fit for JSON.
+
+        Agents and lines are not in it: they come again as observations.
+        """
         return {
             "version": SAVE_VERSION,
             "at": self._now,
-            "queues": {name: queue.dump() for name, queue in self._queues.items()},
+            "queues": {name: queue.dump(self._now) for name, queue in self._queues.items()},
         }
 
     def restore(self, saved: Mapping[str, Any], now: float) -> None:
@@ -305,12 +310,15 @@ class Estimator:
         """
         if saved.get("version") not in {1, SAVE_VERSION}:
             raise ValueError(f"saved estimator state has version {saved.get('version')!r}, not {SAVE_VERSION}")
+        # Of a clock that was set back far, nothing would count until it is as late again.
+        at = saved["at"] if saved["at"] - now <= CLOCK_BACK else now
+        self._now = max(self._now, at)
         for name, learned in saved["queues"].items():
             queue = self._queues.get(name)
             if queue is None:
                 continue
-            queue.load(learned if saved["version"] == SAVE_VERSION else _from_version_1(learned))
-            if now - saved["at"] > STALE:
+            queue.load(learned if saved["version"] == SAVE_VERSION else _from_version_1(learned), at)
+            if now - at > STALE:
                 queue.fade()
 
     def snapshot(self) -> Snapshot:
@@ -334,6 +342,7 @@ class Estimator:
         promises = {name: who.promise for name, who in self._contacts.items() if who.agent is None}
         for queue in self._queues.values():
             self._tick(queue, now)
+            queue.count_staff(now)
             queue.lines, queue.shared = {}, {}
             queue.waiting = queue.backlog = queue.agents = queue.capacity = queue.free = queue.busy = queue.blocked = 0
         self._agents, self._contacts, self._hands = {}, {}, {}
@@ -442,7 +451,7 @@ class Estimator:
         """Everything about a place in line but the staff; *place* is that of one in line, None for a newcomer."""
         live = queue.live(now)
         drain = queue.service_rate(live)
-        exposure = live * queue.strength(now) if queue.backlog else 0.0
+        exposure = queue.exposure(now)
         overtaking = competing = 0.0
         for other, flow in queue.starts.items():
             if other < priority:

@@ -158,9 +158,7 @@ class Queue:
     def staffed(self, now: float, more: int) -> None:
         """So much capacity came, or (below 0) went. Who comes is taken for who went last."""
         self.tick(now)
-        self.usual.count(self.capacity, now, means=self.capacity > 0)
-        if self.blended:
-            self.unblocked.count(self._open, now, means=self.capacity > 0)
+        self.count_staff(now)
         self.capacity += more
         if more < 0:
             if self.left and self.left[-1][0] == now:
@@ -171,6 +169,12 @@ class Queue:
             if gone > more:
                 self.left.append((at, gone - more))
             more -= gone
+
+    def count_staff(self, now: float) -> None:
+        """Count what staff there has been until *now*. To be called before it changes."""
+        self.usual.count(self.capacity, now, means=self.capacity > 0)
+        if self.blended:
+            self.unblocked.count(self._open, now, means=self.capacity > 0)
 
     def returning(self, now: float) -> list[tuple[float, float]]:
         """When how much capacity will have come back, half of the time: (seconds from now, capacity), the first first.
@@ -202,10 +206,9 @@ class Queue:
         if passed <= 0:
             return
         if self.at > -math.inf:
-            if self.backlog:
-                exposure = passed * (self.strength(now) if self.blended else self.capacity)
-                self.own.gap += exposure
-                self.pool.gap += exposure
+            exposure = self.exposure(now)
+            self.own.gap += exposure
+            self.pool.gap += exposure
             self.hangups.exposure += passed * self.waiting
             self.service.gap += passed * self.busy
         self.at = now
@@ -213,6 +216,10 @@ class Queue:
     def live(self, now: float) -> float:
         """Seconds since exposures were counted."""
         return max(0.0, now - self.at) if self.at > -math.inf else 0.0
+
+    def exposure(self, now: float) -> float:
+        """The same in seconds of work on a backlog."""
+        return self.live(now) * self.strength(now) if self.backlog else 0.0
 
     def ahead(self, priority: int, place: Place | None = None) -> int:
         """Who goes before a newcomer of this priority, or before one who has this place."""
@@ -276,30 +283,32 @@ class Queue:
         self.hangups.fade(1.0 / self.spec.patience_guess)
         self.service.fade(1.0 / self.aht_guess)
 
-    def dump(self) -> dict[str, Any]:
-        """What has been learned, fit for JSON."""
+    def dump(self, now: float) -> dict[str, Any]:
+        """What has been learned until *now*, fit for JSON."""
+        live, exposure, staffed = self.live(now), self.exposure(now), self.capacity > 0
         return {
-            "own": self.own.dump(),
-            "pool": self.pool.dump(),
-            "service": self.service.dump(),
-            "hangups": self.hangups.dump(),
-            "usual": [self.usual.total, self.usual.span],
-            "unblocked": [self.unblocked.total, self.unblocked.span] if self.blended else None,
+            "own": self.own.dump(exposure),
+            "pool": self.pool.dump(exposure),
+            "service": self.service.dump(live * self.busy),
+            "hangups": self.hangups.dump(live * self.waiting),
+            "usual": self.usual.dump(self.capacity, now, means=staffed),
+            "unblocked": self.unblocked.dump(self._open, now, means=staffed) if self.blended else None,
             "queued_starts": self.queued_starts,
             "starts": {str(priority): [flow.rate, flow.at] for priority, flow in self.starts.items()},
             "offsets": {str(priority): offsets.dump() for priority, offsets in self.offsets.items()},
         }
 
-    def load(self, dumped: Mapping[str, Any]) -> None:
-        """Take back what `dump` gave."""
+    def load(self, dumped: Mapping[str, Any], at: float) -> None:
+        """Take back what `dump` gave as of *at*; what has been since then does not count."""
+        self.at = max(self.at, at)
         self.own.load(dumped["own"])
         self.pool.load(dumped["pool"])
         self.service.load(dumped["service"])
         self.hangups.load(dumped["hangups"])
-        self.usual.total, self.usual.span = dumped["usual"]
+        self.usual.load(dumped["usual"], at)
         if dumped["unblocked"] is not None:
             self.blended = True
-            self.unblocked.total, self.unblocked.span = dumped["unblocked"]
+            self.unblocked.load(dumped["unblocked"], at)
         self.queued_starts = dumped["queued_starts"]
         self.starts = {int(priority): Flow(*flow) for priority, flow in dumped["starts"].items()}
         self.offsets = {int(priority): Offsets.load(offsets) for priority, offsets in dumped["offsets"].items()}
