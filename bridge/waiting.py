@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -239,17 +239,7 @@ class Waiting:
                     since=place.since,
                     waited=max(0.0, now - place.since),
                     status=forecast.status,
-                    basis=forecast.basis,
-                    mean=forecast.mean,
-                    p10=forecast.p10,
-                    p25=forecast.p25,
-                    p50=forecast.p50,
-                    p75=forecast.p75,
-                    p90=forecast.p90,
-                    prob_ge=_probabilities(forecast),
-                    ahead=forecast.ahead,
-                    capacity=forecast.capacity,
-                    announce=_announcement(forecast),
+                    **_foretold(forecast),
                 )
         return None
 
@@ -322,18 +312,9 @@ class Waiting:
             priority=priority,
             as_of=now,
             status=status,
-            basis=forecast.basis,
-            mean=forecast.mean,
-            p10=forecast.p10,
-            p25=forecast.p25,
-            p50=forecast.p50,
-            p75=forecast.p75,
-            p90=forecast.p90,
-            prob_ge=_probabilities(forecast),
+            **_foretold(forecast),
             waiting=view.waiting,
             longest_wait=view.longest_wait if view.waiting else None,
-            ahead=forecast.ahead,
-            capacity=forecast.capacity,
             drain_per_min=None if pace is None else pace.drain_per_min,
             abandon_per_min=None if pace is None else pace.hangups_per_min,
             agents_ready=view.agents_ready,
@@ -345,7 +326,6 @@ class Waiting:
             plan_until=None if plan is None else plan.steps[-1].at,
             sms=side,
             decision=decision,
-            announce=_announcement(forecast),
         )
 
     def _offer(self, queue: str, forecast: Forecast, now: float) -> tuple[SmsSide | None, DecisionNow | None]:
@@ -419,10 +399,34 @@ def _snapshot(told: Told, believed: Snapshot, now: float) -> Snapshot:
     )
 
 
-def _probabilities(forecast: Forecast) -> dict[str, float | None]:
-    return {f"{limit:g}": forecast.prob(limit) for limit in THRESHOLDS}
+class _Foretold(TypedDict):
+    """What a queue's wait and a contact's say of their forecast; the status is not always the forecast's."""
+
+    basis: str
+    mean: float | None
+    p10: float | None
+    p25: float | None
+    p50: float | None
+    p75: float | None
+    p90: float | None
+    prob_ge: dict[str, float | None]
+    ahead: float | None
+    capacity: int | None
+    announce: Announcement
 
 
-def _announcement(forecast: Forecast) -> Announcement:
+def _foretold(forecast: Forecast) -> _Foretold:
     band = forecast.band()
-    return Announcement(band.low_min, band.high_min, band.speak, band.silence)
+    return {
+        "basis": forecast.basis,
+        "mean": forecast.mean,
+        "p10": forecast.p10,
+        "p25": forecast.p25,
+        "p50": forecast.p50,
+        "p75": forecast.p75,
+        "p90": forecast.p90,
+        "prob_ge": {f"{limit:g}": forecast.prob(limit) for limit in THRESHOLDS},
+        "ahead": forecast.ahead,
+        "capacity": forecast.capacity,
+        "announce": Announcement(band.low_min, band.high_min, band.speak, band.silence),
+    }
