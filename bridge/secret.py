@@ -1,8 +1,9 @@
-"""The secret of this installation: what is signed with it is ours. Made once, in the data folder."""
+"""The secret of this installation: what is signed with it is ours. Made once, in the data folder, or given in the settings."""
 
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -15,15 +16,20 @@ class SecretError(Exception):
     """The file of the secret is not what we wrote."""
 
 
-def load_secret(folder: Path) -> bytes:
+def load_secret(folder: Path, given: str | None = None) -> bytes:
     """The secret in *folder*, 32 random bytes; made now when there is none. Only the owner of the file can read it.
 
-    Several nodes need the same one: copy the file before the others start.
+    Args:
+        folder: The data folder. Not looked at when there is a secret without it.
+        given: The setting `secret`, if there is one; 64 hexadecimal digits mean what they mean in the file.
 
     Raises:
         SecretError: the file holds something else.
         OSError: it cannot be read or written.
     """
+    if given is not None:
+        ours = re.fullmatch(f"[0-9a-fA-F]{{{2 * _BYTES}}}", given) is not None
+        return bytes.fromhex(given) if ours else hashlib.sha256(given.encode()).digest()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / NAME
     new = folder / f".{NAME}.{os.getpid()}"
@@ -45,6 +51,11 @@ def load_secret(folder: Path) -> bytes:
     if len(secret) != _BYTES:
         raise SecretError(f"{path} does not hold a secret of {_BYTES} bytes")
     return secret
+
+
+def fingerprint(secret: bytes) -> str:
+    """By which nodes tell that they have the same secret; nobody can tell the secret by it."""
+    return hmac.digest(secret, b"fingerprint of the secret", hashlib.sha256).hex()[:32]
 
 
 def key_for(secret: bytes, purpose: str) -> bytes:

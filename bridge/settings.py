@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -56,6 +57,24 @@ def _unguessable(token: SecretStr) -> SecretStr:
     return token
 
 
+def _own_secret(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < SHORTEST_SECRET:
+        raise ValueError(f"it needs at least {SHORTEST_SECRET} characters; `openssl rand -hex 32` makes a good one")
+    return secret
+
+
+def _redis(url: SecretStr) -> SecretStr:
+    """What `bridge.cluster.redis.connect` takes. The words never show the URL: there may be a password in it."""
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme not in {"redis", "rediss", "redis+sentinel", "unix"}:
+        raise ValueError(
+            "write it as redis://HOST:PORT/DB, rediss://... for TLS, or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB"
+        )
+    if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
+        raise ValueError("redis+sentinel://HOST:PORT,HOST:PORT/NAME: the name of the master is missing")
+    return url
+
+
 def _network(text: str) -> str:
     ip_network(text)
     return text
@@ -86,7 +105,11 @@ MOST_DIRECT_NUMBERS = 5
 """Of one agent."""
 SHORTEST_TOKEN = 16
 """Characters. Nothing slows down whoever guesses tokens."""
+SHORTEST_SECRET = 32
+"""Characters. Everything that we sign is as safe as this."""
 Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_from_file), AfterValidator(_filled)]
+OwnSecret: TypeAlias = Annotated[Secret, AfterValidator(_own_secret)]
+RedisUrl: TypeAlias = Annotated[Secret, AfterValidator(_redis)]
 Token: TypeAlias = Annotated[Secret, AfterValidator(_unguessable)]
 Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 Span: TypeAlias = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
@@ -105,6 +128,33 @@ class JournalSettings(_Section):
     """Where everything is kept that must never be lost."""
 
     url: str = Field(default="sqlite:///{data}/sidetone.db", description="SQLAlchemy URL; {data} is the data folder")
+
+
+class ClusterSettings(_Section):
+    """Several nodes that are one service."""
+
+    url: RedisUrl | None = Field(
+        default=None,
+        description="Redis that the nodes share: redis://, rediss:// (TLS) or redis+sentinel://; none: one node alone",
+    )
+    node: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
+        description="name of this node, another one on each; default: the host's name",
+    )
+    lease: Annotated[float, Field(ge=2, le=60)] = Field(
+        default=10.0, description="a node that is silent for so long counts as gone, and others go on with its conversations"
+    )
+    namespace: str = Field(
+        default="sidetone",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$",
+        description="before every key in Redis; another one for each service that uses the same Redis",
+    )
+
+    @property
+    def node_name(self) -> str:
+        """What this node is called among the others."""
+        return self.node or gethostname()
 
 
 class WebSettings(_Section):
@@ -672,6 +722,11 @@ class Settings(BaseSettings):
     data: Path = Field(default=Path("var"), description="folder for the journal, media and keys")
     flows: Path | None = Field(default=None, description="folder of flows; default: the packaged ones")
     prompts: Path | None = Field(default=None, description="folder of prompt catalogues; default: the packaged ones")
+    secret: OwnSecret | None = Field(
+        default=None,
+        description="32 characters or more that sign links and addresses of mails, the same on every node; "
+        "not given: the file `secret` in the data folder, made at the first start",
+    )
     public_url: str | None = Field(
         default=None, pattern=r"^https?://[^/?#\s]+[^?#\s]*$", description="how the outside reaches the web side; Twilio needs it"
     )
@@ -687,6 +742,7 @@ class Settings(BaseSettings):
         default=("Solved", "Follow-up needed", "Wrong department", "No contact"), description="how finished work can be filed"
     )
     journal: JournalSettings = JournalSettings()
+    cluster: ClusterSettings = ClusterSettings()
     web: WebSettings = WebSettings()
     sip: SipSettings = SipSettings()
     calls: CallSettings = CallSettings()
@@ -763,6 +819,12 @@ class Settings(BaseSettings):
             problems.append("sip.host listens everywhere: sip.advertised_host must say where the audio is to be sent")
         if problems:
             raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _nodes_share_a_journal(self) -> "Settings":
+        if self.cluster.url is not None and not self.journal.url.startswith("postgresql"):
+            raise ValueError("cluster.url: nodes share one journal, and this one is a file: set journal.url to postgresql://...")
         return self
 
     def _alert_names_resolve(self, queues: Collection[str]) -> list[str]:

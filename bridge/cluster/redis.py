@@ -93,7 +93,7 @@ def connect(url: str) -> "Redis":
     if not name:
         raise ValueError("redis+sentinel://HOST:PORT,HOST:PORT/NAME: the name of the master is missing")
     hosts = parts.netloc.rpartition("@")[2]
-    sentinels = [(host.rpartition(":")[0] or host, int(host.rpartition(":")[2] or SENTINEL_PORT)) for host in hosts.split(",")]
+    sentinels = [(host.partition(":")[0], int(host.partition(":")[2] or SENTINEL_PORT)) for host in hosts.split(",")]
     credentials: dict[str, Any] = {"username": parts.username, "password": unquote(parts.password)} if parts.password else {}
     watchers = Sentinel(sentinels)  # type: ignore[no-untyped-call]
     master: Redis = watchers.master_for(name, db=int(database or 0), **credentials, **options)
