@@ -202,7 +202,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             call_providers["sip"] = sip
         sms = adapters.sms_provider(settings, network, on_text, on_report, clock)
         pace = adapters.pace_of(settings)
-        secret, port = load_secret(settings.data), settings.web.port or _free_port(settings.web.host)
+        given = settings.secret.get_secret_value() if settings.secret is not None else None
+        secret, port = load_secret(settings.data, given), settings.web.port or _free_port(settings.web.host)
         base = settings.public_url or f"http://{settings.web.host}:{port}"
         links = MediaLinks(key_for(secret, "media links"), base)
         blobs = await stack.enter_async_context(adapters.blobs_of(settings.media, settings.data / "media"))
