@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -11,16 +12,41 @@ from bridge.acd import (
     AnyAcdOutput,
     CascadeStep,
     PlaceInLine,
-    QueueInUse,
     QueueSpec,
     Redirect,
     Seen,
     Target,
+    Told,
     contact_id,
     inherited,
 )
 from bridge.call_leg import voice_skills
-from bridge.events import AgentId, DecideOffer, OfferDecided, QueueId, ReportOffer, beside
+from bridge.events import AgentId, Channel, DecideOffer, OfferDecided, QueueId, ReportOffer, beside
+from bridge.floor_ops import (
+    AcceptWork,
+    Applied,
+    AssignWork,
+    DeclineWork,
+    DistrustForecasts,
+    FinishWrapUp,
+    FloorPlan,
+    GiveBackWork,
+    JoinLine,
+    LeaveLine,
+    MoveInLine,
+    Op,
+    PlanStaff,
+    ReconcileFloor,
+    ReconfigureFloor,
+    RecordOfferAnswer,
+    ReleaseWork,
+    RestoreLearning,
+    ResyncEstimates,
+    SetAgentState,
+    TakeOutcomes,
+    WakeFloor,
+    WeighOffer,
+)
 from bridge.hindsight import Witness
 from bridge.hours import hours_at, reopens_in_words
 from bridge.legs import LIVE, CallState, TextLeg
@@ -28,7 +54,7 @@ from bridge.offers import Circumstances, OfferPolicy, QueueRules
 from bridge.session import Facts, State, Suspicion
 from bridge.settings import AgentSettings, QueueSettings, Settings, TargetSettings
 from bridge.text_leg import ONLY
-from ewt.estimator import Estimator
+from ewt.estimator import AgentSeen, ContactSeen, Estimator, Snapshot
 from ewt.estimator import QueueSpec as EwtQueue
 from ewt.forecast import Forecast
 from ivr_flows.facts import Desk, Ewt
@@ -57,6 +83,9 @@ class Customer(msgspec.Struct):
 class Floor:
     """Everything sessions share. Pure but for reading its settings: no I/O, time is an argument.
 
+    It changes by `apply` alone, and whoever applies the same ops at the same times has the same floor. What is only read may be
+    asked with a time a little before or after that of the last op: the clocks of two nodes are never quite the same.
+
     Args:
         settings: The queues, agents and hours.
         now: When the server began.
@@ -64,23 +93,157 @@ class Floor:
     """
 
     def __init__(self, settings: Settings, *, now: float, hours: Mapping[str, str | None] | None = None) -> None:
-        self._take(settings, hours)
-        self.estimator = Estimator(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht) for queue in settings.queues)
-        self.witness = Witness(self.estimator, {queue.id: queue.channel for queue in settings.queues})
+        plan = self.plan = floor_plan(settings)
+        self.at = now
+        """The time of the last op; the next is never earlier."""
+        self.estimator = Estimator(plan.estimates)
+        self.witness = Witness(self.estimator, _channels(plan))
         """Hears what the estimator hears, and what became of its forecasts."""
-        self.acd = Acd(
-            _queue_specs(settings),
-            _agent_specs(settings),
-            self.witness,
-            now=now,
-            ageing=settings.routing.ageing,
-        )
-        self.policy = OfferPolicy(_offer_rules(settings))
+        self.acd = Acd(plan.queues, plan.agents, self.witness, now=now, ageing=plan.ageing)
+        self.policy = OfferPolicy(plan.offers)
+        self.go_by(settings, hours)
 
-    def _take(self, settings: Settings, hours: Mapping[str, str | None] | None) -> None:
+    # --- what changes it
+
+    def apply(self, op: Op, now: float) -> Applied:
+        """Do *op*. What is done, said and answered depends on nothing but the ops before, this one and the times of them.
+
+        Args:
+            op: What to do.
+            now: When, by the clock that all nodes share; what is earlier than the last op counts as the same time.
+
+        Raises:
+            UnknownAgent: No such agent. Nothing has changed.
+            UnknownQueue: No such queue, or one of the other channel. Nothing has changed.
+            QueueInUse: A queue that is to go has people in it. Nothing has changed.
+            ValueError: What was learned was saved by a version that this one does not know. Nothing has changed.
+        """
+        now = max(now, self.at)
+        outputs = self._to_lines(op, now)
+        applied = self._to_the_rest(op, now) if outputs is None else Applied(outputs, bool(outputs))
+        self.at = now
+        return applied
+
+    def _to_lines(self, op: Op, now: float) -> list[AnyAcdOutput] | None:  # noqa: C901, PLR0912  # flat: a line for each
+        """An op for lines and agents; None when it is another one."""
+        acd = self.acd
+        match op:
+            case JoinLine(session, queue, channel, since, priority, skills, prefer, prefer_for):
+                return acd.join(session, queue, channel, since, priority, skills, now, prefer=prefer, prefer_for=prefer_for)
+            case LeaveLine(session, channel, outcome):
+                return acd.leave(session, channel, outcome, now)
+            case AcceptWork(agent, session, channel):
+                return acd.accept(agent, session, channel, now)
+            case ReleaseWork(agent, session, channel, wrap_up):
+                return acd.release(agent, session, channel, wrap_up, now)
+            case WakeFloor():
+                return acd.wake(now)
+            case DeclineWork(agent, session, channel, reason):
+                return acd.decline(agent, session, channel, reason, now)
+            case SetAgentState(agent, state, reason):
+                return acd.set_state(agent, state, reason, now)
+            case FinishWrapUp(agent):
+                return acd.finish_wrap_up(agent, now)
+            case GiveBackWork(agent, session, queue, channel, since, priority, skills):
+                return acd.give_back(agent, session, queue, channel, since, priority, skills, now)
+            case AssignWork(agent, session, channel, queue, from_line):
+                if from_line and acd.place(session, channel) is None:
+                    return []
+                return acd.assign(agent, session, channel, queue, now)
+            case MoveInLine(session, channel, to):
+                return acd.move(session, channel, to, now)
+            case ReconcileFloor(seen):
+                return acd.reconcile(seen, now)
+            case ReconfigureFloor(plan):
+                return self._reconfigure(plan, now)
+            case _:
+                return None
+
+    def _to_the_rest(self, op: Op, now: float) -> Applied:
+        """An op for offers or waiting times: the lines have nothing to say to it."""
+        match op:
+            case WeighOffer():
+                return Applied([], self._weigh(op, now))
+            case RecordOfferAnswer(session, queue, accepted):
+                self.policy.answered(queue, accepted)
+                if accepted and self.acd.position(session, "voice") is None:
+                    self.witness.deflected(now, contact_id(session, "voice"), queue)
+            case PlanStaff(queue, steps):
+                self.estimator.plan(queue, steps)
+            case DistrustForecasts(queues):
+                self.policy.distrust(queues)
+            case ResyncEstimates():
+                return Applied([], self._resync(now))
+            case RestoreLearning(saved):
+                self.estimator.restore(saved, now)
+            case TakeOutcomes():
+                return Applied([], self.witness.outcomes())
+            case _:
+                raise TypeError(f"{type(op).__name__} is not for the floor")
+        return Applied([])
+
+    def _reconfigure(self, plan: FloorPlan, now: float) -> list[AnyAcdOutput]:
+        self.acd.check(plan.queues, plan.agents)
+        stay = {(queue.id, queue.channel) for queue in plan.queues}
+        for queue in self.plan.queues:
+            if (queue.id, queue.channel) not in stay:
+                self.estimator.remove_queue(now, queue.id)
+        for known in plan.estimates:
+            self.estimator.add_queue(known)
+        self.witness.know(_channels(plan))
+        outputs = self.acd.reconfigure(plan.queues, plan.agents, now, ageing=plan.ageing)
+        self.policy.configure(plan.offers)
+        self.plan = plan
+        self.go_by(self._settings, self._menu_hours)
+        return outputs
+
+    def _weigh(self, op: WeighOffer, now: float) -> OfferDecided:
+        desk = op.desk
+        sms = None if desk is None else self.acd.queue_view(desk, now)
+        waiting = self.acd.position(op.session, "voice") is not None
+        contact = contact_id(op.session, "voice")
+        voice = self.estimator.forecast_waiting(now, contact) if waiting else self.estimator.forecast(now, op.queue)
+        decision = self.policy.decide(
+            op.kind,
+            now,
+            op.queue,
+            voice,
+            None if desk is None else self.estimator.forecast(now, desk, extra=self.policy.reserved(now, desk)),
+            Circumstances(
+                number=op.number,
+                can_text=op.why_not is None,
+                why_not=op.why_not,
+                opted_out=op.opted_out,
+                asked_before=op.asked_before,
+                refused_before=False,
+                sms_staffed=sms is not None and sms.staffed,
+                sms_open=op.sms_open,
+                sms_open_slots=0 if sms is None else sms.open_slots,
+                waited=0.0 if op.since is None else max(0.0, now - op.since),
+                agent_offered=self.acd.ringing(op.session) is not None,
+                session=op.session,
+            ),
+        )
+        return OfferDecided(op.request, op.kind, decision.offer, decision.reason, decision.inputs)
+
+    def _resync(self, now: float) -> bool:
+        """Give the estimator what the lines have, if it believes anything else; whether it did."""
+        told, believed = self.acd.told(), self.estimator.snapshot()
+        if _facts_told(told) == _facts_believed(believed):
+            return False
+        self.estimator.resync(now, _snapshot(told, believed, now))
+        return True
+
+    # --- settings
+
+    def go_by(self, settings: Settings, hours: Mapping[str, str | None] | None = None) -> None:
+        """Answer what flows and pages ask by these settings from now on. Lines, agents and offers go by the plan (`apply`)."""
+        there = {queue.id for queue in self.plan.queues}
         self._settings = settings
+        self._menu_hours = hours
         self._hours = {**(hours or {}), **{queue.id: queue.hours for queue in settings.queues if queue.hours is not None}}
-        self.queues: Mapping[str, QueueSettings] = {queue.id: queue for queue in settings.queues}
+        self.queues: Mapping[str, QueueSettings] = {queue.id: queue for queue in settings.queues if queue.id in there}
+        """Those of the plan. While settings go from node to node, the one or the other may have more."""
         self.targets: Mapping[str, Target] = inherited(
             {queue.id: _target(queue.target) for queue in settings.queues},
             {queue.id: queue.parent for queue in settings.queues if queue.parent is not None},
@@ -97,19 +260,50 @@ class Floor:
         Raises:
             QueueInUse: A queue that is to go has people in it. Nothing has changed.
         """
-        if uses := self.in_use(settings):
-            raise QueueInUse(uses)
-        stay = {(queue.id, queue.channel) for queue in settings.queues}
-        for queue in self.queues.values():
-            if (queue.id, queue.channel) not in stay:
-                self.estimator.remove_queue(now, queue.id)
-        for queue in settings.queues:
-            self.estimator.add_queue(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht))
-        self.witness.know({queue.id: queue.channel for queue in settings.queues})
-        outputs = self.acd.reconfigure(_queue_specs(settings), _agent_specs(settings), now, ageing=settings.routing.ageing)
-        self._take(settings, hours)
-        self.policy.configure(_offer_rules(settings))
+        outputs = self.apply(ReconfigureFloor(floor_plan(settings)), now).outputs
+        self.go_by(settings, hours)
         return outputs
+
+    # --- what sessions ask and say
+
+    def offer_op(self, command: DecideOffer, state: State, customer: Customer, asked: bool, now: float) -> WeighOffer:
+        """An offer that a session asks about, with everything that is known here.
+
+        Args:
+            command: The question.
+            state: Of the session.
+            customer: Of the session.
+            asked: This kind of offer was made in this session.
+            now: For the hours of the desk.
+        """
+        queue = self.queues.get(command.queue)
+        desk = command.desk or (None if queue is None or queue.desk is None else QueueId(queue.desk))
+        return WeighOffer(
+            request=command.request,
+            kind=command.kind,
+            queue=command.queue,
+            desk=desk,
+            session=state.id,
+            number=state.customer,
+            why_not=self.why_not_text(state, customer),
+            opted_out=state.silent,
+            asked_before=asked and command.kind != "callback",  # that is told now and then, until an agent comes
+            sms_open=desk is None or self._is_open(desk, now),
+            since=state.since,
+        )
+
+    def decide_offer(self, command: DecideOffer, state: State, customer: Customer, asked: bool, now: float) -> OfferDecided:
+        """Put an offer before the policy."""
+        decided: OfferDecided = self.apply(self.offer_op(command, state, customer, asked, now), now).answer
+        return decided
+
+    def offer_answered(self, answer: ReportOffer, state: State, now: float) -> None:
+        """An offer to text was accepted, or not. Who texts instead of waiting is followed until their turn would have come."""
+        self.apply(RecordOfferAnswer(state.id, answer.queue, answer.accepted), now)
+
+    def reconcile(self, states: Iterable[State], now: float) -> list[AnyAcdOutput]:
+        """Compare the lines and desks with what the live sessions say, and heal what has differed for long (`Acd.reconcile`)."""
+        return self.apply(reconcile_op(states), now).outputs
 
     def facts(self, state: State, customer: Customer, now: float) -> Facts:
         """What the flow of this session may read now."""
@@ -129,7 +323,7 @@ class Floor:
             consent=customer.consent,
             opted_out=state.silent,
             position=position,
-            waited=0.0 if state.since is None else now - state.since,
+            waited=0.0 if state.since is None else max(0.0, now - state.since),
             queues=_Queues(self, state.language, now),
             remaining=None if position is None else _ewt(self.estimator.forecast_waiting(now, contact_id(state.id, "voice"))),
         )
@@ -146,49 +340,9 @@ class Floor:
             return f"the number cannot take texts ({customer.number.kind.replace('_', ' ')})"
         return state.why_not_text
 
-    def decide_offer(self, command: DecideOffer, state: State, customer: Customer, asked: bool, now: float) -> OfferDecided:
-        """Put an offer before the policy."""
-        desk = command.desk or self.queues[command.queue].desk
-        sms = None if desk is None else self.acd.queue_view(QueueId(desk), now)
-        waiting = self.acd.position(state.id, "voice") is not None
-        voice = (
-            self.estimator.forecast_waiting(now, contact_id(state.id, "voice"))
-            if waiting
-            else self.estimator.forecast(now, command.queue)
-        )
-        why_not = self.why_not_text(state, customer)
-        decision = self.policy.decide(
-            command.kind,
-            now,
-            command.queue,
-            voice,
-            None if desk is None else self.estimator.forecast(now, desk, extra=self.policy.reserved(now, desk)),
-            Circumstances(
-                number=state.customer,
-                can_text=why_not is None,
-                why_not=why_not,
-                opted_out=state.silent,
-                asked_before=asked and command.kind != "callback",  # that is told now and then, until an agent comes
-                refused_before=False,
-                sms_staffed=sms is not None and sms.staffed,
-                sms_open=desk is None or self._is_open(desk, now),
-                sms_open_slots=0 if sms is None else sms.open_slots,
-                waited=0.0 if state.since is None else now - state.since,
-                agent_offered=self.acd.ringing(state.id) is not None,
-                session=state.id,
-            ),
-        )
-        return OfferDecided(command.request, command.kind, decision.offer, decision.reason, decision.inputs)
-
     def _is_open(self, queue: str, now: float) -> bool:
         table = self._settings.hours.get(self._hours.get(queue) or "")
         return table is None or hours_at(table, now).state == "open"
-
-    def offer_answered(self, answer: ReportOffer, state: State, now: float) -> None:
-        """An offer to text was accepted, or not. Who texts instead of waiting is followed until their turn would have come."""
-        self.policy.answered(answer.queue, answer.accepted)
-        if answer.accepted and self.acd.position(state.id, "voice") is None:
-            self.witness.deflected(now, contact_id(state.id, "voice"), answer.queue)
 
     def queue_now(self, name: str, language: str, now: float) -> QueueNow:
         """What a text may say of a queue, in *language*."""
@@ -207,14 +361,29 @@ class Floor:
             over_capacity=0 < capacity <= view.waiting,
         )
 
-    def reconcile(self, states: Iterable[State], now: float) -> list[AnyAcdOutput]:
-        """Compare the lines and desks with what the live sessions say, and heal what has differed for long (`Acd.reconcile`)."""
-        seen = [each for state in states for each in (_call_seen(state), _text_seen(state), _asked_seen(state))]
-        return self.acd.reconcile(seen, now)
-
     def _desk(self, name: str, now: float) -> Desk:
         view = self.acd.queue_view(QueueId(name), now)
         return Desk(view.staffed, view.unstaffed_since, view.waiting, view.open_slots)
+
+
+def floor_plan(settings: Settings) -> FloorPlan:
+    """What of *settings* the state of a floor depends on."""
+    return FloorPlan(
+        queues=tuple(_queue_specs(settings)),
+        agents=tuple(_agent_specs(settings)),
+        estimates=tuple(EwtQueue(queue.id, queue.channel, aht_guess=queue.aht) for queue in settings.queues),
+        offers=_offer_rules(settings),
+        ageing=settings.routing.ageing,
+    )
+
+
+def reconcile_op(states: Iterable[State]) -> ReconcileFloor:
+    """What these sessions, all that are open, say of themselves."""
+    return ReconcileFloor(tuple(each for state in states for each in (_call_seen(state), _text_seen(state), _asked_seen(state))))
+
+
+def _channels(plan: FloorPlan) -> dict[str, Channel]:
+    return {queue.id: queue.channel for queue in plan.queues}
 
 
 def _queue_specs(settings: Settings) -> list[QueueSpec]:
@@ -309,6 +478,48 @@ def _text_seen(state: State) -> Seen:
     if state.text is TextLeg.CHATTING:
         return Seen(state.id, "sms", agent=state.chat_agent, queue=state.chat_queue)
     return Seen(state.id, "sms")
+
+
+def _facts_told(told: Told) -> tuple[frozenset[Any], frozenset[Any]]:
+    """Who is there, in a form that can be compared."""
+    return (
+        frozenset((who.agent, frozenset(who.queues), who.slots, who.voice_free, who.chat_free) for who in told.agents),
+        frozenset(_fact(who.contact, who.queue, who.agent, who.priority, who.since) for who in told.contacts),
+    )
+
+
+def _facts_believed(believed: Snapshot) -> tuple[frozenset[Any], frozenset[Any]]:
+    return (
+        frozenset((who.id, frozenset(who.queues), who.slots, who.voice_free, who.chat_free) for who in believed.agents),
+        frozenset(_fact(who.id, who.queue, who.agent, who.priority, who.since) for who in believed.contacts),
+    )
+
+
+def _fact(contact: str, queue: str, agent: str | None, priority: int, since: float) -> tuple[object, ...]:
+    """The place of one in line; of one whom an agent has, only who that is."""
+    return (contact, queue, priority, since) if agent is None else (contact, queue, agent)
+
+
+def _snapshot(told: Told, believed: Snapshot, now: float) -> Snapshot:
+    """What is true, with what only the estimator can know."""
+    known = {who.id: who for who in believed.contacts}
+    contacts = []
+    for who in told.contacts:
+        before = known.get(who.contact)
+        contacts.append(
+            ContactSeen(
+                who.contact,
+                who.queue,
+                who.priority,
+                who.since,
+                joined=now if before is None else before.joined,
+                queued=before is None or before.queued,
+                agent=who.agent,
+            )
+        )
+    return Snapshot(
+        tuple(AgentSeen(who.agent, who.queues, who.slots, who.voice_free, who.chat_free) for who in told.agents), tuple(contacts)
+    )
 
 
 def _ewt(forecast: Forecast) -> Ewt:

@@ -3,7 +3,7 @@
 import heapq
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
@@ -368,6 +368,17 @@ class Acd:
         served = Counter(service.queue for who in self._agents.values() for service in who.work.values())
         return {name: (waiting[name], served[name]) for name in self._queues if name in going and waiting[name] + served[name]}
 
+    def check(self, queues: Collection[QueueSpec], agents: Iterable[AgentSpec]) -> None:
+        """Whether these can take the place of those there are (`reconfigure`). Nothing is changed.
+
+        Raises:
+            QueueInUse: A queue that is not in *queues*, or has changed its channel, has people in it.
+            UnknownQueue: As for the class.
+        """
+        _check({spec.id: spec for spec in queues}, agents)
+        if uses := self.in_use(queues):
+            raise QueueInUse(uses)
+
     def reconfigure(
         self, queues: Iterable[QueueSpec], agents: Iterable[AgentSpec], now: float, *, ageing: float | None = None
     ) -> list[AnyAcdOutput]:
@@ -387,9 +398,7 @@ class Acd:
             UnknownQueue: As for the class. Nothing has changed.
         """
         lines, staff = {spec.id: spec for spec in queues}, {spec.id: spec for spec in agents}
-        _check(lines, staff.values())
-        if uses := self.in_use(lines.values()):
-            raise QueueInUse(uses)
+        self.check(lines.values(), staff.values())
         out = _Outputs()
         stay = {(spec.id, spec.channel) for spec in lines.values()}
         kept = {name: queue for name, queue in self._queues.items() if (name, queue.spec.channel) in stay}
