@@ -8,6 +8,7 @@ from bridge.journal.database import upgrade
 from bridge.journal.people import EVERY_SENDER
 from bridge.journal.rows import (
     AgentStateRow,
+    AlreadyHandledError,
     BlockRow,
     Committed,
     ConsentRow,
@@ -15,6 +16,7 @@ from bridge.journal.rows import (
     DecisionRow,
     Delivery,
     Erased,
+    FencedError,
     InboundRow,
     JournalClosedError,
     JournalError,
@@ -51,6 +53,7 @@ __all__ = [
     "ERASED",
     "EVERY_SENDER",
     "AgentStateRow",
+    "AlreadyHandledError",
     "BlockRow",
     "Committed",
     "ConsentRow",
@@ -58,6 +61,7 @@ __all__ = [
     "DecisionRow",
     "Delivery",
     "Erased",
+    "FencedError",
     "InboundRow",
     "Journal",
     "JournalClosedError",

@@ -1,12 +1,12 @@
 """Accounts of people who sign in, the browsers they are signed in with, and tokens of programs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
-from bridge.journal.database import upsert
+from bridge.journal.database import take_turn, upsert
 from bridge.journal.door import Door, as_struct
 from bridge.journal.house import Entry, note
 from bridge.journal.house_tables import account, api_token, browser
@@ -84,22 +84,30 @@ class Accounts(Door):
         """Whose one-time link it is; None: nobody's."""
         return await self._first(select(account).where(account.c.link_hash == link_hash), lambda row: as_struct(Account, row))
 
-    async def save_account(self, row: Account, *entries: Entry, sign_out: str | None = None) -> None:
-        """Keep *row* in place of what was kept, with the entries for the audit book.
+    async def change_account(
+        self, login: str, change: Callable[[Account], Account], *entries: Entry, sign_out: str | None = None
+    ) -> Account:
+        """Put what *change* makes of an account in its place, with the entries for the audit book; returns it.
 
         Args:
-            row: All of it.
+            login: Whose; of one that is new nothing is kept yet.
+            change: Is given the account as it is then, whatever other nodes have done meanwhile. It may be called twice.
             entries: Written in the same transaction.
             sign_out: End the account's sessions in all browsers, except that with this hash (empty: none); None: they stay.
         """
 
-        def write(connection: Connection) -> None:
+        def write(connection: Connection) -> Account:
+            take_turn(connection)
+            there = connection.execute(select(account).where(account.c.login == login)).mappings().first()
+            row = change(Account(login) if there is None else as_struct(Account, there))
             connection.execute(upsert(account, connection.dialect.name), msgspec.structs.asdict(row))
             if sign_out is not None:
-                connection.execute(delete(browser).where(browser.c.login == row.login, browser.c.hash != sign_out))
+                connection.execute(delete(browser).where(browser.c.login == login, browser.c.hash != sign_out))
             note(connection, entries)
+            return row
 
-        await self._write(write)
+        changed: Account = await self._write(write)
+        return changed
 
     async def use_link(self, link_hash: str, password_hash: str, now: float, entry: Entry) -> str | None:
         """Set a password by a one-time link, which is used up; returns whose it is, None when the link does not hold any more."""
@@ -130,6 +138,11 @@ class Accounts(Door):
     async def browsers(self, now: float) -> list[Browser]:
         """Every browser that is signed in."""
         return await self._read(select(browser).where(browser.c.until > now), lambda row: as_struct(Browser, row))
+
+    async def browser(self, hashed: str, now: float) -> Browser | None:
+        """The browser whose cookie has this hash; None: it is not signed in (any more)."""
+        query = select(browser).where(browser.c.hash == hashed, browser.c.until > now)
+        return await self._first(query, lambda row: as_struct(Browser, row))
 
     async def keep_browser(self, row: Browser) -> None:
         """A browser has signed in."""
@@ -162,6 +175,7 @@ class Accounts(Door):
         """
 
         def write(connection: Connection) -> TokenExistsError | None:
+            take_turn(connection)
             if connection.execute(select(api_token.c.name).where(api_token.c.name == row.name)).first() is not None:
                 return TokenExistsError(f"there has been a token {row.name}")
             connection.execute(insert(api_token), msgspec.structs.asdict(row))
@@ -183,10 +197,11 @@ class Accounts(Door):
         return bool(await self._write(write))
 
     async def api_tokens_used(self, used: Mapping[str, float]) -> None:
-        """When tokens were last used, by name."""
+        """When tokens were used, by name; the last time counts."""
 
         def write(connection: Connection) -> Any:
             for name, at in used.items():
-                connection.execute(update(api_token).where(api_token.c.name == name).values(used_at=at))
+                earlier = or_(api_token.c.used_at.is_(None), api_token.c.used_at < at)
+                connection.execute(update(api_token).where(api_token.c.name == name, earlier).values(used_at=at))
 
         await self._write(write)

@@ -170,7 +170,12 @@ def _matching(words: str) -> list[Any]:
 
 def _as_session(row: RowMapping) -> StoredSession:
     return StoredSession(
-        id=row["id"], seq=row["seq"], lines=row["lines"], snapshot=row["snapshot"], row=as_struct(SessionRow, row)
+        id=row["id"],
+        seq=row["seq"],
+        lines=row["lines"],
+        snapshot=row["snapshot"],
+        row=as_struct(SessionRow, row),
+        fence=row["fence"],
     )
 
 

@@ -11,7 +11,7 @@ from bridge.journal import crm_tables as t
 from bridge.journal import tables
 from bridge.journal.crm_erasure import ERASED
 from bridge.journal.crm_rows import CrmEntry, CrmMatch
-from bridge.journal.database import insert, upsert
+from bridge.journal.database import insert, take_turn, upsert
 from bridge.journal.door import Door, as_struct
 
 _match, _entry, _session = t.crm_match, t.crm_entry, tables.session
@@ -26,14 +26,22 @@ class CrmQueue(Door):
         """None: nobody has begun to look."""
         return await self._first(select(_match).where(_match.c.session == session), lambda row: as_struct(CrmMatch, row))
 
-    async def put_crm_match(self, match: CrmMatch, *entries: CrmEntry) -> None:
-        """Replace what is known of the session's contact, and have *entries* done; one that is known already stays as it is."""
+    async def put_crm_match(self, match: CrmMatch, *entries: CrmEntry, over: CrmMatch | None) -> bool:
+        """Put what is known of the session's contact in place of *over* (None: nothing was), and have *entries* done.
 
-        def write(connection: Connection) -> None:
+        An entry that is known already stays as it is. False: something else is known meanwhile, and nothing has changed.
+        """
+
+        def write(connection: Connection) -> bool:
+            take_turn(connection)
+            there = connection.execute(select(_match).where(_match.c.session == match.session)).mappings().first()
+            if (None if there is None else as_struct(CrmMatch, there)) != over:
+                return False
             connection.execute(upsert(_match, connection.dialect.name), msgspec.structs.asdict(match))
             _enqueue(connection, entries)
+            return True
 
-        await self._write(write)
+        return bool(await self._write(write))
 
     async def crm_enqueue(self, *entries: CrmEntry) -> None:
         """Have *entries* done; one that is known already stays as it is."""

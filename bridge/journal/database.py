@@ -35,6 +35,8 @@ READERS = 4
 """Connections for reading. SQLite reads a snapshot beside the writer, so they never wait for it."""
 MIGRATION_LOCK = 0x51DE7043
 """Any number, as long as nobody else uses it as an advisory lock in our database."""
+TURN_LOCK = 0x51DE7044
+"""As above, for what is looked at before it is changed."""
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
 
@@ -136,6 +138,15 @@ def upsert(table: Table, dialect: str) -> Any:
     kept = {"session", "created_at", "expires_at", "used_at"} if table.name == "upload" else set()
     rest = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in {*keys, *kept}}
     return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+
+
+def take_turn(connection: Connection) -> None:
+    """From here to the end of the transaction, be the only node that writes what depends on what it has read.
+
+    Of one node there is one writer anyway, and in SQLite one in all.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"select pg_advisory_xact_lock({TURN_LOCK})")
 
 
 @contextmanager

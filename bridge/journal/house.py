@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, desc, insert, select
 
-from bridge.journal.database import peek, upsert
+from bridge.journal.database import peek, take_turn, upsert
 from bridge.journal.door import Door, as_struct, wanted
 from bridge.journal.house_tables import audit, house_draft, house_revision
 from bridge.journal.rows import JournalError
@@ -124,6 +124,7 @@ class House(Door):
         """
 
         def write(connection: Connection) -> int | DraftMovedError:
+            take_turn(connection)
             newest = connection.execute(select(house_revision.c.n).order_by(desc(house_revision.c.n)).limit(1)).scalar() or 0
             there = connection.execute(select(house_draft.c.version)).scalar()
             if newest != after or (version is not None and there != version):
@@ -148,6 +149,7 @@ class House(Door):
         """
 
         def write(connection: Connection) -> DraftMovedError | None:
+            take_turn(connection)
             if connection.execute(select(house_draft.c.version)).scalar() != over:
                 return DraftMovedError("somebody else has changed this meanwhile")
             connection.execute(upsert(house_draft, connection.dialect.name), {"id": 1, **_values(draft)})

@@ -340,6 +340,9 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """None for a unit outside any session; then `events`, `snapshot`, `row` and `timeline` must be empty."""
     expected_seq: int | None = None
     """The session's sequence number this unit was computed from (0: it does not exist yet). None: do not check."""
+    fence: int | None = None
+    """The token of the lease under which this unit was computed. It is kept when it is higher than the one that is stored, and
+    may be all there is in a unit: "this session is mine now". None: do not check, as there is one node."""
     events: list[tuple[float, bytes]] = []
     """(time, JSON). They get the session's next sequence numbers."""
     snapshot: bytes | None = None
@@ -355,6 +358,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     suppress: list[Suppression] = []
     unsuppress: list[Suppression] = []
     inbound_handled: list[MessageId] = []
+    """Inbound texts that this unit deals with. One that was dealt with before takes the unit down: AlreadyHandledError."""
     decisions: list[DecisionRow] = []
     contacts: list[ContactRow] = []
     """Replace what was known of the number."""
@@ -389,6 +393,8 @@ class StoredSession(msgspec.Struct, frozen=True):
     lines: int
     snapshot: bytes
     row: SessionRow
+    fence: int = 0
+    """The highest token of a lease under which anything was saved; 0: no node ever named one."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
@@ -419,6 +425,24 @@ class StaleSessionError(JournalError):
         self.session = session
         self.expected_seq = expected_seq
         self.actual_seq = actual_seq
+
+
+class FencedError(JournalError):
+    """Another node has taken the session over since: whoever computed the unit owns it no more and has to let it go."""
+
+    def __init__(self, session: SessionId, fence: int, stored: int) -> None:
+        super().__init__(f"session {session} is owned under token {stored}, and {fence} is older")
+        self.session = session
+        self.fence = fence
+        self.stored = stored
+
+
+class AlreadyHandledError(JournalError):
+    """The inbound text has been given to a session already, by whatever node. Somebody else has done it, and that is all."""
+
+    def __init__(self, message: MessageId) -> None:
+        super().__init__(f"inbound text {message} has been handled already")
+        self.message = message
 
 
 class UnitRefusedError(JournalError):

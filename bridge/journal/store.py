@@ -96,7 +96,9 @@ class Journal(
         A caller cancelled while it waits does not learn the outcome; the unit is then saved or refused as a whole.
 
         Raises:
+            FencedError: another node has taken the session over.
             StaleSessionError: the session is not at `expected_seq`.
+            AlreadyHandledError: an inbound text of the unit has been dealt with before.
             UnitRefusedError: the unit contradicts itself or what is saved. Other units are not affected.
             JournalUnavailableError: the database does not work just now.
             JournalClosedError: too late.
@@ -215,5 +217,10 @@ def _apply(connection: Connection, requests: list[Request]) -> list[Any | Journa
 
 def _as_session(row: RowMapping) -> StoredSession:
     return StoredSession(
-        id=row["id"], seq=row["seq"], lines=row["lines"], snapshot=row["snapshot"], row=as_struct(SessionRow, row)
+        id=row["id"],
+        seq=row["seq"],
+        lines=row["lines"],
+        snapshot=row["snapshot"],
+        row=as_struct(SessionRow, row),
+        fence=row["fence"],
     )

@@ -87,6 +87,7 @@ session = Table(
     Column("ended_reason", Text),
     Column("handled", Double, nullable=False),
     Column("first_agent_at", Double),
+    Column("fence", BigInteger, nullable=False),
     Index(None, "customer", "our_number", "opened_at"),
     Index(None, "closed_at", "opened_at"),
     Index(None, "opened_at", "id"),

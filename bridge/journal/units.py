@@ -7,14 +7,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Update, bindparam, delete, func, update
 
-from bridge.events import SessionId
+from bridge.events import MessageId, SessionId
 from bridge.journal import tables
 from bridge.journal.bulk import Rows, insert_rows, select_in
 from bridge.journal.crm import put_known
 from bridge.journal.database import upsert
 from bridge.journal.rows import (
+    AlreadyHandledError,
     Committed,
     ContactRow,
+    FencedError,
     JournalError,
     MessageRow,
     MessageUpdate,
@@ -33,7 +35,8 @@ def apply_units(connection: Connection, units: list[Unit]) -> list[Committed | J
     Raises:
         Exception: the database objected to one of them; the transaction has to be rolled back.
     """
-    batch = Batch(_positions(connection, {unit.session for unit in units if unit.session is not None}))
+    positions = _positions(connection, {unit.session for unit in units if unit.session is not None})
+    batch = Batch(positions, _dealt_with(connection, units))
     results = [batch.add(unit) for unit in units]
     batch.write(connection)
     return results
@@ -43,6 +46,7 @@ class Position(msgspec.Struct, frozen=True):
     """Where a session stands in the journal."""
 
     end: Committed
+    fence: int
     searched: tuple[Any, ...]
     """The values of the columns that have an index."""
 
@@ -50,15 +54,41 @@ class Position(msgspec.Struct, frozen=True):
 def _positions(connection: Connection, ids: set[SessionId]) -> dict[SessionId, Position]:
     """Where these sessions stand, locked against other nodes' writers (SQLite has only one writer)."""
     query = _POSITIONS if connection.dialect.name == "sqlite" else f"{_POSITIONS} FOR UPDATE"
-    return {row[0]: Position(Committed(row[1], row[2]), tuple(row[3:])) for row in select_in(connection, query, sorted(ids))}
+    return {
+        row[0]: Position(Committed(row[1], row[2]), row[3], tuple(row[4:])) for row in select_in(connection, query, sorted(ids))
+    }
+
+
+def _dealt_with(connection: Connection, units: list[Unit]) -> set[MessageId]:
+    """The inbound texts of *units* that were dealt with before, locked like the sessions, and always after them.
+
+    A text that nobody has spooled, such as one by mail, was dealt with when it is among the texts that were said.
+    """
+    named = {message for unit in units for message in unit.inbound_handled}
+    said = {message.id for unit in units for message in unit.messages if message.direction == "in"}
+    if not named and not said:
+        return set()
+    query = _HANDLED if connection.dialect.name == "sqlite" else f"{_HANDLED} FOR UPDATE"
+    spooled = {row[0]: row[1] for row in select_in(connection, query, sorted(named | said))}
+    before = {message for message, handled in spooled.items() if handled}
+    if others := said - (named & spooled.keys()):
+        before.update(row[0] for row in select_in(connection, _SAID, sorted(others)))
+    return before
 
 
 class Batch:
-    """The rows of several units, table by table."""
+    """The rows of several units, table by table.
 
-    def __init__(self, positions: dict[SessionId, Position]) -> None:
+    Args:
+        positions: Where their sessions stand.
+        dealt_with: Inbound texts of theirs that need nobody any more.
+    """
+
+    def __init__(self, positions: dict[SessionId, Position], dealt_with: set[MessageId]) -> None:
         self._before = positions
         self._positions = {session: position.end for session, position in positions.items()}
+        self._fences = {session: position.fence for session, position in positions.items()}
+        self._dealt_with = dealt_with
         self._new_sessions: dict[SessionId, dict[str, Any]] = {}
         self._session_updates: dict[SessionId, dict[str, Any]] = defaultdict(dict)
         self._inserts: dict[str, Rows] = defaultdict(list)
@@ -73,17 +103,23 @@ class Batch:
     def add(self, unit: Unit) -> Committed | JournalError:
         """Take the rows of *unit*, or say why not and take none."""
         if unit.session is None:
-            if unit.events or unit.snapshot is not None or unit.row is not None or unit.timeline:
-                return UnitRefusedError("a unit without a session has no events, snapshot, row or timeline")
+            if unit.events or unit.snapshot is not None or unit.row is not None or unit.timeline or unit.fence is not None:
+                return UnitRefusedError("a unit without a session has no events, snapshot, row, timeline or fence")
+            if (refused := self._deal_with(unit)) is not None:
+                return refused
             end = Committed(seq=0, lines=0)
         else:
             start = self._positions.get(unit.session)
+            if unit.fence is not None and unit.fence < (stored := self._fences.get(unit.session, 0)):
+                return FencedError(unit.session, unit.fence, stored)
             if unit.expected_seq is not None and unit.expected_seq != (actual := start.seq if start else 0):
                 return StaleSessionError(unit.session, unit.expected_seq, actual)
             if start is None and (unit.row is None or unit.snapshot is None):
                 return UnitRefusedError(
                     f"session {unit.session} is not in the journal; its first unit needs a row and a snapshot"
                 )
+            if (refused := self._deal_with(unit)) is not None:
+                return refused
             end = self._add_session(unit.session, unit, start)
         self._add_texts(unit)
         self._add_people(unit)
@@ -94,10 +130,21 @@ class Batch:
         self._upserts["kv"] += ({"key": key, "value": value} for key, value in unit.kv.items())
         return end
 
+    def _deal_with(self, unit: Unit) -> AlreadyHandledError | None:
+        """Take the inbound texts of *unit* for dealt with, or say which one is so already."""
+        if not unit.inbound_handled and not unit.messages:
+            return None
+        names = {*unit.inbound_handled, *(message.id for message in unit.messages if message.direction == "in")}
+        if before := names & self._dealt_with:
+            return AlreadyHandledError(min(before))
+        self._dealt_with |= names
+        return None
+
     def _add_session(self, session: SessionId, unit: Unit, start: Committed | None) -> Committed:
         seq, lines = (start.seq, start.lines) if start else (0, 0)
         end = Committed(seq=seq + len(unit.events), lines=lines + len(unit.timeline))
-        values: dict[str, Any] = {"seq": end.seq, "lines": end.lines}
+        fence = self._fences[session] = max(unit.fence or 0, self._fences.get(session, 0))
+        values: dict[str, Any] = {"seq": end.seq, "lines": end.lines, "fence": fence}
         if unit.snapshot is not None:
             values["snapshot"] = unit.snapshot
         if unit.row is not None:
@@ -227,7 +274,9 @@ def _update_session(names: tuple[str, ...]) -> Update:
 _message, _outbox, _inbound, _replay = tables.message, tables.outbox, tables.inbound, tables.replay
 _SESSION_COLUMNS = tuple(column.name for column in tables.session.columns)
 _SEARCHED = ("customer", "our_number", "opened_at", "closed_at", "queue", "agent")
-_POSITIONS = f"SELECT id, seq, lines, {', '.join(_SEARCHED)} FROM session WHERE id {{keys}} ORDER BY id"  # noqa: S608 - ours
+_POSITIONS = f"SELECT id, seq, lines, fence, {', '.join(_SEARCHED)} FROM session WHERE id {{keys}} ORDER BY id"  # noqa: S608 - ours
+_HANDLED = "SELECT message, handled FROM inbound WHERE message {keys} ORDER BY message"
+_SAID = "SELECT id FROM message WHERE id {keys}"
 _STAYED, _MOVED = (
     ("ON CONFLICT (id) DO UPDATE SET", ", ".join(f"{name} = excluded.{name}" for name in _SESSION_COLUMNS if name not in kept))
     for kept in ({"id", *_SEARCHED}, {"id"})

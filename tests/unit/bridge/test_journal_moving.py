@@ -39,6 +39,7 @@ async def filled(path: Path) -> str:
             Unit(
                 session=SessionId("s1"),
                 expected_seq=0,
+                fence=2**40,
                 events=[(100.25, b'{"event":"CallArrived"}')],
                 snapshot=b"{}",
                 row=row,
