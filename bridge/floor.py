@@ -30,6 +30,7 @@ from bridge.floor_ops import (
     DistrustForecasts,
     FinishWrapUp,
     FloorPlan,
+    ForgetWork,
     GiveBackWork,
     JoinLine,
     LeaveLine,
@@ -154,6 +155,8 @@ class Floor:
                 return acd.move(session, channel, to, now)
             case ReconcileFloor(seen):
                 return acd.reconcile(seen, now)
+            case ForgetWork(session):
+                return acd.forget((session, beside(session)), now)
             case ReconfigureFloor(plan):
                 return self._reconfigure(plan, now)
             case _:
@@ -303,7 +306,11 @@ class Floor:
 
     def reconcile(self, states: Iterable[State], now: float) -> list[AnyAcdOutput]:
         """Compare the lines and desks with what the live sessions say, and heal what has differed for long (`Acd.reconcile`)."""
-        return self.apply(reconcile_op(states), now).outputs
+        return self.apply(ReconcileFloor(tuple(seen for state in states for seen in seen_in(state))), now).outputs
+
+    def agrees(self, state: State) -> bool:
+        """Whether lines and desks have of this session what it says of itself."""
+        return all(self.acd.agrees(seen) for seen in seen_in(state))
 
     def facts(self, state: State, customer: Customer, now: float) -> Facts:
         """What the flow of this session may read now."""
@@ -377,9 +384,9 @@ def floor_plan(settings: Settings) -> FloorPlan:
     )
 
 
-def reconcile_op(states: Iterable[State]) -> ReconcileFloor:
-    """What these sessions, all that are open, say of themselves."""
-    return ReconcileFloor(tuple(each for state in states for each in (_call_seen(state), _text_seen(state), _asked_seen(state))))
+def seen_in(state: State) -> tuple[Seen, ...]:
+    """What a session says of itself: of its call, its chat and a colleague who is asked."""
+    return _call_seen(state), _text_seen(state), _asked_seen(state)
 
 
 def _channels(plan: FloorPlan) -> dict[str, Channel]:

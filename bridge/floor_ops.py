@@ -209,6 +209,12 @@ class ReconcileFloor(FloorOp, frozen=True):
     seen: tuple[Seen, ...]
 
 
+class ForgetWork(FloorOp, frozen=True):
+    """`Acd.forget`: the session stands in no line and nobody has it, on whatever channel; it is about to say anew what it wants."""
+
+    session: SessionId
+
+
 class ReconfigureFloor(FloorOp, frozen=True):
     """Go by another plan from now on, in one step; what was learnt stays. A queue with people in it cannot go (`QueueInUse`)."""
 
@@ -235,6 +241,7 @@ Op: TypeAlias = (
     | TakeOutcomes
     | WakeFloor
     | ReconcileFloor
+    | ForgetWork
     | ReconfigureFloor
 )
 

@@ -501,13 +501,32 @@ class Acd:
         for work in dict.fromkeys((*self._served_by, *self._waiters, *told)):
             story = told.get(work)
             agent, waiter = self._served_by.get(work), self._waiters.get(work)
-            waits, who = story is not None and story.place is not None, None if story is None else story.agent
-            if (waits, who) != (waiter is not None, agent):
+            if not self._fits(work, story):
                 here = waiter.place.number if waiter is not None else agent and self._agents[agent].work[work]
                 differences[work] = (here, story)
         out = _Outputs()
         for work in self._suspicions.confirmed(differences, now):
             self._heal(work, told.get(work), now, out)
+        return self._settle(None, now, out)
+
+    def agrees(self, seen: Seen) -> bool:
+        """Whether what a session says is so here."""
+        return self._fits(Work(seen.session, seen.channel), seen)
+
+    def _fits(self, work: Work, story: Seen | None) -> bool:
+        waits, agent = (False, None) if story is None else (story.place is not None, story.agent)
+        return waits == (work in self._waiters) and agent == self._served_by.get(work)
+
+    def forget(self, sessions: Iterable[SessionId], now: float) -> list[AnyAcdOutput]:
+        """These stand in no line any more, and nobody has them; nothing is learnt from it. Empty when it was so."""
+        out = _Outputs()
+        for work in (work for session in sessions for work in both_channels(session)):
+            waiter, agent = self._waiters.get(work), self._served_by.get(work)
+            if waiter is not None:
+                self._drop(waiter, now, out, ghost=False)
+            elif agent is not None:
+                self._finish(self._agents[agent], work, now, out, served=False)
+                self._refresh(self._agents[agent], now)
         return self._settle(None, now, out)
 
     def _heal(self, work: Work, story: Seen | None, now: float, out: _Outputs) -> None:
