@@ -117,7 +117,7 @@ class RedisCluster:
         self._renew = client.register_script(_RENEW)
         self._release = client.register_script(_RELEASE)
         self._absent = client.register_script(_ABSENT)
-        self._held: dict[SessionId, Lease] = {}
+        self._held: dict[str, Lease] = {}
         self._present: set[AgentId] = set()
         self._topics = _Topics(client.pubsub())
 
@@ -142,32 +142,32 @@ class RedisCluster:
 
     # --- leases
 
-    async def acquire(self, session: SessionId, ttl: float) -> Lease | None:
+    async def acquire(self, name: str, ttl: float) -> Lease | None:
         """See `Cluster.acquire`."""
         async with _answering():
-            token = await self._acquire(keys=[self._lease_of(session)], args=[self.node, _milliseconds(ttl)])
+            token = await self._acquire(keys=[self._lease_of(name)], args=[self.node, _milliseconds(ttl)])
         if token is None:
             return None
-        self._held[session] = lease = Lease(session, self.node, int(token))
+        self._held[name] = lease = Lease(name, self.node, int(token))
         return lease
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
         """See `Cluster.renew`."""
         async with _answering():
             args: list[Any] = [lease.node, lease.token, _milliseconds(ttl)]
-            return bool(await self._renew(keys=[self._lease_of(lease.session)], args=args))
+            return bool(await self._renew(keys=[self._lease_of(lease.name)], args=args))
 
     async def release(self, lease: Lease) -> None:
         """See `Cluster.release`."""
-        if self._held.get(lease.session) == lease:
-            del self._held[lease.session]
+        if self._held.get(lease.name) == lease:
+            del self._held[lease.name]
         async with _answering():
-            await self._release(keys=[self._lease_of(lease.session)], args=[lease.node, lease.token])
+            await self._release(keys=[self._lease_of(lease.name)], args=[lease.node, lease.token])
 
-    async def owner(self, session: SessionId) -> NodeId | None:
+    async def owner(self, name: str) -> NodeId | None:
         """See `Cluster.owner`."""
         async with _answering():
-            node = await self._redis.hget(self._lease_of(session), "node")
+            node = await self._redis.hget(self._lease_of(name), "node")
         return None if node is None else NodeId(node.decode())
 
     # --- mailboxes
@@ -252,8 +252,8 @@ class RedisCluster:
 
     # --- names
 
-    def _lease_of(self, session: SessionId) -> str:
-        return f"{self._namespace}:lease:{{{session}}}"
+    def _lease_of(self, name: str) -> str:
+        return f"{self._namespace}:lease:{{{name}}}"
 
     def _mailbox_of(self, node: NodeId) -> str:
         return f"{self._namespace}:mail:{{{node}}}"

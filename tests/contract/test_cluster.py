@@ -52,7 +52,7 @@ async def _in_memory(_request: pytest.FixtureRequest) -> AsyncIterator[Made]:
         nonlocal now
         now += seconds
 
-    hub = Hub(clock=lambda: now)
+    hub = Hub(clock=lambda: now, shared=True)
     yield MemoryCluster(NodeId("one"), hub), MemoryCluster(NodeId("two"), hub), advance
 
 
