@@ -6,7 +6,7 @@ beside the conversation, again and again where need be.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -29,22 +29,11 @@ __all__ = [
 TransferState: TypeAlias = Literal["started", "failed", "completed"]
 
 
-class CrmContact(msgspec.Struct, frozen=True, kw_only=True):
+class CrmContact(ContactFields, frozen=True, kw_only=True):
     """A contact as its CRM knows it."""
 
     id: str
     """The CRM's own."""
-    name: str | None = None
-    company: str | None = None
-    language: str | None = None
-    """As `en` or `fr-CA`."""
-    phones: tuple[str, ...] = ()
-    """E.164; the first is the main one."""
-    mails: tuple[str, ...] = ()
-    external: Mapping[str, str] = {}
-    """Ids in other systems."""
-    tags: tuple[str, ...] = ()
-    custom: Mapping[str, Any] = {}
     created_at: float | None = None
     """Seconds since 1970; None: not known. Of several contacts the one made last is taken when nobody chooses."""
     updated_at: float | None = None
