@@ -27,7 +27,7 @@ from bridge.settings import (
 )
 from bridge.web.access import Right
 from bridge.web.console.forms import NOTHING, Choices, form_of, read
-from bridge.web.console.guard import Guard, Handler, Who, refused, shell_page
+from bridge.web.console.guard import Guard, Handler, Place, Who, refused, shell_page
 from bridge.web.console.words import gettext as _
 from bridge.web.http import read_form
 from bridge.web.ports_admin import Administration, AdminRefusedError, By, Checked, InvalidError
@@ -72,31 +72,22 @@ HouseSettings: type[BaseModel] = create_model(
 _NOT_HERE = tuple(f"sms.{key}" for key in SmsSettings.model_fields if key not in PARTS["sms"])
 
 
-class Tab(NamedTuple):
-    """One page of the administration."""
-
-    name: str
-    path: str
-    title: str
-    right: Right
-
-
-def tabs(rights: frozenset[Right]) -> tuple[Tab, ...]:
+def tabs(rights: frozenset[Right]) -> tuple[Place, ...]:
     """The pages that somebody with these rights may see, in order."""
     return tuple(
         tab
         for tab in (
-            Tab("people", "/admin/people", _("People"), Right.PEOPLE),
-            Tab("queues", "/admin/queues", _("Queues"), Right.SETTINGS),
-            Tab("numbers", "/admin/numbers", _("Numbers"), Right.SETTINGS),
-            Tab("hours", "/admin/hours", _("Hours"), Right.SETTINGS),
-            Tab("presets", "/admin/presets", _("Presets"), Right.SETTINGS),
-            Tab("house", "/admin/house", _("The house"), Right.SETTINGS),
-            Tab("blocklist", "/admin/blocklist", _("Blocklist"), Right.SETTINGS),
-            Tab("tokens", "/admin/tokens", _("API tokens"), Right.PEOPLE),
-            Tab("settings", "/admin/settings", _("Draft and YAML"), Right.SETTINGS),
-            Tab("revisions", "/admin/revisions", _("Revisions"), Right.SETTINGS),
-            Tab("audit", "/admin/audit", _("Audit book"), Right.AUDIT),
+            Place("people", "/admin/people", _("People"), Right.PEOPLE),
+            Place("queues", "/admin/queues", _("Queues"), Right.SETTINGS),
+            Place("numbers", "/admin/numbers", _("Numbers"), Right.SETTINGS),
+            Place("hours", "/admin/hours", _("Hours"), Right.SETTINGS),
+            Place("presets", "/admin/presets", _("Presets"), Right.SETTINGS),
+            Place("house", "/admin/house", _("The house"), Right.SETTINGS),
+            Place("blocklist", "/admin/blocklist", _("Blocklist"), Right.SETTINGS),
+            Place("tokens", "/admin/tokens", _("API tokens"), Right.PEOPLE),
+            Place("settings", "/admin/settings", _("Draft and YAML"), Right.SETTINGS),
+            Place("revisions", "/admin/revisions", _("Revisions"), Right.SETTINGS),
+            Place("audit", "/admin/audit", _("Audit book"), Right.AUDIT),
         )
         if tab.right in rights
     )

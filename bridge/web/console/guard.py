@@ -32,7 +32,7 @@ Handler = Callable[[web.Request, Who], Awaitable[web.StreamResponse]]
 
 
 class Place(NamedTuple):
-    """An entry of the navigation."""
+    """A page that a bar leads to: of the house, or of a part of it."""
 
     name: str
     path: str
