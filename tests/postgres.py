@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -27,9 +27,34 @@ def programs() -> Path | None:
 class Postgres:
     """A running server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, place: Path, options: Sequence[str]) -> None:
         self._folder = folder
+        self._owner = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+        self._log = folder / "log"
+        self._command = [place / "postgres", "-D", folder / "data", "-k", folder, *options]
         self._names = count()
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, with everything that it had when it was stopped.
+
+        Raises:
+            RuntimeError: it does not start.
+        """
+        with self._log.open("wb") as log:
+            self._server = subprocess.Popen(self._command, stdout=log, stderr=log, user=self._owner, cwd=self._folder)
+        until = time.monotonic() + 30
+        while not (self._folder / ".s.PGSQL.5432").exists() or "ready to accept" not in self._log.read_text(errors="replace"):
+            if self._server.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"PostgreSQL does not start: {self._log.read_text(errors='replace')}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it, whoever is connected; nothing when it is stopped."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGINT)  # does not wait for clients, as SIGTERM would
+            self._server.wait(20)
+            self._server = None
 
     def database(self) -> str:
         """Make an empty database and return its address."""
@@ -61,34 +86,18 @@ def postgres(*, durable: bool = False) -> Iterator[Postgres]:
     if place is None:
         raise RuntimeError(MISSING)
     folder = Path(tempfile.mkdtemp(prefix="sidetone-pg-"))
-    owner = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    owner = "postgres" if os.geteuid() == 0 else None
     if owner is not None:
         shutil.chown(folder, owner)
-    data = folder / "data"
-    log = (folder / "log").open("w+b")
+    options = ["-c", "listen_addresses="] if durable else ["-c", "listen_addresses=", "-c", "fsync=off"]
+    server = Postgres(folder, place, options)
     try:
         subprocess.run(
-            [place / "initdb", "-D", data, "-U", "sidetone", "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"],
-            check=True, stdout=log, stderr=log, user=owner, cwd=folder,
+            [place / "initdb", "-D", folder / "data", "-U", "sidetone", "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"],
+            check=True, stdout=subprocess.DEVNULL, user=owner, cwd=folder,
         )  # fmt: skip
-        options = ["-c", "listen_addresses="] if durable else ["-c", "listen_addresses=", "-c", "fsync=off"]
-        server = subprocess.Popen(
-            [place / "postgres", "-D", data, "-k", folder, *options], stdout=log, stderr=log, user=owner, cwd=folder
-        )
-        try:
-            _wait(server, folder, log.name)
-            yield Postgres(folder)
-        finally:
-            server.send_signal(signal.SIGINT)  # does not wait for clients, as SIGTERM would
-            server.wait(20)
+        server.start()
+        yield server
     finally:
-        log.close()
+        server.stop()
         shutil.rmtree(folder)
-
-
-def _wait(server: subprocess.Popen[bytes], folder: Path, log: str) -> None:
-    until = time.monotonic() + 30
-    while not (folder / ".s.PGSQL.5432").exists() or "ready to accept" not in Path(log).read_text(errors="replace"):
-        if server.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"PostgreSQL does not start: {Path(log).read_text(errors='replace')}")
-        time.sleep(0.05)

@@ -319,6 +319,8 @@ class TwilioServer:
         """What was wrong with requests of the client, in words; empty when the client is sound."""
         self.opted_out: set[tuple[str, str]] = set()
         """`(handset, our number)`."""
+        self.route: Callable[[str, Mapping[str, str]], str] = lambda url, _fields: url
+        """Where a webhook to this address, with these fields, is really brought: what a front before several nodes does."""
         self._handsets: dict[str, Handset] = {}
         self._media: dict[str, tuple[bytes, str]] = {}
         self._fault_counts: Counter[str] = Counter()
@@ -488,7 +490,8 @@ class TwilioServer:
         }
         limits = aiohttp.ClientTimeout(total=read_timeout)
         try:
-            async with self._session.post(bare, data=urlencode(fields), headers=headers, timeout=limits) as response:
+            where = self.route(bare, dict(fields))
+            async with self._session.post(where, data=urlencode(fields), headers=headers, timeout=limits) as response:
                 await response.read()
                 return response.status
         except (aiohttp.ClientError, TimeoutError):
