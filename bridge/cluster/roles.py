@@ -1,0 +1,124 @@
+"""What one node does for all of them: send texts, tell hooks, make reports.
+
+A role is a lease with a name. Every node asks for it, one has it, and when that one is gone another gets it within the lease
+time.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from bridge.cluster import Cluster, ClusterUnavailableError, Lease
+
+log = structlog.get_logger()
+
+
+class Tenure:
+    """The time for which a role is this node's.
+
+    Args:
+        role: Which one.
+        mine: Can it still be ours?
+    """
+
+    def __init__(self, role: str, mine: Callable[[], bool]) -> None:
+        self.role = role
+        self._mine = mine
+
+    def mine(self) -> bool:
+        """Ask right before what cannot be undone. False: the work is about to be cancelled, do nothing more.
+
+        Nobody else is asked, so it costs nothing; see `Cluster.valid`.
+        """
+        return self._mine()
+
+
+class Roles:
+    """The roles of one node.
+
+    Args:
+        cluster: The other nodes.
+        ttl: Seconds after which the role of a dead node is free.
+    """
+
+    def __init__(self, cluster: Cluster, *, ttl: float = 10.0) -> None:
+        self._cluster = cluster
+        self._ttl = ttl
+
+    async def hold(self, role: str, work: Callable[[Tenure], Coroutine[Any, Any, None]]) -> None:
+        """Ask for the role, and do its work whenever this node has it, until the work returns or this is cancelled.
+
+        The work is cancelled as soon as the role may be another node's, and begun again when it is ours again. What it raises is
+        raised here, after the role was given back.
+        """
+        if self._cluster.alone:
+            await work(Tenure(role, lambda: True))
+            return
+        while True:
+            lease = await self._get(role)
+            log.info("role.taken", role=role)
+            try:
+                if await self._serve(Tenure(role, lambda held=lease: self._cluster.valid(held)), lease, work):  # type: ignore[misc]
+                    return
+            finally:
+                await self._give_back(lease)
+            log.warning("role.lost", role=role)
+
+    async def _get(self, role: str) -> Lease:
+        while True:
+            try:
+                lease = await self._cluster.acquire(f"role:{role}", self._ttl)
+            except ClusterUnavailableError as error:
+                log.warning("cluster.unavailable", reason=str(error))
+            else:
+                if lease is not None:
+                    return lease
+            await asyncio.sleep(self._ttl / 4 * random.uniform(0.75, 1.25))  # noqa: S311  # so that nodes do not ask in step
+
+    async def _serve(self, tenure: Tenure, lease: Lease, work: Callable[[Tenure], Coroutine[Any, Any, None]]) -> bool:
+        """Work while the lease is ours. False: it is not any more."""
+        working = asyncio.create_task(work(tenure), name=f"role {tenure.role}")
+        keeping = asyncio.create_task(self._keep(lease), name=f"lease of role {tenure.role}")
+        try:
+            await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            ended = working.done()
+        finally:
+            working.cancel()
+            keeping.cancel()
+            await asyncio.wait({working, keeping})
+        if not keeping.cancelled():
+            keeping.result()
+        if not working.cancelled():
+            working.result()
+        elif ended:
+            raise asyncio.CancelledError  # by its own doing
+        return ended
+
+    async def _keep(self, lease: Lease) -> None:
+        """Renew the lease; returns as soon as it is void, or can no longer be known to be ours."""
+        await asyncio.sleep(self._ttl / 3)
+        while await self._renewed(lease):
+            await asyncio.sleep(self._ttl / 3)
+
+    async def _renewed(self, lease: Lease) -> bool:
+        while self._cluster.valid(lease):
+            renewal = asyncio.create_task(self._cluster.renew(lease, self._ttl))
+            try:
+                while not renewal.done() and self._cluster.valid(lease):
+                    await asyncio.wait({renewal}, timeout=self._ttl / 20)
+                if renewal.done():
+                    return renewal.result()
+            except ClusterUnavailableError:
+                await asyncio.sleep(self._ttl / 20)
+            finally:
+                renewal.cancel()
+        return False
+
+    async def _give_back(self, lease: Lease) -> None:
+        with contextlib.suppress(ClusterUnavailableError, TimeoutError):  # it runs out
+            async with asyncio.timeout(self._ttl / 3):
+                await self._cluster.release(lease)
