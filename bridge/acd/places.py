@@ -39,7 +39,3 @@ class PlaceInLine(msgspec.Struct, frozen=True, array_like=True):
             return msgspec.json.decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True), type=cls)
         except (ValueError, msgspec.DecodeError) as error:
             raise ValueError(f"{token[:80]!r} is no place in line") from error
-
-    def after_absence(self, left_at: float, now: float, keep_for: float) -> "PlaceInLine":
-        """The place of one who left at *left_at* and is back: the old one for *keep_for* seconds, then a new one."""
-        return self if now - left_at <= keep_for else msgspec.structs.replace(self, since=now)

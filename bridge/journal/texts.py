@@ -22,10 +22,6 @@ class Texts(Door):
 
     # --- on the way out --------------------------------------------------------------------------------------------
 
-    async def claim_outbox(self, message: MessageId, now: float) -> bool:
-        """Take a pending text for one attempt. False: it is not pending (any more), so hands off."""
-        return bool(await self.claim_outbox_many([message], now))
-
     async def claim_outbox_many(self, messages: Collection[MessageId], now: float) -> set[MessageId]:
         """Take pending texts for one attempt each, in one write; returns those that were pending and are now ours."""
         ids = list(messages)
@@ -200,13 +196,6 @@ class Texts(Door):
         wanted = (_message.c.recipient == number, _message.c.direction == "out", _message.c.sender == sender)
         newest = (desc(_message.c.created_at), desc(_message.c.n))
         return await self._first(select(_message).where(*wanted).order_by(*newest).limit(1), as_message)
-
-    async def last_inbound(self, number: str, our_number: str | None = None) -> MessageRow | None:
-        """The newest text *number* sent to us; to any of our numbers when that is None."""
-        query = select(_message).where(_message.c.sender == number, text("message.direction = 'in'"))
-        if our_number is not None:
-            query = query.where(_message.c.recipient == our_number)
-        return await self._first(query.order_by(desc(_message.c.n)).limit(1), as_message)
 
 
 def spool(connection: Connection, rows: list[InboundRow]) -> list[bool]:

@@ -127,7 +127,6 @@ def questions(journal: Journal, sessions: int, texts: int) -> dict[str, Callable
         "failed texts of a day": lambda: journal.messages_page(50, state="undelivered", since=(span := day(1))[0], until=span[1]),
         "correlation: open": lambda: journal.find_open(customer()),
         "correlation: last sent": lambda: journal.recent_outbound(customer(), US),
-        "correlation: last received": lambda: journal.last_inbound(customer()),
         "may it be texted": lambda: journal.suppressed(customer(), US),
         "outbox": lambda: journal.outbox_now(NOW, 128),
         "reports not heard": lambda: journal.undecided("twilio", NOW - DAY / 4, 500),

@@ -61,12 +61,6 @@ def test_whoever_takes_the_place_along_stands_where_they_would_stand() -> None:
     assert it.waiting(CALLS) == (S1, S2, S3)
 
 
-def test_a_place_is_kept_for_a_while_and_then_lost() -> None:
-    place = PlaceInLine(CALLS, 100.0, 0)
-    assert place.after_absence(left_at=200.0, now=300.0, keep_for=120.0) == place
-    assert place.after_absence(left_at=200.0, now=321.0, keep_for=120.0) == PlaceInLine(CALLS, 321.0, 0)
-
-
 def test_where_priorities_age_waiting_outweighs_them_in_the_end() -> None:
     it = acd(ageing=60.0)
     it.join(S1, CALLS, "voice", 0.0, 2, (), 0.0)

@@ -29,7 +29,6 @@ QUESTIONS: dict[str, Callable[[Journal], Awaitable[Any]]] = {
     "a text by its ref": lambda journal: journal.message_by_ref("twilio", ProviderRef("SM1")),
     "steps of a text": lambda journal: journal.message_steps(TEXT),
     "last sent": lambda journal: journal.recent_outbound(NUMBER, US),
-    "last received": lambda journal: journal.last_inbound(NUMBER, US),
     "known refs": lambda journal: journal.known_refs("twilio", NUMBER, 1.0),
     "reports not heard": lambda journal: journal.undecided("twilio", 1.0, 500),
     "inbound to be handled": lambda journal: journal.unhandled_inbound(),
