@@ -6,13 +6,14 @@ every statement on SQLite; this way a whole transaction crosses once, which made
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
@@ -21,10 +22,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from bridge.journal.rows import JournalError, SchemaTooNewError
+from bridge.journal.rows import JournalError, JournalUnavailableError, SchemaTooNewError
 
 T = TypeVar("T")
 
@@ -37,6 +38,15 @@ MIGRATION_LOCK = 0x51DE7043
 """Any number, as long as nobody else uses it as an advisory lock in our database."""
 TURN_LOCK = 0x51DE7044
 """As above, for what is looked at before it is changed."""
+CONNECT_WITHIN = 5
+"""Seconds, for the driver; a server that is switched off does not even refuse."""
+IDLE_WITHIN = 5.0
+"""Seconds for which PostgreSQL lets a transaction of ours do nothing. A node that was stopped in the middle of one would hold
+its rows for ever, and those who take its sessions over would wait for them."""
+SILENT_FOR = 10.0
+"""Seconds after which a connection without a sign of the server is given up."""
+UNDECIDED_FOR = 5.0
+"""Seconds to wait for the end of a transaction whose connection was lost while it was being committed."""
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
 
@@ -55,11 +65,37 @@ def address(url: str) -> URL:
     return parsed.set(drivername=driver)
 
 
+class InDoubtError(JournalUnavailableError):
+    """The connection was lost while a transaction was being committed, and nobody could be asked yet what became of it.
+
+    Attributes:
+        transaction: For `Threads.settled`.
+        result: What the work has returned; true if the transaction was committed.
+    """
+
+    def __init__(self, transaction: str, result: Any) -> None:
+        super().__init__("the connection was lost while this was being saved")
+        self.transaction = transaction
+        self.result = result
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether *error* speaks of the database, which does not work just now, and not of what was asked of it."""
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return lost or isinstance(error, OperationalError | InterfaceError)
+
+
 class Threads:
-    """A few threads with a connection each, opened and closed with `with`. Each `run` is one transaction in one of them."""
+    """A few threads with a connection each, opened and closed with `with`. Each `run` is one transaction in one of them.
+
+    A connection that turns out to be dead (the server was restarted) is made again, and the work is done from its beginning:
+    what a transaction did whose end was never asked for is undone by the server. When the end was asked for and the answer did
+    not come, the transaction is looked up by its number, which PostgreSQL keeps.
+    """
 
     def __init__(self, url: str, *, count: int, writer: bool) -> None:
-        self._engine = _make_engine(address(url), count=count, writer=writer)
+        self._engine = _make_engine(address(url), count=count, writer=writer, patient=False)
+        self._numbered = writer and self._engine.dialect.name == "postgresql"
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="journal-writer" if writer else "journal-reader")
 
     def __enter__(self) -> Self:
@@ -70,22 +106,93 @@ class Threads:
         self._engine.dispose()
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Do *work* in a transaction that ends with it. It goes on to its end if the caller is cancelled."""
+        """Do *work* in a transaction that ends with it. It goes on to its end if the caller is cancelled.
 
-        def transact() -> T:
+        Args:
+            work: May be done twice, the first time in vain.
+
+        Raises:
+            InDoubtError: See there; nobody else may be told that nothing has been saved.
+            JournalUnavailableError: The database does not work just now, and nothing has changed.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._transact, work)
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        try:
+            try:
+                return self._once(work)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return self._once(work)  # it was dead before we came
+        except DBAPIError as error:
+            if is_away(error):
+                raise JournalUnavailableError(f"{type(error).__name__}: {str(error.orig).strip()}") from error
+            raise
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        number: str | None = None
+        result: Any = None
+        try:
             with self._engine.begin() as connection:
-                return work(connection)
+                result = work(connection)
+                if self._numbered:  # none: nothing was written
+                    number = connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()::text").scalar()
+        except DBAPIError as error:
+            if number is None or not is_away(error):
+                raise
+            try:
+                committed = self._look_up(number)
+            except DBAPIError:
+                raise InDoubtError(number, result) from error
+            if not committed:
+                raise
+        return cast("T", result)
 
-        return await asyncio.get_running_loop().run_in_executor(self._executor, transact)
+    async def settled(self, transaction: str) -> bool:
+        """Whether the *transaction* of an InDoubtError was committed.
+
+        Raises:
+            JournalUnavailableError: Still nobody can be asked.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._look_up, transaction)
+        except DBAPIError as error:
+            raise JournalUnavailableError(f"{type(error).__name__}: {str(error.orig).strip()}") from error
+
+    def _look_up(self, number: str) -> bool:
+        until = time.monotonic() + UNDECIDED_FOR
+        while True:
+            with self._engine.begin() as connection:
+                state = connection.exec_driver_sql("SELECT pg_xact_status(%s::xid8)", (number,)).scalar()
+            if state != "in progress":
+                return bool(state == "committed")
+            if time.monotonic() > until:  # the server has not noticed yet that we are gone
+                raise OperationalError("SELECT pg_xact_status", None, TimeoutError("the transaction is still open"))
+            time.sleep(0.05)
 
 
-def _make_engine(url: URL, *, count: int, writer: bool) -> Engine:
+def _make_engine(url: URL, *, count: int, writer: bool, patient: bool = True) -> Engine:
+    """An engine; not *patient*: PostgreSQL may end what a stopped node has begun, and we what comes of a silent server."""
     # What people wrote and their numbers must not end up in the text of an error.
     options: dict[str, Any] = {"pool_size": count, "max_overflow": 0, "hide_parameters": True}
-    if url.get_backend_name() == "postgresql" and not writer:
-        # What is read together is read at one instant; SQLite does that by itself.
-        options["isolation_level"] = "REPEATABLE READ"
-        options["connect_args"] = {"options": "-c default_transaction_read_only=on"}
+    if url.get_backend_name() == "postgresql":
+        said = [] if patient else [f"-c idle_in_transaction_session_timeout={round(IDLE_WITHIN * 1000)}"]
+        if not writer:
+            # What is read together is read at one instant; SQLite does that by itself.
+            options["isolation_level"] = "REPEATABLE READ"
+            said.append("-c default_transaction_read_only=on")
+        given = {
+            "connect_timeout": CONNECT_WITHIN,
+            "keepalives_idle": round(SILENT_FOR / 2),
+            "keepalives_interval": 1,
+            "keepalives_count": round(SILENT_FOR / 2),
+            "tcp_user_timeout": round(SILENT_FOR * 1000),
+        }
+        # What stands in the address is meant.
+        options["connect_args"] = {"options": " ".join(said)} | {
+            name: value for name, value in given.items() if name not in url.query
+        }
     engine = create_engine(url, **options)
     if engine.dialect.name == "sqlite":
         _create_file(url)

@@ -452,7 +452,8 @@ class UnitRefusedError(JournalError):
 class JournalUnavailableError(JournalError):
     """The database does not work just now (locked, full, gone); the same unit may be tried again later.
 
-    Give it an `expected_seq` for that: a unit that a lost connection saved after all then comes back as stale.
+    Try the very object again: when a connection was lost while it was being committed, the journal then finds out whether it
+    was, and answers what it would have answered. Until somebody has tried again nobody knows.
     """
 
 

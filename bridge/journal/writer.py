@@ -10,9 +10,8 @@ from typing import Generic, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
 
-from bridge.journal.database import Threads
+from bridge.journal.database import InDoubtError, Threads, is_away
 from bridge.journal.rows import JournalClosedError, JournalError, JournalUnavailableError, UnitRefusedError
 
 Request = TypeVar("Request")
@@ -23,6 +22,9 @@ result and leaves nothing behind; anything raised means that the whole transacti
 
 GROUP_LIMIT = 256
 """Requests in one transaction; bounds how long the first of them waits for the last."""
+
+KNOWN = 4 * GROUP_LIMIT
+"""Requests whose outcome is remembered for whoever tries them again, after their callers had to be told that nobody knows it."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,10 @@ class GroupWriter(Generic[Request, Result]):
         self._apply = apply
         self._queue: asyncio.Queue[tuple[Request, asyncio.Future[Result]] | None] = asyncio.Queue()
         self._closing = False
+        self._doubts: list[tuple[str, list[tuple[Request, Result | JournalError]]]] = []
+        """Transactions of which nobody knows whether they were committed, and what their requests got if they were."""
+        self._known: dict[int, tuple[Request, Result | JournalError]] = {}
+        """By identity, requests of such transactions that turned out to be committed."""
         self.groups = 0
         """Transactions committed."""
         self.written = 0
@@ -46,6 +52,8 @@ class GroupWriter(Generic[Request, Result]):
         A caller cancelled while it waits no longer learns the outcome; the request is saved or refused all the same.
 
         Raises:
+            JournalUnavailableError: the database does not work just now. Whoever tries the same object again, and no copy of
+                it, saves it once: when a lost connection has left open whether it was saved, that is found out first.
             JournalError: nothing of the request has been saved.
         """
         if self._closing:
@@ -90,10 +98,14 @@ class GroupWriter(Generic[Request, Result]):
     async def _save(self, group: list[tuple[Request, asyncio.Future[Result]]]) -> None:
         requests = [request for request, _ in group]
         try:
-            results = await self._together(requests)
-        except (OperationalError, InterfaceError) as error:
-            log.warning("journal.unavailable", requests=len(requests), error=str(error.orig))
-            results = [_unavailable(error) for _ in requests]
+            await self._clear_up()
+            results = await self._with_known(requests)
+        except JournalUnavailableError as error:
+            log.warning("journal.unavailable", requests=len(requests), error=str(error), in_doubt=isinstance(error, InDoubtError))
+            if isinstance(error, InDoubtError):
+                left = [request for request in requests if id(request) not in self._known]
+                self._doubts.append((error.transaction, list(zip(left, error.result, strict=True))))
+            results = [JournalUnavailableError(str(error)) for _ in requests]
         except Exception as error:
             log.exception("journal.failed", requests=len(requests))
             results = [UnitRefusedError(f"{type(error).__name__}: {error}") for _ in requests]
@@ -107,11 +119,35 @@ class GroupWriter(Generic[Request, Result]):
             if not future.done():  # done already when its caller was cancelled
                 future.set_result(result)
 
+    async def _clear_up(self) -> None:
+        """Find out what became of transactions whose connection was lost while they were being committed."""
+        while self._doubts:
+            transaction, outcomes = self._doubts[0]
+            committed = await self._database.settled(transaction)
+            log.info("journal.cleared_up", requests=len(outcomes), committed=committed)
+            del self._doubts[0]
+            if committed:
+                self._known.update((id(request), (request, result)) for request, result in outcomes)
+        while len(self._known) > KNOWN:
+            del self._known[next(iter(self._known))]
+
+    async def _with_known(self, requests: list[Request]) -> list[Result | JournalError]:
+        """As `_together`, but what is known to be saved is not saved again."""
+        known = {id(request): self._known[id(request)][1] for request in requests if id(request) in self._known}
+        if not known:
+            return await self._together(requests)
+        left = [request for request in requests if id(request) not in known]
+        written = iter(await self._together(left) if left else [])
+        results = [known[id(request)] if id(request) in known else next(written) for request in requests]
+        for request in known:
+            del self._known[request]
+        return results
+
     async def _together(self, requests: list[Request]) -> list[Result | JournalError]:
         """All in one go; if the database objects to anything, once more with each behind its own savepoint."""
         try:
             return await self._database.run(lambda connection: self._apply(connection, requests))
-        except (OperationalError, InterfaceError):
+        except JournalUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to the callers it concerns
             if len(requests) == 1:
@@ -123,9 +159,9 @@ class GroupWriter(Generic[Request, Result]):
             with connection.begin_nested():
                 (result,) = self._apply(connection, [request])
                 return result
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
+            if is_away(error):
+                raise
             return _refused(error)
 
 
@@ -133,7 +169,3 @@ def _refused(error: Exception) -> JournalError:
     refused = error if isinstance(error, JournalError) else UnitRefusedError(f"{type(error).__name__}: {error}")
     log.warning("journal.refused", error=type(error).__name__)
     return refused
-
-
-def _unavailable(error: Exception) -> JournalError:
-    return JournalUnavailableError(f"{type(error).__name__}: {error}")
