@@ -31,7 +31,7 @@ class Postgres:
         self._folder = folder
         self._owner = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
         self._log = folder / "log"
-        self._command = [place / "postgres", "-D", folder / "data", "-k", folder, *options]
+        self._command: list[str | Path] = [place / "postgres", "-D", folder / "data", "-k", folder, *options]
         self._names = count()
         self._server: subprocess.Popen[bytes] | None = None
 

@@ -1,0 +1,373 @@
+"""Several nodes that are one service, as real processes: what they share, what stands around them, and what is done to them.
+
+PostgreSQL, Redis, the Twilio-shaped server with its handsets, and `sidetone serve` as often as there are nodes. The front is
+played by the Twilio-shaped server, which brings each webhook to the next node that answers, as a balancer would.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import re
+import signal
+import socket
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from sms.testing.twilio_server import TwilioServer
+from tests.e2e import journal_checker as checker
+from tests.e2e.server import NUMBER, Api, DeskClient, ServerProcess, agent, free_port, settings
+from tests.postgres import Postgres
+from tests.redis_server import RedisServer
+
+LEASE = 2.0
+"""Seconds: short, so that tests need not wait for long. A busy machine does not get by with less."""
+SETTLED_WITHIN = 60.0
+SUPERVISOR = "sue"
+SECRET = "the secret that all nodes of these tests share"
+_AGENT = re.compile(r'<tr data-key="([^"]+)"[^>]*>(.*?)</tr>', re.DOTALL)
+_WORK = re.compile(r'href="/supervisor/sessions/([^"]+)"')
+_LOAD = re.compile(r'class="muted small load"[^>]*>(\d+) \|')
+
+
+class Node(ServerProcess):
+    """One of them."""
+
+    def __init__(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
+        own = folder / name
+        own.mkdir()
+        web = {**config["web"], "port": free_port()}
+        sip = {**config["sip"], "port": free_port(socket.SOCK_DGRAM), "rtp_ports": rtp_ports()}
+        cluster = {**config["cluster"], "node": name}
+        super().__init__(own, {**config, "web": web, "sip": sip, "cluster": cluster})
+        self.name = name
+        self.stopped = False
+        """SIGSTOP: it is there and does nothing."""
+
+    @property
+    def answers(self) -> bool:
+        """As far as a front knows that does not look closely: a stopped node takes connections like any other."""
+        return self.alive
+
+
+class Service:
+    """The nodes and the world around them. Made by `service`."""
+
+    def __init__(
+        self, twilio: TwilioServer, postgres: Postgres, redis: RedisServer, journal: str, nodes: Collection[Node]
+    ) -> None:
+        self.twilio = twilio
+        self.postgres = postgres
+        self.redis = redis
+        self.journal = journal
+        self.nodes = {node.name: node for node in nodes}
+        self.kept: dict[str, str] = {}
+        """Texts that got a 2xx: the provider's id, and the words."""
+        self.fences: dict[str, list[int]] = defaultdict(list)
+        self._turn = itertools.count()
+        self._pinned: dict[str, str] = {}
+        self.down: set[str] = set()
+        """Nodes that the front has been told to leave out."""
+        twilio.route = self._route
+        twilio.inbound_url = "http://front.example/twilio/sms"  # nobody is there: webhooks are routed
+
+    def __getitem__(self, name: str) -> Node:
+        """The node with this name."""
+        return self.nodes[name]
+
+    def _route(self, url: str, fields: Mapping[str, str]) -> str:
+        """The next node for each webhook, or the one that a test wants for this handset."""
+        path = "/" + url.split("/", 3)[3]
+        pinned = self._pinned.get(fields.get("From", ""))
+        if pinned is not None:
+            return self.nodes[pinned].url + path
+        there = [node for node in self.nodes.values() if node.answers and node.name not in self.down] or list(self.nodes.values())
+        return there[next(self._turn) % len(there)].url + path
+
+    async def text(self, handset: str, body: str, *, at: str | None = None, to: str = NUMBER) -> str:
+        """Write to us, by the front or to the node *at*; returns when it was acknowledged, with the provider's id."""
+        if at is None:
+            sid = await self.twilio.text(handset, to, body, within=60.0)
+        else:
+            self._pinned[handset] = at
+            try:
+                sid = await self.twilio.text(handset, to, body, within=60.0)
+            finally:
+                del self._pinned[handset]
+        self.kept[sid] = body
+        return sid
+
+    @asynccontextmanager
+    async def api(self, node: str) -> AsyncIterator[Api]:
+        """Programs that talk to this node."""
+        async with Api.open(self[node].url) as api:
+            yield api
+
+    @asynccontextmanager
+    async def desk(self, node: str, name: str) -> AsyncIterator[DeskClient]:
+        """An agent at a desk of this node, signed in, with the page's websocket open."""
+        async with DeskClient(self[node].url, name) as desk:
+            await desk.sign_in()
+            async with desk.watching():
+                yield desk
+
+    # --- what is done to nodes
+
+    async def kill(self, name: str) -> float:
+        """SIGKILL; returns when it was, in seconds since the epoch."""
+        at = time.time()
+        await self[name].kill()
+        return at
+
+    def stop(self, name: str) -> None:
+        """SIGSTOP: it sleeps, and everything it holds with it."""
+        self[name].send(signal.SIGSTOP)
+        self[name].stopped = True
+
+    def cont(self, name: str) -> None:
+        """SIGCONT: it goes on and does not know that it slept."""
+        self[name].send(signal.SIGCONT)
+        self[name].stopped = False
+
+    async def terminate(self, name: str, *, within: float = 60.0) -> int:
+        """SIGTERM, and wait until it has drained and ended; returns the exit status."""
+        self[name].send(signal.SIGTERM)
+        return await self[name].ended(within)
+
+    async def restart(self, name: str) -> None:
+        """Start a node that has ended, under the same name."""
+        await self[name].start()
+
+    # --- what is known in the end
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Ask the journal."""
+        url = self.journal.replace("+psycopg", "")
+        with psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection:
+            return list(connection.execute(query.encode()).fetchall())
+
+    def one(self, query: str) -> Any:
+        """The one value that *query* gives."""
+        (row,) = self.rows(query)
+        (value,) = row.values()
+        return value
+
+    async def owners(self) -> dict[str, list[str]]:
+        """By session, who holds its lease."""
+        owners: dict[str, list[str]] = defaultdict(list)
+        redis: Any = Redis.from_url(self.redis.url)  # its types do not know whether it waits
+        try:
+            async for key in redis.scan_iter("sidetone:lease:*"):
+                node = await redis.hget(key, "node")
+                if node is not None:
+                    owners[key.decode().rpartition(":")[2].strip("{}")].append(node.decode())
+        finally:
+            await redis.aclose()
+        return owners
+
+    async def owner(self, session: str) -> str | None:
+        """The name of the node that works on *session*; None while nobody does."""
+        owners = (await self.owners()).get(session, [])
+        return self._name_of(owners[0]) if owners else None
+
+    def _name_of(self, node: str) -> str:
+        """A node's own name, whatever it adds to it to tell its lives apart."""
+        return next(name for name in self.nodes if node == name or re.match(rf"{re.escape(name)}\W", node))
+
+    async def board(self, node: str) -> checker.Board:
+        """What a supervisor and a program see of the floor there."""
+        async with DeskClient(self[node].url, SUPERVISOR) as desk, self.api(node) as api:
+            await desk.sign_in()
+            async with desk.http.get(f"{self[node].url}/supervisor") as answer:
+                page = await answer.text()
+            waits = (await api.get("/wait_times"))["queues"]
+        rows = {key: row for key, row in _AGENT.findall(page) if f"/supervisor/agents/{key}" in row or _LOAD.search(row)}
+        return checker.Board(
+            chats={name: int(load[1]) for name, row in rows.items() if (load := _LOAD.search(row))},
+            work={name: frozenset(_WORK.findall(row)) for name, row in rows.items()},
+            waiting={queue["id"]: queue["waiting"] for queue in waits},
+        )
+
+    async def evidence(self) -> checker.Evidence:
+        """Everything that the checker looks at, as it is now."""
+        evidence = checker.read_journal(self.journal)
+        evidence.kept = dict(self.kept)
+        evidence.given = checker.taken_by(self.twilio)
+        evidence.owners = await self.owners()
+        evidence.fences = self.fences
+        evidence.boards = {node.name: await self.board(node.name) for node in self.nodes.values() if node.alive}
+        return evidence
+
+    async def check(self) -> checker.Evidence:
+        """Wait until everything has settled; then nothing may be wrong.
+
+        Raises:
+            AssertionError: Something is, with everything that is.
+        """
+        deadline = time.monotonic() + SETTLED_WITHIN
+        while True:
+            evidence = await self.evidence()
+            wrong = checker.problems(evidence)
+            if not wrong or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.5)
+        assert wrong == [], "\n".join([*wrong, *(f"--- {node.name}\n{node.said()}" for node in self.nodes.values())])
+        assert self.twilio.problems == []
+        return evidence
+
+    async def watch(self) -> None:
+        """Look again and again under which fences sessions are saved, until cancelled."""
+        while True:
+            with contextlib.suppress(psycopg.OperationalError):
+                for row in await asyncio.to_thread(self.rows, "select id, fence from session"):
+                    seen = self.fences[row["id"]]
+                    if not seen or seen[-1] != row["fence"]:
+                        seen.append(row["fence"])
+            await asyncio.sleep(0.2)
+
+    async def until(self, holds: Callable[[], Awaitable[Any]], what: str, within: float = SETTLED_WITHIN) -> Any:
+        """Wait until *holds* gives something true, and return it.
+
+        Raises:
+            AssertionError: It did not in time.
+        """
+        deadline = time.monotonic() + within
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, RedisError, psycopg.OperationalError):
+                if found := await holds():
+                    return found
+            assert time.monotonic() < deadline, "\n".join(
+                [f"not within {within} s: {what}", *(f"--- {node.name}\n{node.said()}" for node in self.nodes.values())]
+            )
+            await asyncio.sleep(0.1)
+
+
+class Worker:
+    """An agent who accepts what rings and answers each text once, at the desk of whatever node is there."""
+
+    def __init__(self, service: Service, name: str, *homes: str) -> None:
+        self._service = service
+        self._name = name
+        self._homes = homes or tuple(service.nodes)
+        self.node = self._homes[0]
+        """Where the desk is."""
+        self.ready = False
+
+    async def work(self) -> None:
+        """Work until cancelled; when the node is gone or says nothing, at the next one."""
+        for home in itertools.cycle(self._homes):
+            self.node = home
+            if self._service[home].alive:
+                with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError, AssertionError):
+                    async with self._service.desk(home, self._name) as desk, self._service.api(home) as api:
+                        if not self.ready:
+                            await desk.go("ready")
+                            self.ready = True
+                        while self._service[home].alive:
+                            async with asyncio.timeout(5.0):
+                                await self._look(desk, api)
+                            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)
+
+    async def _look(self, desk: DeskClient, api: Api) -> None:
+        for session, channel in desk.offers:
+            await desk.accept(session, channel)
+        for session in desk.rows:
+            view = await api.session(session)
+            if view["text_state"] != "chatting":
+                continue
+            lines = view["timeline"]
+            said = {line["data"]["body"] for line in lines if line["kind"] == "text.sent"}
+            for line in lines:
+                if line["kind"] == "text.received" and f"re: {line['data']['body']}" not in said:
+                    await desk.say(session, f"re: {line['data']['body']}")
+
+
+async def load(service: Service, handsets: Collection[str], *, pause: float = 0.05) -> None:
+    """Texts every *pause* seconds, of one handset after the other, until cancelled. Each is retried until it is acknowledged."""
+    async with asyncio.TaskGroup() as tasks:
+        for n, handset in enumerate(itertools.cycle(handsets)):
+            tasks.create_task(service.text(handset, f"{handset} {n}"))
+            await asyncio.sleep(pause)
+
+
+@asynccontextmanager
+async def beside(*jobs: Awaitable[None]) -> AsyncIterator[None]:
+    """Run *jobs* while the block does; when one breaks, so does the block."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(_run(job)) for job in jobs]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+
+
+async def _run(job: Awaitable[None]) -> None:
+    await job
+
+
+_ranges = itertools.count()
+
+
+def rtp_ports() -> list[int]:
+    """A range that no other node of this process uses."""
+    first = 20_000 + (os.getpid() % 20) * 1000 + (next(_ranges) % 10) * 100
+    return [first, first + 99]
+
+
+@contextmanager
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis server that a test may stop and start."""
+    with tempfile.TemporaryDirectory(prefix="sidetone-redis-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@asynccontextmanager
+async def service(
+    folder: Path, postgres: Postgres, *agents: Mapping[str, Any], names: Collection[str] = ("a", "b"), **more: Any
+) -> AsyncIterator[Service]:
+    """Nodes that take traffic, with everything around them. *more* replaces sections of the settings."""
+    with own_redis() as redis:
+        async with TwilioServer(opt_out="off") as twilio:
+            journal = postgres.database()
+            supervisor = {**agent(SUPERVISOR), "roles": ["agent", "supervisor", "engineer"]}
+            config = {
+                **settings(folder, twilio.url, [*agents, supervisor]),
+                "public_url": "http://front.example",
+                "secret": SECRET,
+                "journal": {"url": journal},
+                "cluster": {"url": redis.url, "lease": LEASE},
+                "desk_grace": 10,
+                **more,
+            }
+            nodes = [Node(folder, name, config) for name in names]
+            it = Service(twilio, postgres, redis, journal, nodes)
+            async with contextlib.AsyncExitStack() as stack:
+                for node in nodes:
+                    stack.push_async_callback(_end, node)
+                async with asyncio.TaskGroup() as starting:
+                    for node in nodes:
+                        starting.create_task(node.start())
+                async with beside(it.watch()):
+                    yield it
+
+
+async def _end(node: Node) -> None:
+    if node.alive:
+        await node.kill()
