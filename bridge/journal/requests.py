@@ -1,4 +1,4 @@
-"""What comes once only: requests that may be repeated, links for one upload, mails."""
+"""What comes once only: requests that may be repeated, links for one upload."""
 
 from typing import Literal
 
@@ -12,10 +12,8 @@ from bridge.journal.units import FILL
 
 RESERVED_FOR = 20.0
 """Seconds after which a request that was reserved and never answered may be tried again: its process died."""
-MAILS_FOR = 7 * 86400.0
-"""Seconds for which a mail is known."""
 
-_replay, _upload, _mail = tables.replay, tables.upload, tables.mail_seen
+_replay, _upload = tables.replay, tables.upload
 
 
 class Requests(Door):
@@ -76,14 +74,3 @@ class Requests(Door):
         """Use a link up. False: it was used before, is over or unknown."""
         unused = (_upload.c.token_hash == token_hash, _upload.c.used_at.is_(None), _upload.c.expires_at > now)
         return await self._do(update(_upload).where(*unused).values(used_at=now)) == 1
-
-    async def first_time(self, message_id: str, now: float) -> bool:
-        """Whether a mail with this Message-ID is new; from now on it is not, for MAILS_FOR."""
-
-        def write(connection: Connection) -> bool:
-            connection.execute(delete(_mail).where(_mail.c.at <= now - MAILS_FOR))
-            statement = insert(_mail, connection.dialect.name).on_conflict_do_nothing(index_elements=["message_id"])
-            added = connection.execute(statement.returning(_mail.c.message_id), {"message_id": message_id, "at": now})
-            return added.first() is not None
-
-        return bool(await self._write(write))

@@ -293,14 +293,6 @@ replay = Table(
     Index(None, "until"),
 )
 
-mail_seen = Table(
-    "mail_seen",
-    metadata,
-    Column("message_id", Text, primary_key=True),
-    Column("at", Double, nullable=False),
-    Index(None, "at"),
-)
-
 upload = Table(
     "upload",
     metadata,
