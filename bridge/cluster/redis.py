@@ -1,32 +1,30 @@
 """What nodes share, on Redis 6.2 and newer. See `bridge.cluster` for what each method promises.
 
 Every key begins with the namespace, and keys that one script touches share a hash tag, so that a Redis Cluster keeps them
-together.
-Only Redis's own clock counts, so nodes need not agree on the time.
+together. Only Redis's own clock counts between nodes, so they need not agree on the time.
 """
 
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from bridge.cluster import AgentPresence, ClusterUnavailableError, Delivery, Lease, NodeId
+from bridge.cluster import AgentPresence, ClusterUnavailableError, Delivery, Lease, NodeId, Replica
+from bridge.cluster.redis_door import ANSWERS_WITHIN, answering, connect, milliseconds, uptime
+from bridge.cluster.redis_log import KEPT, SNAPSHOT_EVERY, RedisLog
+from bridge.cluster.redis_questions import Questions
 from bridge.events import AgentId, AnyEvent, SessionId
+
+__all__ = ["RedisCluster", "connect"]
 
 log = structlog.get_logger()
 
@@ -36,9 +34,10 @@ LONGEST_MAILBOX = 100_000
 """Events that may wait for a node; more than that nobody could work off before its leases run out."""
 READ_AT_ONCE = 200
 """Events fetched from the mailbox in one question."""
-PATIENCE = 5.0
-"""Seconds for one question, with what is tried again."""
-SENTINEL_PORT = 26379
+RENEW_AT_ONCE = 500
+"""Leases renewed in one question, so that others get a word in between."""
+FORGOTTEN_AFTER = 3600.0
+"""Seconds after which nobody comes for the letters in a mailbox any more."""
 
 # A token is the time in microseconds, but above the last one: it rises even when a lease has run out and is forgotten, or when
 # Redis has lost everything. Doubles count microseconds exactly until the year 2255.
@@ -63,41 +62,20 @@ local held = redis.call('HMGET', KEYS[1], 'node', 'token')
 if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then return 0 end
 return redis.call('DEL', KEYS[1])
 """
+_SHOW = """
+local now = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2], ARGV[1])
+"""
+_NODES = """
+local now = redis.call('TIME')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] * 1000 + math.floor(now[2] / 1000))
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+"""
 _ABSENT = """
 local said = redis.call('GET', KEYS[1])
 if not said or cjson.decode(said).node ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """
-
-
-def connect(url: str) -> "Redis":
-    """A client that connects when it is first asked something.
-
-    Args:
-        url: `redis://HOST:PORT/DB`, `rediss://` for TLS, or `redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB`.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    options: dict[str, Any] = {
-        "socket_timeout": PATIENCE,
-        "socket_connect_timeout": PATIENCE,
-        "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
-        "health_check_interval": 15,
-    }
-    if not url.startswith("redis+sentinel://"):
-        return Redis.from_url(url, **options)
-    parts = urlsplit(url)
-    name, _, database = parts.path.strip("/").partition("/")
-    if not name:
-        raise ValueError("redis+sentinel://HOST:PORT,HOST:PORT/NAME: the name of the master is missing")
-    hosts = parts.netloc.rpartition("@")[2]
-    sentinels = [(host.partition(":")[0], int(host.partition(":")[2] or SENTINEL_PORT)) for host in hosts.split(",")]
-    credentials: dict[str, Any] = {"username": parts.username, "password": unquote(parts.password)} if parts.password else {}
-    watchers = Sentinel(sentinels)  # type: ignore[no-untyped-call]
-    master: Redis = watchers.master_for(name, db=int(database or 0), **credentials, **options)
-    return master
 
 
 class RedisCluster:
@@ -107,68 +85,182 @@ class RedisCluster:
         node: Its name; no other node may have it, nor may it have been used before.
         client: See `connect`; closed when the node leaves.
         namespace: Before every key, for several installations on one Redis.
+        version: Of what goes through the log; nodes with different ones do not work together.
+        ttl: Seconds after which a silent node counts as gone.
+        clock: Seconds on a clock that also goes on while the process is stopped, for `valid`.
+        snapshot_every: Entries of the log between two snapshots.
+        kept: Entries of the log that stay behind a snapshot, for nodes that are slow.
     """
 
-    def __init__(self, node: NodeId, client: "Redis", *, namespace: str = "sidetone") -> None:
+    alone = False
+
+    def __init__(
+        self,
+        node: NodeId,
+        client: "Redis",
+        *,
+        namespace: str = "sidetone",
+        version: str = "",
+        ttl: float = 10.0,
+        clock: Callable[[], float] = uptime,
+        snapshot_every: int = SNAPSHOT_EVERY,
+        kept: int = KEPT,
+    ) -> None:
         self.node = node
         self._redis: Any = client  # its types do not know that it answers in bytes
         self._namespace = namespace
+        self._ttl = ttl
+        self._clock = clock
         self._acquire = client.register_script(_ACQUIRE)
         self._renew = client.register_script(_RENEW)
         self._release = client.register_script(_RELEASE)
         self._absent = client.register_script(_ABSENT)
-        self._held: dict[str, Lease] = {}
+        self._show = client.register_script(_SHOW)
+        self._nodes = client.register_script(_NODES)
+        self._held: dict[str, tuple[Lease, float]] = {}
+        """By name: what we were granted, and until when on our clock."""
         self._present: set[AgentId] = set()
         self._topics = _Topics(client.pubsub())
+        self._questions = Questions(node, client, namespace)
+        self._log = RedisLog(self, client, namespace, version=version, ttl=ttl, snapshot_every=snapshot_every, kept=kept)
+        self._joined = False
+        self._beating: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Join."""
-        async with _answering():
-            await self._redis.ping()
+        await self._beat()
         await self._topics.__aenter__()
+        await self._questions.__aenter__()
+        self._beating = asyncio.create_task(self._keep_beating(), name="cluster signs of life")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Leave. When Redis does not answer, leases and presence run out by themselves."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait({self._beating})
         await self._topics.__aexit__(kind, error, trace)
+        await self._questions.__aexit__(kind, error, trace)
         with contextlib.suppress(ClusterUnavailableError):
-            for lease in list(self._held.values()):
-                await self.release(lease)
+            await self._release_all([lease for lease, _ in self._held.values()])
             for agent in list(self._present):
                 await self.absent(agent)
-            async with _answering():
-                await self._redis.xadd(self._mailbox_of(self.node), {"end": b""})
+            async with answering(), self._redis.pipeline(transaction=True) as both:
+                both.xadd(self._mailbox_of(self.node), {"end": b""})
+                both.pexpire(self._mailbox_of(self.node), milliseconds(self._ttl))
+                await both.execute()
         await self._redis.aclose()
+
+    # --- signs of life
+
+    async def nodes(self) -> frozenset[NodeId]:
+        """See `Cluster.nodes`."""
+        async with answering():
+            return frozenset(NodeId(name.decode()) for name in await self._nodes(keys=[self._alive]))
+
+    async def show(self, *, joined: bool) -> None:
+        """Give a sign of life, as one of the nodes or as none of them any more."""
+        self._joined = joined
+        with contextlib.suppress(ClusterUnavailableError):  # there is another one soon; without one it is forgotten
+            if joined:
+                await self._beat()
+            else:
+                async with answering():
+                    await self._redis.zrem(self._alive, self.node)
+
+    async def _beat(self) -> None:
+        async with answering():
+            if self._joined:
+                await self._show(keys=[self._alive], args=[self.node, milliseconds(self._ttl)])
+            await self._questions.listen(3 * self._ttl)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl / 4)
+            try:
+                await self._beat()
+            except ClusterUnavailableError as error:
+                log.warning("cluster.unavailable", reason=str(error), retriable=True)
 
     # --- leases
 
     async def acquire(self, name: str, ttl: float) -> Lease | None:
         """See `Cluster.acquire`."""
-        async with _answering():
-            token = await self._acquire(keys=[self._lease_of(name)], args=[self.node, _milliseconds(ttl)])
+        asked = self._clock()
+        async with answering():
+            token = await self._acquire(keys=[self._lease_of(name)], args=[self.node, milliseconds(ttl)])
         if token is None:
+            self._held.pop(name, None)
             return None
-        self._held[name] = lease = Lease(name, self.node, int(token))
+        lease = Lease(name, self.node, int(token))
+        self._held[name] = lease, asked + ttl
         return lease
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
         """See `Cluster.renew`."""
-        async with _answering():
-            args: list[Any] = [lease.node, lease.token, _milliseconds(ttl)]
-            return bool(await self._renew(keys=[self._lease_of(lease.name)], args=args))
+        return not await self.renew_all([lease], ttl)
+
+    async def renew_all(self, leases: Collection[Lease], ttl: float) -> frozenset[str]:
+        """See `Cluster.renew_all`."""
+        void, asking = set(), list(leases)
+        while some := asking[:RENEW_AT_ONCE]:
+            del asking[:RENEW_AT_ONCE]
+            asked = self._clock()
+            async with answering(), self._redis.pipeline(transaction=False) as together:
+                for lease in some:
+                    args: list[Any] = [lease.node, lease.token, milliseconds(ttl)]
+                    await self._renew(keys=[self._lease_of(lease.name)], args=args, client=together)
+                renewed = await together.execute()
+            for lease, ours in zip(some, renewed, strict=True):
+                if not ours:
+                    void.add(lease.name)
+                if self._held.get(lease.name, (None, 0.0))[0] == lease:
+                    self._held[lease.name] = lease, asked + ttl if ours else asked
+        return frozenset(void)
+
+    def valid(self, lease: Lease) -> bool:
+        """See `Cluster.valid`."""
+        held, until = self._held.get(lease.name, (None, 0.0))
+        return held == lease and self._clock() < until
 
     async def release(self, lease: Lease) -> None:
         """See `Cluster.release`."""
-        if self._held.get(lease.name) == lease:
-            del self._held[lease.name]
-        async with _answering():
-            await self._release(keys=[self._lease_of(lease.name)], args=[lease.node, lease.token])
+        await self._release_all([lease])
+
+    async def _release_all(self, leases: Collection[Lease]) -> None:
+        for lease in leases:
+            if self._held.get(lease.name, (None, 0.0))[0] == lease:
+                del self._held[lease.name]
+        async with answering(), self._redis.pipeline(transaction=False) as together:
+            for lease in leases:
+                await self._release(keys=[self._lease_of(lease.name)], args=[lease.node, lease.token], client=together)
+            await together.execute()
 
     async def owner(self, name: str) -> NodeId | None:
         """See `Cluster.owner`."""
-        async with _answering():
+        async with answering():
             node = await self._redis.hget(self._lease_of(name), "node")
         return None if node is None else NodeId(node.decode())
+
+    # --- the log
+
+    def joined(self, replica: Replica, *, founder: Callable[[], Awaitable[None]]) -> AbstractAsyncContextManager[None]:
+        """See `Cluster.joined`."""
+        return self._log.joined(replica, founder)
+
+    async def append(self, body: bytes, *, patience: float | None = None) -> Any:
+        """See `Cluster.append`."""
+        return await self._log.append(body, patience)
+
+    # --- questions
+
+    async def ask(self, node: NodeId, question: bytes, *, timeout: float) -> bytes:  # noqa: ASYNC109  # see `Cluster.ask`
+        """See `Cluster.ask`."""
+        return await self._questions.ask(node, question, timeout)
+
+    def answer(self, handler: Callable[[NodeId, bytes], Awaitable[bytes]]) -> None:
+        """See `Cluster.answer`."""
+        self._questions.handler = handler
 
     # --- mailboxes
 
@@ -177,9 +269,12 @@ class RedisCluster:
         owner = await self.owner(session)
         if owner is None:
             return False
-        async with _answering():
+        async with answering():
             letter = {"session": session.encode(), "event": msgspec.json.encode(event)}
-            await self._redis.xadd(self._mailbox_of(owner), letter, maxlen=LONGEST_MAILBOX, approximate=True)
+            async with self._redis.pipeline(transaction=True) as both:
+                both.xadd(self._mailbox_of(owner), letter, maxlen=LONGEST_MAILBOX, approximate=True)
+                both.pexpire(self._mailbox_of(owner), milliseconds(FORGOTTEN_AFTER))
+                await both.execute()
         return True
 
     async def mailbox(self) -> AsyncIterator[Delivery]:
@@ -187,8 +282,8 @@ class RedisCluster:
         stream = self._mailbox_of(self.node)
         while True:
             try:
-                async with _answering():
-                    found = await self._redis.xread({stream: "0"}, count=READ_AT_ONCE, block=_milliseconds(PATIENCE / 2))
+                async with answering():
+                    found = await self._redis.xread({stream: "0"}, count=READ_AT_ONCE, block=milliseconds(ANSWERS_WITHIN / 2))
             except ClusterUnavailableError as error:
                 log.warning("cluster.unavailable", reason=str(error), retriable=True)
                 await asyncio.sleep(0.5)
@@ -198,7 +293,7 @@ class RedisCluster:
                     if b"end" in fields:
                         return
                     yield Delivery(SessionId(fields[b"session"].decode()), msgspec.json.decode(fields[b"event"], type=AnyEvent))
-                    async with _answering():
+                    async with answering():
                         await self._redis.xdel(stream, number)
 
     # --- presence
@@ -207,20 +302,20 @@ class RedisCluster:
         """See `Cluster.present`."""
         self._present.add(agent)
         said = msgspec.json.encode({"node": self.node, "data": data})
-        async with _answering(), self._redis.pipeline(transaction=True) as both:
-            both.set(self._agent(agent), said, px=_milliseconds(ttl))
+        async with answering(), self._redis.pipeline(transaction=True) as both:
+            both.set(self._agent(agent), said, px=milliseconds(ttl))
             both.sadd(self._agents, agent)
             await both.execute()
 
     async def absent(self, agent: AgentId) -> None:
         """See `Cluster.absent`."""
         self._present.discard(agent)
-        async with _answering():
+        async with answering():
             await self._absent(keys=[self._agent(agent)], args=[self.node])
 
     async def presence(self) -> dict[AgentId, AgentPresence]:
         """See `Cluster.presence`."""
-        async with _answering():
+        async with answering():
             known = [AgentId(name.decode()) for name in await self._redis.smembers(self._agents)]
             said = await self._redis.mget([self._agent(agent) for agent in known]) if known else []
             gone = [agent for agent, words in zip(known, said, strict=True) if words is None]
@@ -237,13 +332,13 @@ class RedisCluster:
 
     async def publish(self, topic: str, update: bytes) -> None:
         """See `Cluster.publish`."""
-        async with _answering():
+        async with answering():
             await self._redis.publish(self._topic(topic), update)
 
     @asynccontextmanager
     async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Cluster.subscribe`."""
-        async with _answering():
+        async with answering():
             queue = await self._topics.add(self._topic(topic))
         try:
             yield _updates(queue)
@@ -257,6 +352,10 @@ class RedisCluster:
 
     def _mailbox_of(self, node: NodeId) -> str:
         return f"{self._namespace}:mail:{{{node}}}"
+
+    @property
+    def _alive(self) -> str:
+        return f"{self._namespace}:{{nodes}}"
 
     @property
     def _agents(self) -> str:
@@ -333,16 +432,3 @@ class _Topics:
 async def _updates(queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
     while True:
         yield await queue.get()
-
-
-@asynccontextmanager
-async def _answering() -> AsyncIterator[None]:
-    """Redis's errors as ours."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise ClusterUnavailableError(str(error)) from error
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -100,9 +100,10 @@ class Roles:
 
     async def _keep(self, lease: Lease) -> None:
         """Renew the lease; returns as soon as it is void, or can no longer be known to be ours."""
-        await asyncio.sleep(self._ttl / 3)
-        while await self._renewed(lease):
+        while True:
             await asyncio.sleep(self._ttl / 3)
+            if not await self._renewed(lease):
+                return
 
     async def _renewed(self, lease: Lease) -> bool:
         while self._cluster.valid(lease):
