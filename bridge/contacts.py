@@ -2,6 +2,7 @@
 
 All of it goes by a queue in the journal and happens beside the conversation, which never waits for it: a CRM that is slow,
 down or wrong is asked again, at least once and within a session in order, until it has answered or `crm.give_up_after` is over.
+Of several nodes one works the queue off (the role `crm`); each of them puts in what its own sessions need.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import msgspec
 import structlog
 
 from bridge import events as e
+from bridge.cluster.roles import Tenure
 from bridge.crm import (
     ContactFields,
     CrmContact,
@@ -43,6 +45,7 @@ from bridge.journal.crm_rows import (
     changed,
     differences,
 )
+from bridge.news import News
 from bridge.runner import Runner
 from bridge.transcript import Names, as_text
 from bridge.web.ports import DeskRefusedError
@@ -75,6 +78,19 @@ MOST_CACHED = 10_000
 MOST_FOUND = 8
 """Contacts that an agent's search shows."""
 TRIES = 5
+TOPIC = "crm"
+"""What other nodes are told of: see `_Word`."""
+
+
+class _Word(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the other nodes are to know."""
+
+    session: e.SessionId | None = None
+    """It may be with somebody else now."""
+    phones: tuple[str, ...] = ()
+    """What was found for them holds no more."""
+    kick: bool = False
+    """There is something in the queue."""
 
 
 class Contacts:
@@ -86,6 +102,7 @@ class Contacts:
         book: The contacts in the journal.
         chance: Evenly between 0 and 1; spreads what failed together.
         link: Where a picture can be looked at for a while; None: nowhere.
+        news: How other nodes are told, and tell; None: there are none.
     """
 
     def __init__(
@@ -96,6 +113,7 @@ class Contacts:
         *,
         chance: Callable[[], float],
         link: Callable[[e.Media], str | None] = lambda _: None,
+        news: News | None = None,
     ) -> None:
         self._runner = runner
         self._journal = runner.journal
@@ -108,16 +126,20 @@ class Contacts:
         """Open sessions that have been begun with."""
         self._cache: dict[str, tuple[float, tuple[CrmContact, ...]]] = {}
         """By number: when it was looked up, and what was found."""
-        self._matching = asyncio.Lock()
-        """Held while a match is read and written: two must not say at once who a session is with."""
         self._heard: asyncio.Queue[tuple[e.SessionId, bool]] = asyncio.Queue()
         """Sessions that have begun, or (True) are over."""
         self._kicked = asyncio.Event()
         self._busy: set[int] = set()
         self._failures = 0
         self._held_until = 0.0
-        self._swept = 0.0
+        self._swept: float | None = None
+        """Until when it has been looked for sessions that ended unheard; None: it is in the journal."""
+        self._delivers = False
+        """The queue is worked off here."""
         self._watchers: list[Callable[[e.SessionId], None]] = []
+        self._news = news
+        if news is not None:
+            news.hear(TOPIC, self._told)
 
     @property
     def provider(self) -> str:
@@ -164,12 +186,10 @@ class Contacts:
 
     async def _begin(self, session: e.SessionId) -> None:
         """Have the customer of a session looked up, unless that was begun before a restart."""
-        async with self._matching:
-            stored = None if await self._journal.crm_match(session) is not None else await self._journal.session(session)
-            if stored is None:
-                return
+        stored = None if await self._journal.crm_match(session) is not None else await self._journal.session(session)
+        if stored is not None:
             await self._ask_for(session, stored.row.customer)
-        self.kick()
+            self.kick()
 
     async def _over(self, session: e.SessionId) -> None:
         """Have a session recorded that is over."""
@@ -181,50 +201,74 @@ class Contacts:
     async def _have_recorded(self, session: e.SessionId, number: str | None) -> None:
         now = self._runner.clock()
         record = CrmEntry(id=f"{RECORD}{session}", session=session, number=number, action="record", at=now, due_at=now)
-        async with self._matching:
-            if await self._journal.crm_match(session) is None:
-                await self._ask_for(session, number, record)
-            else:
-                await self._journal.crm_enqueue(record)
+        if await self._journal.crm_match(session) is not None or not await self._ask_for(session, number, record):
+            await self._journal.crm_enqueue(record)
 
-    async def _ask_for(self, session: e.SessionId, number: str | None, *more: CrmEntry) -> None:
-        """A withheld number cannot be looked up: then the agent may say who it is."""
+    async def _ask_for(self, session: e.SessionId, number: str | None, *more: CrmEntry) -> bool:
+        """A withheld number cannot be looked up: then the agent may say who it is. False: somebody was faster."""
         now = self._runner.clock()
         if number is None:
-            await self._journal.put_crm_match(CrmMatch(session=session, number=None, state="choose", at=now), *more)
-            return
+            choose = CrmMatch(session=session, number=None, state="choose", at=now)
+            return await self._journal.put_crm_match(choose, *more, over=None)
         match = CrmMatch(session=session, number=number, state="waiting", at=now)
         look_up = CrmEntry(id=f"look_up:{session}", session=session, number=number, action="look_up", at=now, due_at=now)
-        await self._journal.put_crm_match(match, look_up, *more)
+        return await self._journal.put_crm_match(match, look_up, *more, over=None)
 
     # --- the queue
 
     def kick(self) -> None:
         """There may be something to do."""
         self._kicked.set()
+        if not self._delivers:
+            self._tell(_Word(kick=True))
+
+    def _tell(self, word: _Word) -> None:
+        if self._news is not None:
+            self._runner.spawn(self._news.tell(TOPIC, msgspec.json.encode(word).decode()))
+
+    async def _told(self, about: str) -> None:
+        """Another node has done something."""
+        if not about:
+            self._cache.clear()
+        word = _Word(kick=True) if not about else msgspec.json.decode(about, type=_Word)
+        self._forget(word.phones)
+        if word.kick:
+            self._kicked.set()
+        if word.session is not None:
+            self._show(word.session)
 
     async def run(self, started: asyncio.Event) -> None:
-        """Work until cancelled; what is under way then is done again at the next start."""
-        since = await self._journal.value(SINCE)
-        if since is None:
-            since = msgspec.json.encode(self._runner.clock())
-            await self._journal.commit(Unit(kv={SINCE: since}))
-        self._swept = msgspec.json.decode(since, type=float) + SWEEP_BACK
+        """Work until cancelled; what is under way then is done again at the next start, or by another node."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._look_after())
             tasks.create_task(self._follow())
+            tasks.create_task(self._runner.roles.hold("crm", self._deliver))
             started.set()
-            while True:
-                self._kicked.clear()
-                try:
-                    wait = await self._start_due(tasks)
-                except Exception:
-                    # The database does not work just now. What has to be done is in it and waits.
-                    log.exception("crm.unreadable")
-                    wait = 1.0
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._kicked.wait()
+
+    async def _deliver(self, tenure: Tenure) -> None:
+        """Work the queue off."""
+        self._delivers = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._look_after())
+                while True:
+                    self._kicked.clear()
+                    try:
+                        wait = await self._start_due(tasks, tenure)
+                    except Exception:
+                        # The database does not work just now. What has to be done is in it and waits.
+                        log.exception("crm.unreadable")
+                        wait = 1.0
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(wait):
+                            await self._kicked.wait()
+        finally:
+            self._delivers, self._swept = False, None
+            self._runner.metrics.crm_waiting.clear()  # the node that does it now says how many wait
+
+    async def _since(self) -> float:
+        """Since when sessions are recorded; from now on when that was never said."""
+        now = msgspec.json.encode(self._runner.clock())
+        return float(await self._journal.change_value(SINCE, lambda kept: kept or now))
 
     async def _look_after(self) -> None:
         """Find what nobody has heard of, forget what is long done, count the rest."""
@@ -237,7 +281,8 @@ class Contacts:
                     swept = time()
                 if time() - forgot >= TIDY_EVERY:
                     await self._journal.crm_forget(self._runner.clock() - KEPT, PORTION)
-                    await self._journal.commit(Unit(kv={SINCE: msgspec.json.encode(self._swept - SWEEP_BACK)}))
+                    if self._swept is not None:
+                        await self._journal.commit(Unit(kv={SINCE: msgspec.json.encode(self._swept - SWEEP_BACK)}))
                     forgot = time()
                 counts = await self._journal.crm_counts()
                 for state in ("pending", "dead"):
@@ -250,17 +295,18 @@ class Contacts:
     async def _sweep(self) -> None:
         """Have every session recorded that is over and is not yet: also one whose end nobody lived to tell."""
         now = self._runner.clock()
+        swept = await self._since() + SWEEP_BACK if self._swept is None else self._swept
         while True:
-            over = await self._journal.crm_unrecorded(self._swept - SWEEP_BACK, PORTION)
+            over = await self._journal.crm_unrecorded(swept - SWEEP_BACK, PORTION)
             for session, number in over:
                 await self._have_recorded(session, number)
             if over:
                 self.kick()
             if len(over) < PORTION:
                 break
-        self._swept = max(self._swept, now)
+        self._swept = max(swept, now)
 
-    async def _start_due(self, tasks: asyncio.TaskGroup) -> float:
+    async def _start_due(self, tasks: asyncio.TaskGroup, tenure: Tenure) -> float:
         """Start what can be started; returns the seconds until there may be more, unless kicked."""
         now = self._runner.clock()
         room = (1 if self._failures >= TROUBLED_AFTER else MOST_AT_ONCE) - len(self._busy)
@@ -272,12 +318,14 @@ class Contacts:
         due = await self._journal.crm_due(now, MOST_AT_ONCE + len(under_way))
         for entry in [entry for entry in due if entry.n not in under_way][:room]:
             self._busy.add(entry.n)
-            tasks.create_task(self._run_one(entry))
+            tasks.create_task(self._run_one(entry, tenure))
         soonest = await self._journal.crm_next(now)
         return LOOK_AGAIN if soonest is None else min(LOOK_AGAIN, max(0.05, soonest - now))
 
-    async def _run_one(self, entry: CrmEntry) -> None:
+    async def _run_one(self, entry: CrmEntry, tenure: Tenure) -> None:
         try:
+            if not tenure.mine():
+                return  # another node does it
             try:
                 result = await self._do(entry)
             except CrmError as error:
@@ -348,27 +396,25 @@ class Contacts:
     async def _look_up(self, entry: CrmEntry) -> Mapping[str, Any]:
         assert entry.number is not None, "only known numbers are looked up"
         found = await self._find(entry.number)
-        async with self._matching:
-            match = await self._journal.crm_match(entry.session)
-            if match is None or match.state != "waiting":
-                return {"found": len(found)}  # the agent was faster
-            now = self._runner.clock()
-            candidates = tuple(msgspec.to_builtins(contact) for contact in found)
-            match = msgspec.structs.replace(match, candidates=candidates, at=now)
-            create: list[CrmEntry] = []
-            shown = verdict(found)
-            if shown == "one":
-                match = msgspec.structs.replace(match, state="assigned", contact=found[0].id, by="server")
-            elif shown == "several":
-                match = msgspec.structs.replace(match, state="choose")
-            elif self._settings.create:
-                fields = ContactFields(phones=(entry.number,))
-                create = [self._creating(entry.session, entry.number, fields, "server", f"create:{entry.session}")]
-                match = msgspec.structs.replace(match, state="creating", by="server")
-            else:
-                match = msgspec.structs.replace(match, state="nobody")
-            await self._journal.put_crm_match(match, *create)
-        await self._assigned(match)
+        match = await self._journal.crm_match(entry.session)
+        if match is None or match.state != "waiting":
+            return {"found": len(found)}  # the agent was faster
+        candidates = tuple(msgspec.to_builtins(contact) for contact in found)
+        after = msgspec.structs.replace(match, candidates=candidates, at=self._runner.clock())
+        create: list[CrmEntry] = []
+        shown = verdict(found)
+        if shown == "one":
+            after = msgspec.structs.replace(after, state="assigned", contact=found[0].id, by="server")
+        elif shown == "several":
+            after = msgspec.structs.replace(after, state="choose")
+        elif self._settings.create:
+            fields = ContactFields(phones=(entry.number,))
+            create = [self._creating(entry.session, entry.number, fields, "server", f"create:{entry.session}")]
+            after = msgspec.structs.replace(after, state="creating", by="server")
+        else:
+            after = msgspec.structs.replace(after, state="nobody")
+        if await self._journal.put_crm_match(after, *create, over=match):  # else the agent was faster after all
+            await self._assigned(after)
         return {"found": len(found)}
 
     def _creating(self, session: e.SessionId, number: str | None, fields: ContactFields, by: str, name: str) -> CrmEntry:
@@ -384,12 +430,12 @@ class Contacts:
 
     async def _assign(self, session: e.SessionId, contact: CrmContact, by: str, *, unless: set[str]) -> CrmMatch | None:
         """The session is with *contact*; not when its match is in one of the states *unless*."""
-        async with self._matching:
+        for _ in range(TRIES):
             match = await self._journal.crm_match(session)
             if match is None or match.state in unless:
                 return match
             others = tuple(each for each in match.candidates if each["id"] != contact.id)
-            match = msgspec.structs.replace(
+            after = msgspec.structs.replace(
                 match,
                 state="assigned",
                 contact=contact.id,
@@ -397,9 +443,10 @@ class Contacts:
                 candidates=(msgspec.to_builtins(contact), *others),
                 at=self._runner.clock(),
             )
-            await self._journal.put_crm_match(match)
-        await self._assigned(match)
-        return match
+            if await self._journal.put_crm_match(after, over=match):
+                await self._assigned(after)
+                return after
+        raise CrmUnavailableError("Who the customer is is being changed by others all the time.")
 
     async def _assigned(self, match: CrmMatch) -> None:
         """Everybody who shows the customer's name knows it now."""
@@ -409,8 +456,11 @@ class Contacts:
         if not self._local:
             await self._mirror(contact)
         live = self._runner.sessions.get(match.session)
-        if live is not None and contact.name is not None:
-            live.customer.name = contact.name
+        if live is None or contact.name is None:
+            return
+        live.customer.name = contact.name
+        if match.number is not None:
+            await self._runner.call_customer(match.number, contact.name)
 
     async def _mirror(self, contact: CrmContact) -> StoredContact:
         """What an outside CRM says of a person, written into our own contacts, so that the next call is greeted by it."""
@@ -440,6 +490,7 @@ class Contacts:
     def contact_changed(self, contact: StoredContact) -> None:
         """Somebody has changed a contact of ours: whoever looks at a session with one of its phones sees it."""
         self._forget(contact.fields.phones)
+        self._tell(_Word(phones=contact.fields.phones))
         for phone in contact.fields.phones:
             for live in self._runner.sessions_of(phone):
                 self._runner.spawn(self._refresh(live.state.id, contact))
@@ -455,6 +506,10 @@ class Contacts:
             self._cache.pop(phone, None)
 
     def _changed(self, session: e.SessionId) -> None:
+        self._show(session)
+        self._tell(_Word(session=session))
+
+    def _show(self, session: e.SessionId) -> None:
         for watcher in self._watchers:
             watcher(session)
 
@@ -647,11 +702,11 @@ class Contacts:
         fields = tidy({**given, "phones": phones}, region=self._runner.settings.country)
         if match.state == "creating":
             raise DeskRefusedError("A contact is being made just now.")
-        async with self._matching:
-            now = self._runner.clock()
-            entry = self._creating(session, match.number, fields, f"agent:{agent}", f"create:{session}:{agent}:{now:.3f}")
-            creating = msgspec.structs.replace(match, state="creating", contact=None, by=f"agent:{agent}", at=now)
-            await self._journal.put_crm_match(creating, entry)
+        now = self._runner.clock()
+        entry = self._creating(session, match.number, fields, f"agent:{agent}", f"create:{session}:{agent}:{now:.3f}")
+        creating = msgspec.structs.replace(match, state="creating", contact=None, by=f"agent:{agent}", at=now)
+        if not await self._journal.put_crm_match(creating, entry, over=match):
+            raise DeskRefusedError("This conversation is still being looked up.")
         self.kick()
         self._changed(session)
 

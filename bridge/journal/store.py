@@ -38,6 +38,7 @@ from bridge.journal.rows import (
     TimelineLine,
     Unit,
 )
+from bridge.journal.shared import Shared
 from bridge.journal.texts import Texts, spool
 from bridge.journal.units import apply_units
 from bridge.journal.writer import GroupWriter
@@ -58,6 +59,7 @@ class Journal(
     House,
     Accounts,
     Desks,
+    Shared,
 ):
     """What is never lost. Opened with `async with Journal.open(url) as journal`.
 

@@ -138,6 +138,12 @@ class People(Authenticator, Protocol):
     sign_ins: SignIns
     """Who is signed in at which browser."""
 
+    async def recall(self, cookie: str) -> None:
+        """Know a browser that has signed in at another node. JournalError: it cannot be looked up."""
+
+    async def settled(self) -> None:
+        """Return when every node can know who has signed in or out here."""
+
     def must_change(self, login: str) -> bool:
         """Whether they are to choose a password of their own before anything else."""
 

@@ -155,6 +155,7 @@ def make_app(  # noqa: C901  # part after part, most of which may be missing
         now=now,
         people=None if administration is None else administration.people,
     )
+    app.middlewares.append(sign_in.recall)
     app.add_routes(sign_in.routes())
     if administration is not None:
         app.add_routes(AccountPages(sign_in, administration.people, public_url=config.public_url, now=now).routes())

@@ -246,12 +246,14 @@ async def test_sessions_that_ended_unheard_are_found(journal: Journal) -> None:
 
 
 async def test_a_match_is_replaced_with_what_follows_from_it(journal: Journal) -> None:
-    """In one transaction."""
+    """In one transaction, and only in place of what its author has seen."""
     await session(journal)
     match = CrmMatch(session=ANN, number=PHONE, state="waiting", at=1.0)
-    await journal.put_crm_match(match, entry("look_up:1"))
+    assert await journal.put_crm_match(match, entry("look_up:1"), over=None)
+    assert not await journal.put_crm_match(match, entry("look_up:2"), over=None)
     chosen = msgspec.structs.replace(match, state="assigned", contact="7", candidates=({"id": "7", "name": "Ann"},), by="agent:b")
-    await journal.put_crm_match(chosen, entry("look_up:1"))
+    assert await journal.put_crm_match(chosen, entry("look_up:1"), over=match)
+    assert not await journal.put_crm_match(msgspec.structs.replace(match, state="nobody"), entry("create:1"), over=match)
     assert await journal.crm_match(ANN) == chosen
     assert await journal.crm_match(SessionId("nobody")) is None
     assert len(await journal.crm_entries()) == 1
@@ -276,7 +278,8 @@ async def test_a_person_is_forgotten_with_everything_that_became_a_part_of_them(
     await journal.assign_session(ANN, part.id, 1.0)
     candidates = ({"id": "1", "phones": [PHONE]},)
     for name, number in ((ANN, PHONE), (SessionId("bob"), OTHER)):
-        await journal.put_crm_match(CrmMatch(session=name, number=number, state="choose", candidates=candidates, at=1.0))
+        match = CrmMatch(session=name, number=number, state="choose", candidates=candidates, at=1.0)
+        assert await journal.put_crm_match(match, over=None)
     await journal.crm_enqueue(entry("create:1", action="create", body={"fields": {"phones": [PHONE]}}))
     exported = await journal.export(PHONE)
     assert exported["contact"] is None  # the part is no contact of its own any more

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -61,6 +61,14 @@ class SignIns:
             return None
         signed_in = self._by_hash.get(cookie_hash(cookie))
         return signed_in if signed_in is not None and signed_in.until > now else None
+
+    def hashes(self) -> set[str]:
+        """Hashes of the cookies of all sessions."""
+        return set(self._by_hash)
+
+    def drop(self, hashes: Collection[str]) -> set[AgentId]:
+        """Forget sessions that were ended elsewhere; returns whose they were."""
+        return {gone.agent for hashed in hashes if (gone := self._by_hash.pop(hashed, None)) is not None}
 
     def close(self, cookie: str | None) -> None:
         """Forget the session, if there is one."""

@@ -9,8 +9,10 @@ from urllib.parse import quote, urlsplit
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from bridge.events import AgentId
+from bridge.journal import JournalError
 from bridge.web.console.agents import Brake, SignedIn, SignIns, same
 from bridge.web.console.views import page
 from bridge.web.console.words import LANGUAGE_COOKIE, LANGUAGES, language_of, ngettext, speak
@@ -74,6 +76,17 @@ class SignInPages:
             web.post("/language", self._language),
         ]
 
+    @web.middleware
+    async def recall(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Know a browser that has signed in at another node, before anybody asks who it is."""
+        cookie = request.cookies.get(COOKIE)
+        if cookie is not None and self._people is not None:
+            try:
+                await self._people.recall(cookie)
+            except JournalError:
+                log.warning("desk.browser_unknown", retriable=True)
+        return await handler(request)
+
     def who(self, request: web.Request) -> tuple[Agent, SignedIn] | None:
         """The agent behind *request*; None when nobody is signed in, the agent no longer exists, or has to choose a password."""
         known = self.anybody(request)
@@ -132,8 +145,14 @@ class SignInPages:
             return self._show_form(request, login, _("Login or password is not right."), following, 403)
         for brake, key in brakes:
             brake.succeeded(key, now=now)
+        return await self._enter(request, agent, following)
+
+    async def _enter(self, request: web.Request, agent: Agent, following: str) -> web.Response:
+        """A session of their own from now on."""
         self._sign_ins.close(request.cookies.get(COOKIE))
-        cookie, _session = self._sign_ins.open(agent.id, now=now)  # a fresh one at every sign-in: no fixation
+        cookie, _session = self._sign_ins.open(agent.id, now=self._now())  # a fresh one at every sign-in: no fixation
+        if self._people is not None:
+            await self._people.settled()  # the next request may come to another node
         log.info("desk.signed_in", agent=agent.id)
         response = web.Response(status=303, headers={"Location": _safe_next(following)})
         self.set_cookie(response, COOKIE, cookie, int(self._sign_ins.lifetime))
@@ -168,6 +187,7 @@ class SignInPages:
         if who is not None and same(who[1].csrf, form.get("csrf", "")):
             self._sign_ins.close(request.cookies.get(COOKIE))
             if self._people is not None:
+                await self._people.settled()
                 await self._people.signed_out(who[0].id, By(who[0].id, request.remote))
             if "agent" in who[0].roles:
                 await self._desk.set_state(who[0].id, "offline")
