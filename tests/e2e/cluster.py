@@ -35,7 +35,6 @@ LEASE = 2.0
 SETTLED_WITHIN = 60.0
 SUPERVISOR = "sue"
 SECRET = "the secret that all nodes of these tests share"
-_AGENT = re.compile(r'<tr data-key="([^"]+)"[^>]*>(.*?)</tr>', re.DOTALL)
 _WORK = re.compile(r'href="/supervisor/sessions/([^"]+)"')
 _LOAD = re.compile(r'class="muted small load"[^>]*>(\d+) \|')
 
@@ -188,14 +187,14 @@ class Service:
         """What a supervisor and a program see of the floor there."""
         async with DeskClient(self[node].url, SUPERVISOR) as desk, self.api(node) as api:
             await desk.sign_in()
-            async with desk.http.get(f"{self[node].url}/supervisor") as answer:
-                page = await answer.text()
+            headers = {"Origin": self[node].url}
+            async with desk.http.ws_connect(f"{self[node].url}/supervisor/ws", headers=headers) as page, asyncio.timeout(10.0):
+                rows: dict[str, str] = (await page.receive_json())["rows"]
             waits = (await api.get("/wait_times"))["queues"]
-        rows = {key: row for key, row in _AGENT.findall(page) if f"/supervisor/agents/{key}" in row or _LOAD.search(row)}
         return checker.Board(
             chats={name: int(load[1]) for name, row in rows.items() if (load := _LOAD.search(row))},
             work={name: frozenset(_WORK.findall(row)) for name, row in rows.items()},
-            waiting={queue["id"]: queue["waiting"] for queue in waits},
+            waiting={queue: wait["waiting"] for queue, wait in waits.items()},
         )
 
     async def evidence(self) -> checker.Evidence:

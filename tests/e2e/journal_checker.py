@@ -55,7 +55,7 @@ class Evidence(msgspec.Struct):
 
 def read_journal(url: str) -> Evidence:
     """The rows of the journal at *url*."""
-    engine = create_engine(address(url))
+    engine = create_engine(address(url), isolation_level="SERIALIZABLE")  # as it was at one moment
     try:
         with engine.begin() as connection:
 
@@ -205,9 +205,9 @@ def _shown(evidence: Evidence) -> Iterator[str]:
     )
     ids = {row["id"] for row in still_open}
     for node, board in evidence.boards.items():
-        for agent, chats in board.chats.items():
-            if chats != chatting[agent]:
-                yield f"node {node}: {agent} is shown with {chats} chats and has {chatting[agent]}"
+        for agent in board.chats.keys() | chatting.keys():
+            if board.chats.get(agent, 0) != chatting[agent]:
+                yield f"node {node}: {agent} is shown with {board.chats.get(agent, 0)} chats and has {chatting[agent]}"
         for agent, sessions in board.work.items():
             if sessions - ids:
                 yield f"node {node}: {agent} is shown busy with {sorted(sessions - ids)}, which are over"
