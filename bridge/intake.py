@@ -13,7 +13,18 @@ import structlog
 from bridge import events as e
 from bridge.correlation import Match, OpenSession, code_in, correlate_text
 from bridge.floor import Customer
-from bridge.journal import Committed, InboundRow, Journal, MessageRow, NoticeRow, OutboxRow, Suppression, Unit
+from bridge.journal import (
+    AlreadyHandledError,
+    Committed,
+    InboundRow,
+    Journal,
+    JournalUnavailableError,
+    MessageRow,
+    NoticeRow,
+    OutboxRow,
+    Suppression,
+    Unit,
+)
 from bridge.ledger import TextEvent, write_text
 from bridge.legs import TextLeg
 from bridge.media_store import MediaRefusedError, MediaStore
@@ -34,6 +45,11 @@ _FROM_JSON = msgspec.json.Decoder(InboundText)
 ATTEMPTS = 5
 RETRY_AFTER = 20.0
 """Seconds between attempts to give a kept text to its session."""
+GIVEN_UP_FOR = 600.0
+"""Seconds for which this node leaves a text alone that it could not give to any session; another one may try meanwhile."""
+KEEP_WITHIN, KEEP_AGAIN = 5.0, 0.25
+"""Seconds for which a text is kept in hand while the journal does not work, and between two attempts to save it. Whoever brings
+it waits so long for an answer, which is less than they do for a dead server, and then brings it again or to another node."""
 CROWD, FEW, MANY = 8, 3, 32
 """While so many texts are being kept, so few are given to their sessions at one time, else so many. Whoever brings texts waits
 for an answer, and would bring them again; sessions can wait the moment that a crowd takes."""
@@ -138,6 +154,8 @@ class Intake:
         """Texts that are kept and wait to be given to their session, by sender; the first is being dealt with."""
         self._missed: dict[str, deque[float]] = {}
         """When a sender named a reply code that no open session has."""
+        self._given_up: dict[e.MessageId, float] = {}
+        """Texts that could not be given to a session, and until when they are left alone."""
         self._arriving = 0
         """Texts that are being kept at this moment."""
         self._few, self._many = asyncio.Semaphore(FEW), asyncio.Semaphore(MANY)
@@ -146,11 +164,28 @@ class Intake:
 
     async def take_up(self) -> None:
         """After a start: what was kept and not yet given to a session."""
-        for row in await self._journal.unhandled_inbound():
-            self._take_in(_FROM_JSON.decode(row.raw), row.message)
+        await self.sweep(0.0)
+
+    async def sweep(self, older_than: float) -> None:
+        """Take up what was kept and nobody has given to a session for *older_than* seconds: whoever was to do it has died.
+
+        Two nodes may work on one text, because the other one is only slow: the journal takes what the first of them makes of it,
+        and the second hears that it is done (AlreadyHandledError).
+        """
+        now = self._runner.clock()
+        rows = await self._journal.unhandled_inbound(before=None if older_than <= 0.0 else now - older_than)
+        self._given_up = {message: until for message, until in self._given_up.items() if until > now}
+        in_hand = {message for waiting in self._waiting.values() for _, message in waiting}
+        for row in rows:
+            if row.message not in in_hand and row.message not in self._given_up:
+                self._take_in(_FROM_JSON.decode(row.raw), row.message)
 
     async def text_arrived(self, text: InboundText) -> bool:
-        """Keep an inbound text; it is on disk when this returns. False when it was a repeat."""
+        """Keep an inbound text; it is on disk when this returns. False when it was a repeat.
+
+        Raises:
+            JournalUnavailableError: The journal has not worked for KEEP_WITHIN: whoever brings the text has to keep it.
+        """
         message = e.MessageId(f"in-{uuid.uuid4().hex}")
         row = InboundRow(
             provider=text.provider,
@@ -161,7 +196,7 @@ class Intake:
         )
         self._arriving += 1
         try:
-            new = await self._journal.spool_inbound(row)
+            new = await self._keep(row)
         finally:
             self._arriving -= 1
         if not new:
@@ -170,6 +205,16 @@ class Intake:
         self._metrics.texts.labels("in", "received").inc()
         self._take_in(text, message)
         return True
+
+    async def _keep(self, row: InboundRow) -> bool:
+        until = asyncio.get_running_loop().time() + KEEP_WITHIN
+        while True:
+            try:
+                return await self._journal.spool_inbound(row)
+            except JournalUnavailableError:
+                if asyncio.get_running_loop().time() >= until:
+                    raise
+            await asyncio.sleep(KEEP_AGAIN)  # then the same row, so that one that was saved unheard counts as new
 
     async def text_reported(self, report: DeliveryReport) -> None:
         """Keep a delivery report; it is on disk when this returns."""
@@ -201,13 +246,16 @@ class Intake:
                 media = [item for item in [await self._fetch(remote) for remote in text.media] if item is not None]
                 async with self._few if self._arriving >= CROWD else self._many:
                     await self._correlate(text, message, tuple(media))
+            except AlreadyHandledError:
+                log.info("text.handled_elsewhere", message=message)
             except Exception:
-                # It stays unhandled in the journal: it is tried again, in its turn, and at the latest at the next start.
+                # It stays unhandled in the journal: it is tried again, in its turn, and later on by whoever sweeps.
                 log.exception("text.not_routed", message=message, attempt=attempts[message] + 1)
                 attempts[message] += 1
                 if attempts[message] < ATTEMPTS:
                     await asyncio.sleep(RETRY_AFTER)
                     continue
+                self._given_up[message] = self._runner.clock() + GIVEN_UP_FOR
             del waiting[0]
         del self._waiting[sender]
 

@@ -126,11 +126,15 @@ class Texts(Door):
         """Keep an inbound text until a unit names it in `inbound_handled`. False: that (provider, ref) was kept before."""
         return bool(await self._writer.submit(row))
 
-    async def unhandled_inbound(self) -> list[InboundRow]:
-        """Inbound texts that were kept and not yet given to a session, in the order they came."""
+    async def unhandled_inbound(self, before: float | None = None) -> list[InboundRow]:
+        """Inbound texts that were kept and not yet given to a session, in the order they came.
+
+        Args:
+            before: Only those that came before then; None: all. Younger ones another node may have in its hands.
+        """
         table = tables.inbound
-        query = select(table).where(table.c.handled.is_(False)).order_by(table.c.n)
-        return await self._read(query, lambda row: as_struct(InboundRow, row))
+        conditions = [table.c.handled.is_(False), *wanted((table.c.received_at, lt, before))]
+        return await self._read(select(table).where(*conditions).order_by(table.c.n), lambda row: as_struct(InboundRow, row))
 
     # --- what was said ---------------------------------------------------------------------------------------------
 
