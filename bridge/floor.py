@@ -168,7 +168,7 @@ class Floor:
             case WeighOffer():
                 return Applied([], self._weigh(op, now))
             case RecordOfferAnswer(session, queue, accepted):
-                self.policy.answered(queue, accepted)
+                self.policy.answered(queue, accepted, now)
                 if accepted and self.acd.position(session, "voice") is None:
                     self.witness.deflected(now, contact_id(session, "voice"), queue)
             case PlanStaff(queue, steps):

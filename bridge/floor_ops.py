@@ -172,7 +172,7 @@ class RecordOfferAnswer(FloorOp, frozen=True):
 class PlanStaff(FloorOp, frozen=True):
     """Say how many agents (or chat slots) a queue will have from which time on; without steps there is no plan."""
 
-    queue: QueueId
+    queue: str
     steps: tuple[tuple[float, int], ...]
 
 
@@ -210,7 +210,7 @@ class ReconcileFloor(FloorOp, frozen=True):
 
 
 class ForgetWork(FloorOp, frozen=True):
-    """`Acd.forget`: the session stands in no line and nobody has it, on whatever channel; it is about to say anew what it wants."""
+    """`Acd.forget`: nobody has the session and it stands in no line, on whatever channel. It will say anew what it wants."""
 
     session: SessionId
 

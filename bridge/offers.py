@@ -122,6 +122,19 @@ class _Open(msgspec.Struct):
     accepted: bool = False
 
 
+class PolicyDump(msgspec.Struct, frozen=True):
+    """Everything that an `OfferPolicy` has beside its rules."""
+
+    offering: dict[str, bool]
+    since: dict[str, float]
+    open: list[_Open]
+    made: dict[str, list[float]]
+    distrusted: list[str]
+    accepted: float
+    answers: float
+    switches: int
+
+
 class OfferPolicy:
     """Decides offers, queue by queue. No I/O.
 
@@ -150,18 +163,24 @@ class OfferPolicy:
         self._distrusted = frozenset(queues)
 
     @property
+    def distrusted(self) -> frozenset[str]:
+        """The queues whose forecasts are known to be off."""
+        return self._distrusted
+
+    @property
     def acceptance(self) -> float:
         """The share of offers that is accepted."""
         return self._accepted / self._answers
 
     def reserved(self, now: float, desk: str | None = None) -> float:
         """How many who were offered lately will still come to *desk* (None: to any); give it to the SMS forecast as `extra`."""
-        self._open = deque(open_offer for open_offer in self._open if open_offer.until > now)
-        coming = [offer for offer in self._open if desk is None or self._rules.get(offer.queue, _NOTHING).desk in {None, desk}]
+        there = (offer for offer in self._open if offer.until > now)
+        coming = [offer for offer in there if desk is None or self._rules.get(offer.queue, _NOTHING).desk in {None, desk}]
         return sum(1.0 if offer.accepted else self.acceptance for offer in coming)
 
-    def answered(self, queue: str, accepted: bool) -> None:
+    def answered(self, queue: str, accepted: bool, now: float) -> None:
         """An offer of *queue* was accepted or refused (or not answered at all, which is a refusal)."""
+        self._forget(now)
         keep = 1.0 - 1.0 / ACCEPTANCE_MEMORY
         self._accepted = self._accepted * keep + accepted
         self._answers = self._answers * keep + 1.0
@@ -184,6 +203,8 @@ class OfferPolicy:
     ) -> Decision:
         """Decide one offer to one caller; an offer of a deflection is counted as somebody on the way.
 
+        Of what else there is only this changes anything, and `answered`: whoever looks leaves no trace.
+
         Args:
             kind: `deflect`, `hold` or `callback`.
             now: Seconds.
@@ -192,6 +213,65 @@ class OfferPolicy:
             sms: The wait of one more texter, made with `reserved` as `extra`; None without a desk.
             circumstances: Everything else.
         """
+        self._forget(now)
+        decision, offering = self._judge(kind, now, queue, voice, sms, circumstances)
+        if offering is not None and offering != self._offering.get(queue, False):
+            self._offering[queue], self._since[queue] = offering, now
+            self.switches += 1
+        if decision.offer and kind == "deflect":
+            self._open.append(_Open(now, queue, now + self._rules.get(queue, _NOTHING).reserve))
+            made = self._made.setdefault(queue, deque())
+            made.append(now)
+            while made[0] <= now - MINUTE:
+                made.popleft()
+        return decision
+
+    def preview(self, now: float, queue: str, voice: Forecast, sms: Forecast | None, circumstances: Circumstances) -> Decision:
+        """What `decide` would say of a deflection now, to a newcomer who is not held out; nothing is counted."""
+        decision, _ = self._judge("deflect", now, queue, voice, sms, circumstances)
+        if decision.reason == "held_out":
+            return Decision(True, decision.inputs["held_out_from"], decision.inputs)
+        return decision
+
+    # --- as it is, elsewhere
+
+    def dump(self) -> PolicyDump:
+        """Everything but the rules, for `load`."""
+        return PolicyDump(
+            offering=self._offering,
+            since=self._since,
+            open=list(self._open),
+            made={queue: list(times) for queue, times in self._made.items()},
+            distrusted=sorted(self._distrusted),
+            accepted=self._accepted,
+            answers=self._answers,
+            switches=self.switches,
+        )
+
+    def load(self, dumped: PolicyDump) -> None:
+        """Be as the one that was dumped; the rules are set by `configure`."""
+        self._offering, self._since = dict(dumped.offering), dict(dumped.since)
+        self._open = deque(dumped.open)
+        self._made = {queue: deque(times) for queue, times in dumped.made.items()}
+        self._distrusted = frozenset(dumped.distrusted)
+        self._accepted, self._answers, self.switches = dumped.accepted, dumped.answers, dumped.switches
+
+    # --- how it is done
+
+    def _forget(self, now: float) -> None:
+        """Whoever was offered so long ago has come, or will not."""
+        self._open = deque(offer for offer in self._open if offer.until > now)
+
+    def _judge(
+        self,
+        kind: OfferKind,
+        now: float,
+        queue: str,
+        voice: Forecast,
+        sms: Forecast | None,
+        circumstances: Circumstances,
+    ) -> tuple[Decision, bool | None]:
+        """The decision, and whether the queue is offering from now on; None: this caller says nothing about it."""
         rules = self._rules.get(queue, _NOTHING)
         inputs: dict[str, Any] = {
             "kind": kind,
@@ -208,37 +288,20 @@ class OfferPolicy:
             "can_text": circumstances.can_text,
             "why_not": circumstances.why_not,
         }
-        worth = self._worth(kind, now, queue, rules, voice, circumstances, inputs)
+        worth, offering = self._worth(kind, now, queue, rules, voice, circumstances, inputs)
         reason = _barred(kind, rules, circumstances) or worth
         if reason in _OFFERED and kind == "deflect":
             reason = _sms_side(rules, voice, sms, circumstances, reason, inputs) or self._rationed(queue, rules, now) or reason
             if reason in _OFFERED and _held_out(queue, circumstances.session, rules.hold_out):
                 inputs["held_out_from"], reason = reason, "held_out"
-        offer = reason in _OFFERED
-        if offer and kind == "deflect":
-            self._open.append(_Open(now, queue, now + rules.reserve))
-            self._made.setdefault(queue, deque()).append(now)
-        return Decision(offer, reason, inputs)
-
-    def preview(self, now: float, queue: str, voice: Forecast, sms: Forecast | None, circumstances: Circumstances) -> Decision:
-        """What `decide` would say of a deflection now, to a newcomer who is not held out; nothing is counted."""
-        before = self._offering.get(queue), self._since.get(queue), self.switches
-        decision = self.decide("deflect", now, queue, voice, sms, circumstances)
-        if decision.offer:
-            self._open.pop()
-            self._made[queue].pop()
-        offering, since, self.switches = before
-        self._offering[queue], self._since[queue] = bool(offering), -math.inf if since is None else since
-        if decision.reason == "held_out":
-            return Decision(True, decision.inputs["held_out_from"], decision.inputs)
-        return decision
+        return Decision(reason in _OFFERED, reason, inputs), offering
 
     def _rationed(self, queue: str, rules: QueueRules, now: float) -> Reason | None:
         """Whether enough was offered within the minute."""
-        made = self._made.get(queue)
-        while made and made[0] <= now - MINUTE:
-            made.popleft()
-        return "enough_this_minute" if rules.per_minute is not None and len(made or ()) >= rules.per_minute else None
+        if rules.per_minute is None:
+            return None
+        made = sum(at > now - MINUTE for at in self._made.get(queue, ()))
+        return "enough_this_minute" if made >= rules.per_minute else None
 
     def _worth(
         self,
@@ -249,8 +312,8 @@ class OfferPolicy:
         voice: Forecast,
         circumstances: Circumstances,
         inputs: dict[str, Any],
-    ) -> Reason:
-        """Whether the wait of the call is worth an offer."""
+    ) -> tuple[Reason, bool | None]:
+        """Whether the wait of the call is worth an offer, and whether the queue is offering from now on."""
         # Only newcomers say how the queue is doing; what is left for one in line is that one's own.
         newcomer = kind == "deflect" and circumstances.waited <= 0
         offering = newcomer and self._offering.get(queue, False)
@@ -262,32 +325,27 @@ class OfferPolicy:
         p = voice.prob(limit)
         inputs |= {"p": p, "threshold": limit, "pi": pi, "offering": offering}
         if kind != "deflect" and voice.p50 is not None and voice.p50 < ALMOST_THERE:
-            return "almost_there"
+            return "almost_there", None
         if (rules.callback if kind == "callback" else rules.mode) == "always":
-            return "always"
+            return "always", None
         if voice.status == "no_agents":
-            return "no_agents"
+            return "no_agents", None
         if p is None:
-            return "wait_unknown"
-        want = p >= pi
-        if newcomer:
-            want = self._dwell(queue, want, now, rules)
+            return "wait_unknown", None
+        want = self._dwell(queue, p >= pi, now, rules) if newcomer else p >= pi
+        offers = want if newcomer else None
         if voice.status == "free_agent":
-            return "agent_free"
+            return "agent_free", offers
         if want:
-            return "offer"
+            return "offer", offers
         if (voice.prob(rules.overcapacity) or 0.0) >= OVERCAPACITY_PROBABILITY:
-            return "overcapacity"
-        return "below_threshold"
+            return "overcapacity", offers
+        return "below_threshold", offers
 
     def _dwell(self, queue: str, want: bool, now: float, rules: QueueRules) -> bool:
         """Whether the queue is offering now; it changes its mind after the dwell only."""
         offering = self._offering.get(queue, False)
-        if want == offering or now - self._since.get(queue, -math.inf) < rules.dwell:
-            return offering
-        self._offering[queue], self._since[queue] = want, now
-        self.switches += 1
-        return want
+        return offering if now - self._since.get(queue, -math.inf) < rules.dwell else want
 
 
 _NOTHING = QueueRules(mode="never")

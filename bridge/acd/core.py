@@ -4,14 +4,28 @@ import heapq
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
-from bridge.acd.ghosts import Seen, Suspicions
-from bridge.acd.lines import Agent, Need, Place, Queue, Request, Service, Waiter, Work, both_channels, next_step_at, steps_reached
+from bridge.acd.ghosts import Difference, Seen, Suspicions
+from bridge.acd.lines import (
+    Agent,
+    AgentDump,
+    Need,
+    Place,
+    Queue,
+    QueueDump,
+    Request,
+    Service,
+    Waiter,
+    WaiterDump,
+    Work,
+    both_channels,
+    next_step_at,
+    steps_reached,
+)
 from bridge.acd.outputs import (
     AgentStateChanged,
     AgentTold,
@@ -58,6 +72,17 @@ class QueueInUse(Exception):  # noqa: N818
     def __init__(self, uses: Mapping[QueueId, tuple[int, int]]) -> None:
         super().__init__(", ".join(f"{queue}: {waiting} waiting, {served} served" for queue, (waiting, served) in uses.items()))
         self.uses = uses
+
+
+class AcdDump(msgspec.Struct, frozen=True):
+    """Everything that an `Acd` has beside what is configured."""
+
+    number: int
+    queues: dict[QueueId, QueueDump]
+    agents: list[AgentDump]
+    waiters: list[WaiterDump]
+    served_by: list[tuple[Work, AgentId]]
+    suspicions: list[tuple[Work, Difference, float]]
 
 
 class _Timer(NamedTuple):
@@ -112,7 +137,8 @@ class Acd:
         self._waiters: dict[Work, Waiter] = {}
         self._served_by: dict[Work, AgentId] = {}
         self._timers: list[_Timer] = []
-        self._numbers = count(1)
+        self._number = 0
+        """The last one given to a place or a timer."""
         self._suspicions = Suspicions()
         self._leaving: set[AgentId] = set()
         """Agents who are no longer configured and still have work in hand."""
@@ -197,7 +223,7 @@ class Acd:
             self._step(who, "work_ended", None if who.state in WORKING else who.reason, now, out)
             if who.state == "wrap_up":
                 who.wrap_up_until = max(who.wrap_up_until or now, now + seconds)
-                self._look_at(who.wrap_up_until, who)
+                who.wrap_up_number = self._look_at(who.wrap_up_until, who)
         return self._settle(who, now, out)
 
     def give_back(
@@ -447,7 +473,6 @@ class Acd:
         who.queues = ()
 
     def _put_on(self, who: Agent) -> None:
-        who.shown = (0, 0, False)
         who.queues = tuple(self._queues[queue] for queue in who.spec.queues)
         for queue in who.queues:
             queue.members[who.spec.id] = who
@@ -466,6 +491,7 @@ class Acd:
         back = [self._agents[name] for name in staff if name not in before]
         for who in (*(each for each in moved if each.spec.id in staff), *back):
             who.configure(staff[who.spec.id])
+            who.shown = (0, 0, False)
             self._put_on(who)
             if who.state in WORKING:
                 self._staff(who, True, now)
@@ -485,6 +511,50 @@ class Acd:
                 self._observer.abandoned(now, contact_id(*waiter.work), ghost=False)
                 self._observe_join(waiter, now)
 
+    # --- as it is, elsewhere
+
+    def dump(self) -> AcdDump:
+        """Everything but what is configured, for `load`."""
+        return AcdDump(
+            number=self._number,
+            queues={name: queue.dump() for name, queue in self._queues.items()},
+            agents=[who.dump(leaving=name in self._leaving) for name, who in self._agents.items()],
+            waiters=[waiter.dump() for waiter in self._waiters.values()],
+            served_by=list(self._served_by.items()),
+            suspicions=self._suspicions.dump(),
+        )
+
+    def load(self, dumped: AcdDump, queues: Iterable[QueueSpec], agents: Iterable[AgentSpec], *, ageing: float | None) -> None:
+        """Be as the one that was dumped while these were its queues and agents. The observer is not told."""
+        staff = {spec.id: spec for spec in agents}
+        self._ageing = ageing
+        self._number = dumped.number
+        self._queues = {spec.id: Queue(spec, 0.0) for spec in queues}
+        self._agents = {one.id: Agent.load(one, one.spec or staff[one.id]) for one in dumped.agents}
+        self._leaving = {one.id for one in dumped.agents if one.spec is not None}
+        self._waiters = {waiter.work: waiter for waiter in map(Waiter.load, dumped.waiters)}
+        self._served_by = dict(dumped.served_by)
+        self._suspicions.load(dumped.suspicions)
+        for who in self._agents.values():
+            self._put_on(who)
+        lines: dict[QueueId, list[Waiter]] = {}
+        for waiter in self._waiters.values():
+            lines.setdefault(waiter.queue, []).append(waiter)
+        for name, queue in self._queues.items():
+            queue.load(dumped.queues[name], lines.get(name, ()))
+        self._timers = sorted(self._pending())
+
+    def _pending(self) -> Iterator[_Timer]:
+        """The timers that count."""
+        for who in self._agents.values():
+            if who.offer is not None:
+                yield _Timer(who.offer.until, who.offer_number, who.offer)
+            if who.wrap_up_until is not None:
+                yield _Timer(who.wrap_up_until, who.wrap_up_number, who)
+        for waiter in self._waiters.values():
+            if waiter.due is not None:
+                yield _Timer(waiter.due, waiter.due_number, waiter)
+
     # --- ghosts
 
     def reconcile(self, seen: Iterable[Seen], now: float) -> list[AnyAcdOutput]:
@@ -497,12 +567,15 @@ class Acd:
             now: Seconds since the epoch.
         """
         told = {Work(one.session, one.channel): one for one in seen}
-        differences = {}
+        differences: dict[Work, Difference] = {}
         for work in dict.fromkeys((*self._served_by, *self._waiters, *told)):
             story = told.get(work)
             agent, waiter = self._served_by.get(work), self._waiters.get(work)
             if not self._fits(work, story):
-                here = waiter.place.number if waiter is not None else agent and self._agents[agent].work[work]
+                if waiter is not None:
+                    here: int | Service | None = waiter.place.number
+                else:
+                    here = None if agent is None else self._agents[agent].work[work]
                 differences[work] = (here, story)
         out = _Outputs()
         for work in self._suspicions.confirmed(differences, now):
@@ -637,7 +710,7 @@ class Acd:
             queue=queue,
             channel=this.spec.channel,
             waiting=len(this.line),
-            longest_wait=0.0 if this.oldest is None else now - this.oldest,
+            longest_wait=0.0 if this.oldest is None else max(0.0, now - this.oldest),
             agents_staffed=len(this.staff),
             agents_ready=len(this.available),
             agents_busy=this.busy,
@@ -771,7 +844,7 @@ class Acd:
     def _enter(
         self, work: Work, request: Request, now: float, out: _Outputs, held: Mapping[AgentId, float] = MappingProxyType({})
     ) -> None:
-        waiter = Waiter(work, request, self._place_of(work, request, next(self._numbers)), now)
+        waiter = Waiter(work, request, self._place_of(work, request, self._next()), now)
         waiter.held_from.update(held)
         self._waiters[work] = waiter
         self._line_up(waiter, now, out)
@@ -905,7 +978,7 @@ class Acd:
         if due != waiter.due:
             waiter.due = due
             if due is not None:
-                self._look_at(due, waiter)
+                waiter.due_number = self._look_at(due, waiter)
         queue.ungroup(waiter)
         # A session rings at one desk at a time, whatever its channels; only where all are rung, more may be.
         ringing = [line for line in self._lines(waiter.work.session) if line.ringing]
@@ -920,8 +993,14 @@ class Acd:
             frozenset(waiter.held_from),
         )
 
-    def _look_at(self, at: float, of: WorkOffered | Agent | Waiter) -> None:
-        heapq.heappush(self._timers, _Timer(at, next(self._numbers), of))
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _look_at(self, at: float, of: WorkOffered | Agent | Waiter) -> int:
+        """Have a look at a time; the number of the timer. An earlier one for the same thing counts no more."""
+        heapq.heappush(self._timers, _Timer(at, self._next(), of))
+        return self._number
 
     def _counts(self, timer: _Timer) -> bool:
         """Whether what this timer is for is still so."""
@@ -930,9 +1009,9 @@ class Acd:
                 who = self._agents.get(offer.agent)
                 return who is not None and who.offer is offer
             case Agent() as who:
-                return who.wrap_up_until == timer.at
+                return who.wrap_up_until is not None and who.wrap_up_number == timer.number
             case waiter:
-                return waiter.due == timer.at
+                return waiter.due is not None and waiter.due_number == timer.number
 
     # --- taking
 
@@ -1021,7 +1100,7 @@ class Acd:
             offer = WorkOffered(who.spec.id, *waiter.work, queue.spec.id, now + queue.spec.ring_timeout)
             who.offer = offer
             waiter.ringing[who.spec.id] = None
-            self._look_at(offer.until, offer)
+            who.offer_number = self._look_at(offer.until, offer)
             out.items.append(offer)
             out.changed(*who.spec.queues)
         for line in self._lines(waiter.work.session):

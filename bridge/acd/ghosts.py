@@ -3,11 +3,12 @@
 An event on its way explains every difference for a moment. So one counts only when it is seen again, unchanged, a while later.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import msgspec
 
-from bridge.acd.lines import Work
+from bridge.acd.lines import Service, Work
 from bridge.acd.places import PlaceInLine
 from bridge.events import AgentId, Channel, QueueId, SessionId
 
@@ -28,13 +29,17 @@ class Seen(msgspec.Struct, frozen=True):
     """What the agent has it for."""
 
 
+Difference: TypeAlias = tuple[int | Service | None, Seen | None]
+"""What the floor has, the number of a place or work in hand, and what the session says; None for nothing."""
+
+
 class Suspicions:
     """Remembers differences until they are gone or have lasted."""
 
     def __init__(self) -> None:
-        self._since: dict[Work, tuple[Hashable, float]] = {}
+        self._since: dict[Work, tuple[Difference, float]] = {}
 
-    def confirmed(self, differences: Mapping[Work, Hashable], now: float) -> Iterator[Work]:
+    def confirmed(self, differences: Mapping[Work, Difference], now: float) -> Iterator[Work]:
         """Those of *differences* that were there `GRACE` seconds ago already, word for word."""
         before, self._since = self._since, {}
         for work, story in differences.items():
@@ -43,3 +48,11 @@ class Suspicions:
             if known == story and now - since >= GRACE:
                 del self._since[work]
                 yield work
+
+    def dump(self) -> list[tuple[Work, Difference, float]]:
+        """Everything, for `load`."""
+        return [(work, story, since) for work, (story, since) in self._since.items()]
+
+    def load(self, dumped: list[tuple[Work, Difference, float]]) -> None:
+        """Remember what was dumped, and nothing else."""
+        self._since = {work: (story, since) for work, story, since in dumped}

@@ -1,7 +1,10 @@
 """The insides of an `Acd`: who waits, who works, and in what order they are looked at. They hold; `bridge.acd.core` decides."""
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from typing import NamedTuple
+
+import msgspec
 
 from bridge.acd.outputs import WorkOffered
 from bridge.acd.places import PlaceInLine
@@ -57,11 +60,31 @@ class Need(NamedTuple):
     refused: frozenset[AgentId]
 
 
+class WaiterDump(msgspec.Struct, frozen=True, array_like=True):
+    """A `Waiter`, exactly."""
+
+    request: Request
+    place: Place
+    queue: QueueId
+    prefer: AgentId | None
+    prefer_until: float
+    ringing: tuple[AgentId, ...]
+    held_from: dict[AgentId, float]
+    unanswered: int
+    visited: tuple[QueueId, ...]
+    redirect_at: float | None
+    due: float | None
+    due_number: int
+    need: tuple[int, AgentId | None, tuple[AgentId, ...]] | None
+    """But for the skills, which follow from the request."""
+
+
 class Waiter:
     """One session in line on one channel."""
 
     __slots__ = (
         "due",
+        "due_number",
         "held_from",
         "need",
         "place",
@@ -94,8 +117,67 @@ class Waiter:
         self.redirect_at: float | None = None
         self.due: float | None = None
         """When something about whom to ask changes by itself."""
+        self.due_number = 0
+        """Of the timer for that."""
         self.need: Need | None = None
         """The group it stands in; None while it may not be offered."""
+
+    def dump(self) -> WaiterDump:
+        """Everything, for `load`."""
+        need = self.need
+        return WaiterDump(
+            self.request,
+            self.place,
+            self.queue,
+            self.prefer,
+            self.prefer_until,
+            tuple(self.ringing),
+            self.held_from,
+            self.unanswered,
+            tuple(sorted(self.visited)),
+            self.redirect_at,
+            self.due,
+            self.due_number,
+            None if need is None else (need.step, need.prefer, tuple(sorted(need.refused))),
+        )
+
+    @classmethod
+    def load(cls, dumped: WaiterDump) -> "Waiter":
+        """As it was. It stands in no line yet: see `Queue.load`."""
+        self = cls(dumped.place.work, dumped.request, dumped.place, 0.0)
+        self.queue = dumped.queue
+        self.prefer, self.prefer_until = dumped.prefer, dumped.prefer_until
+        self.ringing = dict.fromkeys(dumped.ringing)
+        self.held_from = dict(dumped.held_from)
+        self.unanswered = dumped.unanswered
+        self.visited = set(dumped.visited)
+        self.redirect_at = dumped.redirect_at
+        self.due, self.due_number = dumped.due, dumped.due_number
+        if dumped.need is not None:
+            step, prefer, refused = dumped.need
+            self.need = Need(self.wanted, step, prefer, frozenset(refused))
+        return self
+
+
+class AgentDump(msgspec.Struct, frozen=True, array_like=True):
+    """An `Agent`, exactly."""
+
+    id: AgentId
+    spec: AgentSpec | None
+    """None: as configured."""
+    number: int
+    state: AgentState
+    reason: str | None
+    since: float
+    idle_since: float
+    work: list[tuple[Work, "Service"]]
+    offer: WorkOffered | None
+    offer_number: int
+    wrap_up_until: float | None
+    wrap_up_number: int
+    misses: int
+    capacity: tuple[int, int]
+    shown: tuple[int, int, bool]
 
 
 class Agent:
@@ -108,6 +190,7 @@ class Agent:
         "misses",
         "number",
         "offer",
+        "offer_number",
         "queues",
         "reason",
         "shown",
@@ -115,6 +198,7 @@ class Agent:
         "spec",
         "state",
         "work",
+        "wrap_up_number",
         "wrap_up_until",
     )
 
@@ -128,7 +212,11 @@ class Agent:
         self.idle_since = now
         self.work: dict[Work, Service] = {}
         self.offer: WorkOffered | None = None
+        self.offer_number = 0
+        """Of the timer by which it rings out."""
         self.wrap_up_until: float | None = None
+        self.wrap_up_number = 0
+        """Of the timer for that."""
         self.misses = 0
         """Offers in a row that rang out."""
         self.capacity = (0, 0)
@@ -140,6 +228,37 @@ class Agent:
         """Be as *spec* says from now on."""
         self.spec = spec
         self.levels = levels(spec.skills)
+
+    def dump(self, *, leaving: bool) -> AgentDump:
+        """Everything, for `load`; one who is *leaving* is configured no longer."""
+        return AgentDump(
+            self.spec.id,
+            self.spec if leaving else None,
+            self.number,
+            self.state,
+            self.reason,
+            self.since,
+            self.idle_since,
+            list(self.work.items()),
+            self.offer,
+            self.offer_number,
+            self.wrap_up_until,
+            self.wrap_up_number,
+            self.misses,
+            self.capacity,
+            self.shown,
+        )
+
+    @classmethod
+    def load(cls, dumped: AgentDump, spec: AgentSpec) -> "Agent":
+        """As it was, configured by *spec*. It works on no queue yet."""
+        self = cls(spec, dumped.number, dumped.since)
+        self.state, self.reason, self.idle_since = dumped.state, dumped.reason, dumped.idle_since
+        self.work = dict(dumped.work)
+        self.offer, self.offer_number = dumped.offer, dumped.offer_number
+        self.wrap_up_until, self.wrap_up_number = dumped.wrap_up_until, dumped.wrap_up_number
+        self.misses, self.capacity, self.shown = dumped.misses, dumped.capacity, dumped.shown
+        return self
 
     @property
     def call(self) -> SessionId | None:
@@ -167,6 +286,16 @@ class Service(NamedTuple):
 
     queue: QueueId
     at: float
+
+
+class QueueDump(msgspec.Struct, frozen=True, array_like=True):
+    """A `Queue`, but for what follows from who waits and who works there."""
+
+    available: tuple[AgentId, ...]
+    staff: tuple[AgentId, ...]
+    unstaffed_since: float | None
+    open_slots: int
+    busy: int
 
 
 class Queue:
@@ -207,6 +336,24 @@ class Queue:
         self.spec = spec
         self.wanted = wanted(spec.skills)
         self._fits.clear()
+
+    def dump(self) -> QueueDump:
+        """What `load` needs beside who waits and who works here."""
+        return QueueDump(
+            tuple(sorted(self.available)), tuple(sorted(self.staff)), self.unstaffed_since, self.open_slots, self.busy
+        )
+
+    def load(self, dumped: QueueDump, waiters: Iterable[Waiter]) -> None:
+        """Be as it was, with these in line. Its members are the caller's to put there."""
+        self.available, self.staff = set(dumped.available), set(dumped.staff)
+        self.unstaffed_since, self.open_slots, self.busy = dumped.unstaffed_since, dumped.open_slots, dumped.busy
+        there = sorted(waiters, key=lambda waiter: waiter.place)
+        self.line = [waiter.place for waiter in there]
+        self._sinces = sorted(waiter.request.since for waiter in there)
+        self.groups = {}
+        for waiter in there:
+            if waiter.need is not None:
+                self.groups.setdefault(waiter.need, []).append(waiter.place)
 
     @property
     def oldest(self) -> float | None:

@@ -35,6 +35,7 @@ class Policy:
         if not guard:
             self._rules = structs.replace(self._rules, margin=-1e9, sms_max=1e9, surely=0.0)
         self._policy = OfferPolicy({"v": self._rules})
+        self._at = 0.0
 
     @property
     def flips(self) -> int:
@@ -43,13 +44,14 @@ class Policy:
     def decide(self, t: float, q: str, prio: int) -> tuple[bool, str]:
         sms = self._estimator.forecast(t, self._sms, 1, extra=self._policy.reserved(t))
         voice = self._estimator.forecast(t, q, prio) if self._voice is None else _as_forecast(self._voice(t, q, prio))
+        self._at = t
         decision = self._policy.decide(
             "deflect", t, q, voice, sms, Circumstances("+15550100200", can_text=True, sms_staffed=True)
         )
         return decision.offer, decision.reason
 
     def answered(self, accepted: bool) -> None:
-        self._policy.answered("v", accepted)
+        self._policy.answered("v", accepted, self._at)
 
 
 def _as_forecast(wait: float) -> Forecast:

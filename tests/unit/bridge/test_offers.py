@@ -248,11 +248,11 @@ def test_open_offers_count_as_texters_on_the_way_until_they_are_refused_or_old()
         decide(policy, queue=queue)
     assert policy.reserved(1.0) == pytest.approx(4 * 0.4)
     assert policy.reserved(1.0, "desk") == pytest.approx(3 * 0.4)
-    policy.answered("calls", accepted=True)
+    policy.answered("calls", accepted=True, now=1.0)
     assert policy.reserved(1.0, "desk") == pytest.approx(1.0 + 2 * policy.acceptance)
-    policy.answered("calls", accepted=False)
+    policy.answered("calls", accepted=False, now=1.0)
     assert policy.reserved(1.0, "desk") == pytest.approx(1.0 + policy.acceptance)
-    policy.answered("calls", accepted=False)
+    policy.answered("calls", accepted=False, now=1.0)
     assert policy.reserved(29.9, "desk") > 1.0
     assert policy.reserved(30.0) == 0.0
 
@@ -267,7 +267,7 @@ def test_only_a_deflection_sends_somebody_to_the_desk() -> None:
 def test_the_acceptance_is_learned() -> None:
     policy = OfferPolicy({})
     for _ in range(400):
-        policy.answered("calls", accepted=True)
+        policy.answered("calls", accepted=True, now=0.0)
     assert policy.acceptance == pytest.approx(1.0, abs=0.01)
 
 
