@@ -1,43 +1,21 @@
 """The desk by axe-core, by keyboard, at twice the size, and without motion."""
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Literal
 
 import pytest
 from playwright.async_api import Browser, expect
-from prometheus_client import CollectorRegistry
 
 from bridge.events import SessionId
 from bridge.web.ports import Related, Suspicion, UploadLink
 from bridge.web.ports_desk import Waiter
-from bridge.web.server import WebConfig, make_app, serving
 from tests.e2e.axe import complaints
-from tests.e2e.browser import chromium, clean_page, overflows, sign_in
-from tests.unit.web.fakes import CHAT, OTHER, SESSION, FakeDesk, FakeIntake, FakeRecords
+from tests.e2e.browser import clean_page, overflows, sign_in
+from tests.e2e.desk import ANA
+from tests.unit.web.fakes import CHAT, OTHER, SESSION, FakeDesk
 
 pytestmark = pytest.mark.e2e
-ANA = ("ana", "correct horse")
 LOOKS: tuple[tuple[int, Literal["light", "dark"]], ...] = ((1280, "light"), (1280, "dark"), (400, "light"), (400, "dark"))
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def desk() -> FakeDesk:
-    return FakeDesk(time.time())
-
-
-@pytest.fixture
-async def base(desk: FakeDesk, tmp_path: Path) -> AsyncIterator[str]:
-    app = make_app(desk, FakeIntake(), FakeRecords(), None, WebConfig(prompts=tmp_path), registry=CollectorRegistry())
-    async with serving(app, "127.0.0.1", 0, shutdown_timeout=1.0) as port:
-        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)

@@ -9,19 +9,13 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.e2e.axe import complaints
-from tests.e2e.browser import chromium, clean_page, sign_in
+from tests.e2e.browser import clean_page, sign_in
 from tests.e2e.server import PASSWORD, ServerProcess, agent, settings
 
 pytestmark = pytest.mark.e2e
 MOST = 60
 """Pages that are looked at; the console has fewer, contacts and sessions aside."""
 LEFT_ALONE = ("/sign-out", "/static", "/api", "/metrics", "/phone", "/healthz", "/readyz")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from bridge.crm.book import Book
 from bridge.events import AgentId
 from bridge.settings import Settings
 from tests.e2e.axe import complaints
-from tests.e2e.browser import chromium, clean_page
+from tests.e2e.browser import clean_page
 from tests.e2e.server import free_port
 
 OURS, MARIA, SHARED = "+15550100200", "+15550100123", "+15550100124"
@@ -49,12 +49,6 @@ def settings(folder: Path) -> Settings:
 async def server(tmp_path: Path) -> AsyncIterator[Running]:
     async with running(settings(tmp_path)) as up:
         yield up
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running_browser:
-        yield running_browser
 
 
 def book(server: Running) -> Book:

@@ -10,40 +10,13 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
-from prometheus_client import CollectorRegistry
 
 from bridge.web.ports import Ticks
-from bridge.web.server import WebConfig, make_app, serving
-from tests.e2e.browser import chromium, clean_page, overflows, sign_in
-from tests.unit.web.fakes import SESSION, FakeDesk, FakeIntake, FakeRecords
+from tests.e2e.browser import clean_page, overflows, sign_in
+from tests.e2e.desk import ANA, desk_served
+from tests.unit.web.fakes import SESSION, FakeDesk
 
 pytestmark = pytest.mark.e2e
-ANA = ("ana", "correct horse")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def desk() -> FakeDesk:
-    return FakeDesk(time.time())
-
-
-@asynccontextmanager
-async def server(desk: FakeDesk, folder: Path, port: int = 0) -> AsyncIterator[str]:
-    config = WebConfig(prompts=folder)
-    app = make_app(desk, FakeIntake(), FakeRecords(), None, config, registry=CollectorRegistry())
-    async with serving(app, "127.0.0.1", port, shutdown_timeout=1.0) as bound:
-        yield f"http://127.0.0.1:{bound}"
-
-
-@pytest.fixture
-async def base(desk: FakeDesk, tmp_path: Path) -> AsyncIterator[str]:
-    async with server(desk, tmp_path) as address:
-        yield address
 
 
 async def open_session(page: Page, base: str) -> None:
@@ -249,10 +222,10 @@ async def test_a_new_process_asks_to_sign_in_again(browser: Browser, desk: FakeD
     """The sessions of agents do not outlive the process; the page goes to the form and from there back to the words."""
     context = await browser.new_context()
     page = await context.new_page()
-    async with server(desk, tmp_path) as first:
+    async with desk_served(desk, tmp_path) as first:
         await open_session(page, first)
         await page.fill("#body", "Half a sent")
-    async with server(desk, tmp_path, int(first.rpartition(":")[2])):
+    async with desk_served(desk, tmp_path, int(first.rpartition(":")[2])):
         await page.wait_for_url(re.compile(r"/sign-in\?next="), timeout=15_000)
         await page.fill("#login", ANA[0])
         await page.fill("#password", ANA[1])

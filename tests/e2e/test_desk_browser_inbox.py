@@ -4,49 +4,21 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 from playwright.async_api import Browser, Page, expect
-from prometheus_client import CollectorRegistry
 
 from bridge.events import SessionId
 from bridge.web.ports import Preset
 from bridge.web.ports_desk import Waiter
-from bridge.web.server import WebConfig, make_app, serving
-from tests.e2e.browser import chromium, clean_page, sign_in
-from tests.unit.web.fakes import CHAT, PRESETS, SESSION, FakeDesk, FakeIntake, FakeRecords, picture
+from tests.e2e.browser import clean_page, sign_in
+from tests.e2e.desk import ANA, desk_served
+from tests.unit.web.fakes import CHAT, PRESETS, SESSION, FakeDesk, picture
 
 pytestmark = pytest.mark.e2e
-ANA = ("ana", "correct horse")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def desk() -> FakeDesk:
-    return FakeDesk(time.time())
-
-
-@asynccontextmanager
-async def server(desk: FakeDesk, folder: Path, port: int = 0, *, lifetime: float = 3600.0) -> AsyncIterator[str]:
-    config = WebConfig(prompts=folder, session_lifetime=lifetime)
-    app = make_app(desk, FakeIntake(), FakeRecords(), None, config, registry=CollectorRegistry())
-    async with serving(app, "127.0.0.1", port, shutdown_timeout=1.0) as bound:
-        yield f"http://127.0.0.1:{bound}"
-
-
-@pytest.fixture
-async def base(desk: FakeDesk, tmp_path: Path) -> AsyncIterator[str]:
-    async with server(desk, tmp_path) as address:
-        yield address
 
 
 async def open_chat(page: Page, base: str) -> None:
@@ -150,9 +122,9 @@ async def test_nothing_is_ended_without_a_question(browser: Browser, base: str, 
         await page.keyboard.press("Escape")
         assert desk.asked == []
         await page.keyboard.press("Alt+e")
-        await page.click("#sure [value=yes]")
+        async with page.expect_response(lambda answer: answer.request.method == "POST"):
+            await page.click("#sure [value=yes]")
         await expect(page.locator("#sure")).not_to_be_visible()
-        await page.wait_for_load_state("networkidle")
         assert desk.asked == [("end_chat", "ana", CHAT)]
 
 
@@ -294,13 +266,13 @@ async def test_no_word_is_lost_when_the_server_goes_and_comes_back(browser: Brow
     """It is killed while the agent types and comes back as a new process: after signing in the agent goes on."""
     context = await browser.new_context()
     page = await context.new_page()
-    async with server(desk, tmp_path) as first:
+    async with desk_served(desk, tmp_path) as first:
         await open_chat(page, first)
         await page.focus("#body")
         await page.keyboard.type("Half a sen")
     with contextlib.suppress(Exception):
         await page.keyboard.type("te")  # nobody is there to hear it
-    async with server(desk, tmp_path, int(first.rpartition(":")[2])):
+    async with desk_served(desk, tmp_path, int(first.rpartition(":")[2])):
         await page.wait_for_url(re.compile(r"/sign-in\?next="), timeout=20_000)
         await page.fill("#login", ANA[0])
         await page.fill("#password", ANA[1])
@@ -313,7 +285,7 @@ async def test_no_word_is_lost_when_the_server_goes_and_comes_back(browser: Brow
 
 async def test_no_word_is_lost_when_the_sign_in_runs_out(browser: Browser, desk: FakeDesk, tmp_path: Path) -> None:
     """The agent is asked to sign in while typing; afterwards the words stand there, also those of the note."""
-    async with server(desk, tmp_path, lifetime=4.0) as base:
+    async with desk_served(desk, tmp_path, lifetime=4.0) as base:
         context = await browser.new_context()
         page = await context.new_page()
         await open_chat(page, base)

@@ -1,35 +1,16 @@
 """The desk's side of the text channel in a real browser, on a desk of our own making."""
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, FilePayload, Page, expect
 
 from bridge.web.ports import DeskChanged, Preset, Related, Suspicion, UploadLink
-from tests.e2e.browser import chromium, clean_page, overflows, sign_in
-from tests.e2e.test_desk_browser import ANA, server
+from tests.e2e.browser import clean_page, overflows, sign_in
+from tests.e2e.desk import ANA
 from tests.unit.web.fakes import CHAT, OTHER, PAST, PRESETS, FakeDesk, picture
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def desk() -> FakeDesk:
-    return FakeDesk(time.time())
-
-
-@pytest.fixture
-async def base(desk: FakeDesk, tmp_path: Path) -> AsyncIterator[str]:
-    async with server(desk, tmp_path) as address:
-        yield address
 
 
 def label(name: str = "label") -> FilePayload:

@@ -20,18 +20,12 @@ from bridge.hindsight import Outcome
 from bridge.journal import Journal
 from bridge.settings import Settings
 from tests.e2e.axe import complaints
-from tests.e2e.browser import chromium, clean_page
+from tests.e2e.browser import clean_page
 
 pytestmark = pytest.mark.e2e
 OURS, TOKEN = "+15550100200", "token-of-the-terminal"
 PASSWORD = "a long one for everybody"
 ANN = AgentId("ann")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from bridge.web.console.phone import PhoneLine
 from bridge.web.server import WebConfig, make_app, serving
 from sms.message import DeliveryReport, InboundText, OutboundText
 from sms.providers.loopback import LoopbackNetwork, LoopbackSms
-from tests.e2e.browser import chromium, clean_page, overflows
+from tests.e2e.browser import clean_page, overflows
 from tests.unit.web.fakes import FakeDesk, FakeIntake, FakeRecords
 
 pytestmark = pytest.mark.e2e
@@ -68,12 +68,6 @@ class FarEnd:
 
     async def note(self, report: DeliveryReport) -> None:
         """Delivery is not looked at here."""
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

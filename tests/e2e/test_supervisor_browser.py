@@ -14,18 +14,12 @@ from bridge.app import Running, running
 from bridge.events import AgentId, SessionId
 from bridge.settings import Settings
 from tests.e2e.axe import complaints
-from tests.e2e.browser import chromium, clean_page
+from tests.e2e.browser import clean_page
 
 pytestmark = pytest.mark.e2e
 OURS, CALLER = "+15550100200", "+15550100190"
 PASSWORD = "a long one for everybody"
 BEN, CYD = AgentId("ben"), AgentId("cyd")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

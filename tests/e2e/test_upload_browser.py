@@ -13,16 +13,10 @@ import pytest
 from PIL import Image
 from playwright.async_api import Browser, Error, Page, Route, expect
 
-from tests.e2e.browser import chromium, clean_page
+from tests.e2e.browser import clean_page
 from tests.unit.web.upload_fakes import DAMAGED, PDF, VIDEO, Place
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture
