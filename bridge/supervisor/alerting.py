@@ -1,7 +1,11 @@
-"""Measures what alerts watch, and tells who wants to know: the boards, by mail, and as a hook."""
+"""Measures what alerts watch, and tells who wants to know: the boards, by mail, and as a hook.
 
+Of several nodes one measures and tells; the others show what it has raised.
+"""
+
+import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -11,6 +15,8 @@ import structlog
 from bridge import events as e
 from bridge.alerts import Alarms, Alert, Change, Rule
 from bridge.journal import Unit
+from bridge.legs import LIVE
+from bridge.news import News
 from bridge.notices import notices_of_alert
 from bridge.runner import Runner
 from bridge.supervisor.boards import Boards
@@ -19,6 +25,12 @@ log = structlog.get_logger()
 
 KEY = "alerts"
 """Under which the journal keeps what has been raised."""
+SEEN = "alerts.seen"
+"""The same of who looks after them: any node may write that."""
+MOST_SEEN = 500
+"""Of these the newest are kept."""
+TOPIC = "alerts"
+"""What other nodes are told of: something has been raised, is over, or is being looked after."""
 Calibration = Callable[[], int]
 """How many queues' estimates are off just now."""
 
@@ -37,6 +49,7 @@ class Alerting:
         runner: Whose settings, floor and journal these are.
         boards: What has been counted.
         title: What people call a queue.
+        news: How other nodes are told, and tell; None: there are none.
     """
 
     def __init__(
@@ -45,6 +58,7 @@ class Alerting:
         boards: Boards,
         *,
         title: Callable[[str], str],
+        news: News | None = None,
     ) -> None:
         self._runner = runner
         self._boards = boards
@@ -54,31 +68,84 @@ class Alerting:
         """Measures `calibration`; None: it is not known."""
         self._title = title
         self._settings = runner.settings
+        self._news = news
+        self._turn = asyncio.Lock()
+        """Held while `alarms` are changed or made anew."""
+        self._dead_letters = 0
+        self._kept: tuple[bytes | None, bytes | None] = (None, None)
+        """What the journal had at the last look."""
         self.alarms = Alarms(_rules(runner))
 
     async def load(self) -> None:
-        """Go on from what the process before this one had raised."""
-        saved = await self._runner.journal.value(KEY)
-        if saved is not None:
-            await self._tell(self.alarms.restore(msgspec.json.decode(saved), self._runner.clock()))
+        """Show what has been raised, by the process before this one or by the node that measures."""
+        async with self._turn:
+            await self._restore()
+
+    async def take_over(self) -> None:
+        """Measure from now on, and go on from what has been raised."""
+        async with self._turn:
+            await self._tell(await self._restore())
+
+    async def _restore(self) -> list[Change]:
+        """What is in the journal, in place of what was known here."""
+        journal, now = self._runner.journal, self._runner.clock()
+        saved, seen = self._kept = await journal.value(KEY), await journal.value(SEEN)
+        self._settings = self._runner.settings
+        self.alarms = Alarms(_rules(self._runner))
+        changes = [] if saved is None else self.alarms.restore(msgspec.json.decode(saved), now)
+        self._see(seen)
+        return changes
+
+    def _see(self, seen: bytes | None) -> None:
+        """Know who looks after what."""
+        for alert, (by, at) in _seen(seen).items():
+            self.alarms.acknowledge(alert, by, at)
+
+    async def refresh(self, *, measures: bool) -> None:
+        """See what another node has done since; *measures*: what has been raised is known here best."""
+        async with self._turn:
+            journal, before = self._runner.journal, self._kept
+            self._kept = (before[0] if measures else await journal.value(KEY)), await journal.value(SEEN)
+            if self._kept == before:
+                return
+            if measures:
+                self._see(self._kept[1])
+            else:
+                await self._restore()
+        self._boards.changed()
 
     async def look(self) -> None:
         """Measure everything, and tell what has changed."""
+        async with self._turn:
+            await self._look()
+
+    async def _look(self) -> None:
         now, floor = self._runner.clock(), self._runner.floor
         changes: list[Change] = []
         if self._settings is not self._runner.settings:
             self._settings = self._runner.settings
             changes += self.alarms.watch(_rules(self._runner), now)
+        if any(rule.measure == "dead_letters" for rule in self.alarms.rules):
+            self._dead_letters = sum((await self._runner.journal.dead_letters_by_endpoint()).values())
         subjects: dict[Any, Sequence[str]] = {"queue": tuple(floor.queues), "agent": floor.acd.agents}
         changes += self.alarms.look(subjects, lambda rule, subject: self._measure(rule, subject, now), now)
         await self._tell(changes)
 
     async def acknowledge(self, alert: str, by: str) -> bool:
         """As `Alarms.acknowledge`, and kept."""
-        done = self.alarms.acknowledge(alert, by, self._runner.clock())
-        if done:
-            await self._keep(Unit())
-        return done
+        now = self._runner.clock()
+        if not any(raised.id == alert and raised.acknowledged_at is None for raised in self.alarms.active):
+            return False
+
+        def note(kept: bytes | None) -> bytes:
+            seen = {alert: (by, now), **_seen(kept)}  # whoever was first does
+            newest = sorted(seen.items(), key=lambda each: each[1][1])[-MOST_SEEN:]
+            return msgspec.json.encode(dict(newest))
+
+        seen = await self._runner.journal.change_value(SEEN, note)
+        self._see(seen)
+        await self._spread()
+        return _seen(seen).get(alert) == (by, now)
 
     # --- telling
 
@@ -106,6 +173,11 @@ class Alerting:
     async def _keep(self, unit: Unit) -> None:
         unit.kv[KEY] = msgspec.json.encode(self.alarms.save())
         await self._runner.commit(unit)
+        await self._spread()
+
+    async def _spread(self) -> None:
+        if self._news is not None:
+            await self._news.tell(TOPIC)
 
     async def _write(self, rule: Rule, change: Change, letters: Letters) -> None:
         subject, words = self._words(change)
@@ -181,15 +253,20 @@ class Alerting:
             case "texts_failed":
                 return float(self._boards.day.failed_texts(rule.window, now))
             case "calls":
-                return float(runner.calls)
+                return float(sum(live.state.call in LIVE for live in runner.sessions.values()))
             case "sessions":
                 return float(len(runner.sessions))
             case "waiting":
                 return float(sum(runner.floor.acd.queue_view(e.QueueId(queue), now).waiting for queue in runner.floor.queues))
             case "dead_letters":
-                return sum(sample.value for family in runner.metrics.dead_letters.collect() for sample in family.samples)
+                return float(self._dead_letters)
             case _:
                 return None if self.calibration is None else float(self.calibration())
+
+
+def _seen(kept: bytes | None) -> Mapping[str, tuple[str, float]]:
+    """By alert, who looks after it and since when."""
+    return {} if kept is None else msgspec.json.decode(kept, type=dict[str, tuple[str, float]])
 
 
 def _rules(runner: Runner) -> list[Rule]:

@@ -15,7 +15,8 @@ from bridge.acd import Target
 from bridge.board import AgentRow, OnWork, QueueRow, SessionRow, session_row
 from bridge.journal import TimelineLine
 from bridge.legs import CallState, TextLeg
-from bridge.runner import LiveSession, Runner
+from bridge.live import LiveSession
+from bridge.runner import Runner
 from bridge.session import State
 from bridge.tally import COUNTED, Day, Trend
 from bridge.web.ports_supervisor import Snapshot
@@ -50,6 +51,12 @@ class Boards:
         self._title = title
         self._settings = runner.settings
         self.day = Day(self._midnight(runner.clock()), self._target, self._names())
+        self._counted: dict[e.SessionId, int] = {}
+        """Number of the newest line of each session that has been counted: what the log says may be in the journal already."""
+        self._ended: frozenset[e.MessageId] = frozenset()
+        """Texts whose end was in the journal."""
+        self._held: list[Callable[[], None]] | None = None
+        """What happens while the journal is read; None: it is not."""
         self._trends: dict[str, Trend] = {}
         self._unanswered: dict[e.SessionId, float] = {}
         self._troubles: dict[e.SessionId, set[str]] = {}
@@ -63,12 +70,21 @@ class Boards:
     # --- life
 
     async def load(self) -> None:
-        """Count today's lines again; to be called before anything new happens."""
-        journal = self._runner.journal
-        for session, line in await journal.lines_of_day(self.day.start, COUNTED):
-            self._count(session, line)
-        for message, state, at in await journal.ends_of_texts(self.day.start):
-            self.day.text_moved(message, state, at)
+        """Count today's lines again. What happens meanwhile is counted afterwards, once."""
+        self._held = []
+        try:
+            journal, day = self._runner.journal, Day(self._midnight(self._runner.clock()), self._target, self._names())
+            lines, ends = await journal.lines_of_day(day.start, COUNTED), await journal.ends_of_texts(day.start)
+            self.day, self._counted = day, {}
+            for session, line in lines:
+                self._take(session, line)
+            for message, state, at in ends:
+                day.text_moved(message, state, at)
+            self._ended = frozenset(message for message, _, _ in ends)
+        finally:
+            held, self._held = self._held, None
+            for count in held:
+                count()
 
     async def run(self) -> None:
         """Draw the boards for whoever looks, until cancelled."""
@@ -104,6 +120,7 @@ class Boards:
             self._news.set()
         if (start := self._midnight(now)) != self.day.start:
             self.day.begin(start)
+            self._counted = {session: n for session, n in self._counted.items() if session in self._runner.sessions}
             self._news.set()
         for queue in self._runner.floor.queues:
             waiting = self._runner.floor.acd.queue_view(e.QueueId(queue), now).waiting
@@ -167,6 +184,15 @@ class Boards:
         self.session_changed(session)
 
     def _count(self, session: e.SessionId, line: TimelineLine) -> None:
+        if self._held is not None:
+            self._held.append(lambda: self._take(session, line))
+        else:
+            self._take(session, line)
+
+    def _take(self, session: e.SessionId, line: TimelineLine) -> None:
+        if line.kind not in COUNTED or 0 < line.n <= self._counted.get(session, 0):
+            return
+        self._counted[session] = line.n
         try:
             self.day.take(session, line.at, line.kind, line.data)
         except (LookupError, TypeError, ValueError):  # a figure too few is no reason for a session or a start to fail
@@ -174,8 +200,16 @@ class Boards:
 
     def text_moved(self, session: e.SessionId, message: e.MessageId, state: TextState, code: str | None) -> None:  # noqa: ARG002
         """Count it."""
-        self.day.text_moved(message, state, self._runner.clock())
+        at = self._runner.clock()
+        if self._held is not None:
+            self._held.append(lambda: self._text_moved(message, state, at))
+        else:
+            self._text_moved(message, state, at)
         self.session_changed(session)
+
+    def _text_moved(self, message: e.MessageId, state: TextState, at: float) -> None:
+        if message not in self._ended:
+            self.day.text_moved(message, state, at)
 
     def session_changed(self, session: e.SessionId) -> None:
         """Its row is to be made anew."""

@@ -4,33 +4,42 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import structlog
 
 from bridge import events as e
-from bridge.acd import AnyAcdOutput, UnknownAgent, UnknownQueue
+from bridge.acd import UnknownAgent, UnknownQueue
 from bridge.alerts import Alert
 from bridge.board import SessionRow, matches
 from bridge.bulletins import Bulletin, Bulletins
+from bridge.cluster.roles import Tenure
 from bridge.desk import Desk
-from bridge.journal import TimelineLine, Unit
+from bridge.floor_ops import AssignWork, MoveInLine
+from bridge.journal import TimelineLine
 from bridge.legs import LIVE, CallState, TextLeg
+from bridge.live import LiveSession, SessionAwayError
+from bridge.news import News
 from bridge.records import Records
-from bridge.runner import LiveSession, Runner
+from bridge.runner import Runner
 from bridge.session import UnexpectedEvent
+from bridge.supervisor.alerting import TOPIC as ALERTS
 from bridge.supervisor.alerting import Alerting
 from bridge.supervisor.boards import Boards
 from bridge.supervisor.trail import row_of, trail_of
+from bridge.web.console.core_words import of_away
 from bridge.web.console.words import gettext as _
 from bridge.web.ports import DeskRefusedError
 from bridge.web.ports_supervisor import Found, Posted, Snapshot, Trail
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 KEY = "bulletins"
 """Under which the journal keeps messages to agents."""
+TOPIC = "bulletins"
+"""What other nodes are told of: such a message has come, gone or been read."""
 LOOK_EVERY = 5.0
 """Seconds between two looks at what alerts watch."""
 PAGE = 50
@@ -55,6 +64,7 @@ class Supervisor:
         desk: The agents' desks.
         records: What has been kept.
         audit: Writes down what supervisors do; None: the log alone does.
+        news: How other nodes are told, and tell; None: there are none.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class Supervisor:
         records: Records,
         *,
         audit: Audit | None = None,
+        news: News | None = None,
     ) -> None:
         self._runner = runner
         self._desk = desk
@@ -71,30 +82,56 @@ class Supervisor:
         self._audit = audit
         self._bulletins = Bulletins()
         self.boards = Boards(runner, watched=desk.watched, title=desk.queue_title)
-        self.alerting = Alerting(runner, self.boards, title=desk.queue_title)
+        self.alerting = Alerting(runner, self.boards, title=desk.queue_title, news=news)
+        self._measures = False
+        """Of all nodes it is this one that measures what alerts watch."""
+        self._news = news
+        if news is not None:
+            news.hear(TOPIC, self._bulletins_changed)
+            news.hear(ALERTS, self._alerts_changed)
 
     # --- life
 
     async def load(self) -> None:
-        """Read what today was so far, and what stood at desks; to be called before anything new happens."""
+        """Read what today was so far, and what stands at desks."""
         await self.boards.load()
         await self.alerting.load()
-        saved = await self._runner.journal.value(KEY)
-        if saved is not None:
-            self._bulletins.restore(msgspec.json.decode(saved))
+        self._put_up(await self._runner.journal.value(KEY))
 
     async def run(self, started: asyncio.Event) -> None:
         """Keep the boards, alerts and messages up to date until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.boards.run())
+            tasks.create_task(self._runner.roles.hold("alerts", self._measure))
             started.set()
             while True:
                 await asyncio.sleep(LOOK_EVERY)
                 try:
-                    await self.alerting.look()
-                    await self._expire()
+                    await self._alerts_changed("")
+                    await self._bulletins_changed("")
                 except Exception:  # calls in progress need not end with it
                     log.exception("supervisor.failed")
+
+    async def _measure(self, tenure: Tenure) -> None:
+        """Raise alerts, and take old messages away."""
+        taken = False
+        try:
+            while True:
+                try:
+                    if not taken:
+                        await self.alerting.take_over()
+                        self._measures = taken = True
+                    elif tenure.mine():
+                        await self.alerting.look()
+                        await self._expire()
+                except Exception:  # as above
+                    log.exception("supervisor.failed")
+                await asyncio.sleep(LOOK_EVERY)
+        finally:
+            self._measures = False
+
+    async def _alerts_changed(self, _about: str) -> None:
+        await self.alerting.refresh(measures=self._measures)
 
     # --- looking
 
@@ -178,31 +215,30 @@ class Supervisor:
         live = self._live(session)
         acd = self._runner.floor.acd
         if acd.place(session, channel) is not None:
-            outputs = self._moved(live, channel, to, queue)
-            if not outputs:
-                raise DeskRefusedError(_("They stand in this line already."))
-            self._runner.follow(outputs)
+            if not await self._moved(live, channel, to, queue):
+                stays = acd.place(session, channel) is not None
+                raise DeskRefusedError(_("They stand in this line already.")) if stays else _nowhere()
             await self._runner.settled(session)
         elif channel == "sms" and live.state.chat_agent is not None:
             await self._hand_over(live, to, queue, note)
         elif channel == "voice" and live.state.agent is not None:
             await self._hand_over_call(live, to, queue, note)
         else:
-            raise DeskRefusedError(_("Nobody has it and it waits in no line, so it cannot be moved."))
+            raise _nowhere()
         name = None if to is None else self.name_of(to)
         await self._record("supervisor.moved", session, by=self._who(by), to=name, queue=queue, channel=channel, note=note)
         await self._did(by, "session.moved", f"session {session}", channel=channel, to=to, queue=queue, note=note)
 
-    def _moved(self, live: LiveSession, channel: e.Channel, to: e.AgentId | None, queue: str | None) -> list[AnyAcdOutput]:
-        """One who waits: into another line, or to an agent at once."""
-        acd, now, session = self._runner.floor.acd, self._runner.clock(), live.state.id
+    async def _moved(self, live: LiveSession, channel: e.Channel, to: e.AgentId | None, queue: str | None) -> bool:
+        """One who waits: into another line, or to an agent at once. False: they are there already, or wait no more."""
+        session = live.state.id
         try:
             if to is None:
-                return acd.move(session, channel, e.QueueId(queue or ""), now)
-            place = acd.place(session, channel)
+                return bool(await self._runner.do(MoveInLine(session, channel, e.QueueId(queue or ""))))
+            place = self._runner.floor.acd.place(session, channel)
             assert place is not None
             self._can_take(to, channel)
-            return acd.assign(to, session, channel, place.queue, now)
+            return bool(await self._runner.do(AssignWork(to, session, channel, place.queue, from_line=True)))
         except UnknownQueue:
             raise DeskRefusedError(_("There is no such queue for this kind of work.")) from None
 
@@ -273,9 +309,11 @@ class Supervisor:
             elif channel == "voice" and live.state.agent is not None:
                 await self._hand_over_call(live, by, None, "")
             else:
-                raise DeskRefusedError(_("Nobody has it and it waits in no line, so it cannot be moved."))
+                raise _nowhere()
         if acd.place(session, channel) is not None:
-            self._runner.follow(self._moved(live, channel, by, None))
+            moved = await self._moved(live, channel, by, None)
+            if not moved and acd.serving(session, channel) != by:
+                raise _nowhere()
         await self._runner.settled(session)
         await self._record("supervisor.took_over", session, by=self._who(by), channel=channel)
         await self._did(by, "session.taken_over", f"session {session}", channel=channel)
@@ -362,17 +400,13 @@ class Supervisor:
             until=now + message.lives,
             pinned=message.pinned,
         )
-        self._bulletins.post(bulletin)
-        await self._keep_bulletins()
-        self._show(bulletin)
+        await self._on_desks(lambda bulletins: bulletins.post(bulletin))
 
     async def take_down(self, by: e.AgentId, bulletin: str) -> None:
         """Remove a message from every desk."""
-        gone = self._bulletins.take_down(bulletin)
+        gone = await self._on_desks(lambda bulletins: bulletins.take_down(bulletin))
         if gone is None:
             raise DeskRefusedError(_("It was taken down already."))
-        await self._keep_bulletins()
-        self._show(gone)
         await self._did(by, "message.taken_down", f"{gone.scope} {gone.to or 'everybody'}", words=gone.words)
 
     def posted(self) -> tuple[Bulletin, ...]:
@@ -385,19 +419,37 @@ class Supervisor:
 
     async def read(self, agent: e.AgentId, bulletin: str) -> None:
         """The agent has read it."""
-        if self._bulletins.read(bulletin, agent):
-            await self._keep_bulletins()
-            self._desk.desk_changed(agent)
+        await self._on_desks(lambda bulletins: bulletins.read(bulletin, agent))
 
     async def _expire(self) -> None:
-        old = self._bulletins.expire(self._runner.clock())
-        if old:
-            await self._keep_bulletins()
-        for bulletin in old:
-            self._show(bulletin)
+        now = self._runner.clock()
+        if any(bulletin.until <= now for bulletin in self._bulletins.all):
+            await self._on_desks(lambda bulletins: bulletins.expire(now))
 
-    async def _keep_bulletins(self) -> None:
-        await self._runner.commit(Unit(kv={KEY: msgspec.json.encode(self._bulletins.save())}))
+    async def _on_desks(self, act: Callable[[Bulletins], T]) -> T:
+        """Do something to the messages of all nodes; returns what came of it."""
+        done: list[T] = []
+
+        def change(saved: bytes | None) -> bytes:
+            bulletins = _bulletins(saved)
+            done.append(act(bulletins))
+            return msgspec.json.encode(bulletins.save())
+
+        self._put_up(await self._runner.journal.change_value(KEY, change))
+        if self._news is not None:
+            await self._news.tell(TOPIC)
+        return done[-1]
+
+    async def _bulletins_changed(self, _about: str) -> None:
+        self._put_up(await self._runner.journal.value(KEY))
+
+    def _put_up(self, saved: bytes | None) -> None:
+        """These are the messages now; desks at which that makes a difference are to read them again."""
+        before, self._bulletins = {each.id: each for each in self._bulletins.all}, _bulletins(saved)
+        after = {each.id: each for each in self._bulletins.all}
+        for bulletin in before.keys() | after.keys():
+            if before.get(bulletin) != after.get(bulletin):
+                self._show(after.get(bulletin) or before[bulletin])
 
     def _show(self, bulletin: Bulletin) -> None:
         """Desks it is for are to read again what stands there."""
@@ -434,6 +486,8 @@ class Supervisor:
             await self._runner.tell(session, event)
         except UnexpectedEvent as refusal:
             raise DeskRefusedError(str(refusal)) from refusal
+        except SessionAwayError as error:
+            raise DeskRefusedError(of_away()) from error
 
     async def _record(self, kind: str, session: e.SessionId, /, **data: Any) -> None:
         """One line in the session's timeline, for the desk and for `explain`."""
@@ -444,3 +498,15 @@ class Supervisor:
         log.info("supervisor.acted", by=by, what=what, to=to)
         if self._audit is not None:
             await self._audit(by, what, to, data)
+
+
+def _nowhere() -> DeskRefusedError:
+    return DeskRefusedError(_("Nobody has it and it waits in no line, so it cannot be moved."))
+
+
+def _bulletins(saved: bytes | None) -> Bulletins:
+    """As they are kept."""
+    bulletins = Bulletins()
+    if saved is not None:
+        bulletins.restore(msgspec.json.decode(saved))
+    return bulletins
