@@ -28,19 +28,20 @@ from bridge.administration.tokens import Book as AuditBook
 from bridge.administration.tokens import Tokens
 from bridge.calls import Calls
 from bridge.channel import Channel
-from bridge.cluster import NodeId
-from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.contacts import Contacts
 from bridge.crm.book import Book
 from bridge.crm.csv_import import CsvImports
 from bridge.desk import Desk
-from bridge.floor import Floor
+from bridge.floor import Floor, floor_plan
+from bridge.floor_ops import FloorPlan
 from bridge.journal import Journal
 from bridge.journal.house import newest_revision_of
+from bridge.live import SessionAwayError
 from bridge.mail import Mail
 from bridge.media_links import MediaLinks
 from bridge.media_store import BlobsUnavailableError, MediaStore
 from bridge.metrics import Metrics
+from bridge.news import News
 from bridge.records import Records
 from bridge.reporting import Letter, Reports
 from bridge.runner import Runner
@@ -189,7 +190,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         journal = await stack.enter_async_context(Journal.open(settings.journal_url))
         settings, begun = await settings_in_force(journal, file)
         flows, menus = load(settings, {})
-        cluster = await stack.enter_async_context(MemoryCluster(NodeId("main"), Hub()))
+        cluster = await stack.enter_async_context(adapters.cluster_of(settings))
+        news = News(cluster)
         loopback_calls = LoopbackCallProvider(
             on_call,
             prompts,
@@ -226,6 +228,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             dress=adapters.dress_of(settings, sms, links),
             hook_rules=adapters.hook_rules_of(settings),
             new_link=None if settings.sms.provider == "loopback" else lambda language, now: uploads.link(language, now=now),
+            lease=settings.cluster.lease,
         )
         uploads = Uploads(
             journal, media, _take(runner), public_url=base, spool=settings.data / "spool", lifetime=settings.media.upload_valid
@@ -237,26 +240,29 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         book = Book(journal, clock=clock, region=settings.country)
         valid = settings.media.link_valid
         contacts = Contacts(
-            runner, crm, book, chance=random.random, link=lambda media: links.url(media, expires_at=clock() + valid)
+            runner, crm, book, chance=random.random, link=lambda media: links.url(media, expires_at=clock() + valid), news=news
         )
         imports = CsvImports(journal, settings.data / "imports", clock=clock, region=settings.country)
         stack.push_async_callback(imports.close)
         book.watch(contacts.contact_changed)
         contacts.watch(desk.session_changed)
-        runner.listen(contacts)
+        runner.listen(contacts, own=True)
         audit = AuditBook(journal, clock=clock)
-        supervisor = Supervisor(runner, desk, records, audit=partial(_note_down, audit))
+        supervisor = Supervisor(runner, desk, records, audit=partial(_note_down, audit), news=news)
         _watch(runner)
         runner.follow_settings(partial(_watch, runner))
-        await supervisor.load()
         # Open before the runner starts: it begins with what was left to be sent and fetched.
         await stack.enter_async_context(sms)
         await stack.enter_async_context(_task(runner.run))
         stack.push_async_callback(_last_words, runner)
-        waiting = Waiting(floor, journal, registry, zone=_zone(settings), clock=clock)
+        await stack.enter_async_context(_task(news.run))
+        await supervisor.load()
+        waiting = Waiting(
+            floor, journal, registry, do=runner.do, zone=_zone(settings), clock=clock, roles=runner.roles, news=news
+        )
         await stack.enter_async_context(_task(waiting.run))
         supervisor.alerting.calibration = lambda: waiting.alarms
-        reports = Reports(journal, lambda: runner.settings, lambda: runner.floor.targets, clock=clock)
+        reports = Reports(journal, lambda: runner.settings, lambda: runner.floor.targets, clock=clock, roles=runner.roles)
         await stack.enter_async_context(_task(reports.run))
         await stack.enter_async_context(_task(contacts.run))
         await stack.enter_async_context(_task(supervisor.run))
@@ -265,7 +271,17 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         if sip is not None:
             await stack.enter_async_context(sip)
         api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports), reports, desk.calls)
-        publishing = Publishing(journal, file, runner, load=load, swap=partial(_swap, runner), clock=clock, begun=begun)
+        publishing = Publishing(
+            journal,
+            file,
+            runner,
+            load=load,
+            swap=partial(_swap, runner),
+            clock=clock,
+            begun=begun,
+            behind=_behind(runner),
+            news=news,
+        )
         people = People(
             journal,
             lambda: runner.settings,
@@ -273,9 +289,10 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             spawn=runner.spawn,
             session_lifetime=SESSION_LIFETIME,
             left=desk.desk_changed,
+            news=news,
         )
         await people.load()
-        tokens = Tokens(journal, lambda: runner.settings, clock=clock, let_in=api.door.let_in, used=api.door.used)
+        tokens = Tokens(journal, lambda: runner.settings, clock=clock, let_in=api.door.let_in, used=api.door.used, news=news)
         await tokens.load()
         blocklist = Blocklist(journal, lambda: runner.settings, clock=clock)
         runner.follow_settings(lambda: api.take(runner.settings))
@@ -299,7 +316,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         web_port = await stack.enter_async_context(serving(app, settings.web.host, port))
         if settings.mail is not None:
             mail = _mail(settings.mail, runner, desk, channel, key_for(secret, "mail"))
-            runner.listen(mail)
+            runner.listen(mail, own=True)
             runner.follow_settings(lambda: mail.know(runner.settings.agents, brand=runner.settings.brand))
             await stack.enter_async_context(_task(mail.run))
             reports.post = None if mail.spool is None else partial(_post, mail)
@@ -315,7 +332,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             for provider in call_providers.values():
                 await provider.drain()
             deadline = clock() + settings.drain_timeout
-            while clock() < deadline and (runner.calls or await runner.outbox.has_work()):  # noqa: ASYNC110  what ends by itself
+            while (await runner.give_away() or runner.calls or await _sending(runner)) and clock() < deadline:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(0.1)
             await runner.save_estimates()
             log.info("drained", calls_left=runner.calls)
@@ -355,10 +372,15 @@ async def _last_words(runner: Runner) -> None:
     """The calls have just been ended: who agreed to be texted is told so now, and not when somebody starts us again."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LAST_WORDS):
-            for session in list(runner.sessions):
-                await runner.settled(session)
-            while await runner.outbox.has_work():  # noqa: ASYNC110  what ends by itself
+            for live in runner.own_sessions:
+                await runner.settled(live.state.id)
+            while await _sending(runner):  # noqa: ASYNC110  what ends by itself
                 await asyncio.sleep(0.05)
+
+
+async def _sending(runner: Runner) -> bool:
+    """Whether there are texts to send, and nobody else does it."""
+    return runner.sends and await runner.outbox.has_work()
 
 
 @asynccontextmanager
@@ -377,7 +399,7 @@ async def _task(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> As
 def _watch(runner: Runner) -> None:
     """Let the gauges read what is there when somebody asks."""
     metrics = runner.metrics
-    metrics.sessions.set_function(lambda: len(runner.sessions))
+    metrics.sessions.set_function(lambda: len(runner.own_sessions))
     metrics.live_calls.set_function(lambda: runner.calls)
     for gauge in (metrics.waiting, metrics.ewt):
         gauge.clear()  # of queues that are gone
@@ -439,6 +461,8 @@ def _take(runner: Runner) -> Callable[[e.SessionId, str, tuple[e.Media, ...], in
             await runner.tell(session, e.MediaUploaded(token, media, refused))
         except UnexpectedEvent as refusal:
             raise LinkRefusedError("expired") from refusal
+        except SessionAwayError as error:
+            raise LinkRefusedError("busy") from error
 
     return take
 
@@ -588,9 +612,22 @@ def hours_of(menus: Mapping[str, Menu]) -> dict[str, str | None]:
     return {queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}
 
 
-def _swap(runner: Runner, settings: Settings, flows: Mapping[str, Flow], menus: Mapping[str, Menu]) -> None:
+async def _swap(runner: Runner, settings: Settings, flows: Mapping[str, Flow], menus: Mapping[str, Menu]) -> None:
     """Put settings into force, or raise QueueInUse."""
-    runner.reconfigure(settings, flows=flows, menus=menus, senders=adapters.senders_of(settings))
+    await runner.reconfigure(settings, flows=flows, menus=menus, senders=adapters.senders_of(settings))
+
+
+def _behind(runner: Runner) -> Callable[[], bool]:
+    """Whether lines and agents go by other settings than the rest; compared again only when one of the two is another."""
+    seen: tuple[Settings, FloorPlan, bool] | None = None
+
+    def behind() -> bool:
+        nonlocal seen
+        if seen is None or seen[0] is not runner.settings or seen[1] is not runner.floor.plan:
+            seen = runner.settings, runner.floor.plan, runner.floor.plan != floor_plan(runner.settings)
+        return seen[2]
+
+    return behind
 
 
 def origin_of(settings: Settings) -> tuple[str, Settings | str]:

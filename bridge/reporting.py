@@ -1,4 +1,8 @@
-"""Reports: brings the facts up to date, answers questions about them, and mails what was asked for regularly."""
+"""Reports: brings the facts up to date, answers questions about them, and mails what was asked for regularly.
+
+Of several nodes one keeps the facts up to date and mails (the role `reports`). Any node brings them up to date before it answers:
+that may be done twice at the same time.
+"""
 
 import asyncio
 import hashlib
@@ -11,9 +15,11 @@ import msgspec
 import structlog
 
 from bridge.acd import Target
+from bridge.cluster.roles import Roles, Tenure
 from bridge.events import AgentId
 from bridge.journal import Journal, Unit
 from bridge.journal.fact_queries import Ask, Behind, Counts, Key, Limits, Price
+from bridge.once import once
 from bridge.reports.definitions import MEASURES, REPORTS, Dimension
 from bridge.reports.measures import Tally, figures, needed
 from bridge.reports.spans import Range, before, last_over, midnight, period
@@ -61,6 +67,7 @@ class Reports:
         targets: Of every queue, now.
         clock: Seconds since the epoch.
         post: Who takes reports that come by mail; None: nobody.
+        roles: Whether it is this node that keeps up and mails; None: there is no other.
     """
 
     def __init__(
@@ -71,21 +78,26 @@ class Reports:
         *,
         clock: Callable[[], float],
         post: Post | None = None,
+        roles: Roles | None = None,
     ) -> None:
         self._journal = journal
         self._settings = settings
         self._targets = targets
         self._clock = clock
         self.post = post
+        self._roles = roles
         self._fresh_at = 0.0
         self._catching_up = asyncio.Lock()
 
     async def run(self, started: asyncio.Event) -> None:
         """Keep the facts up to date and mail what is due, until cancelled."""
         started.set()
+        await once(self._roles, "reports", self._keep_going)
+
+    async def _keep_going(self, tenure: Tenure) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_up())
-            tasks.create_task(self._keep_mailing())
+            tasks.create_task(self._keep_mailing(tenure))
 
     async def _keep_up(self) -> None:
         while True:
@@ -95,10 +107,11 @@ class Reports:
                 log.exception("reports.behind")
             await asyncio.sleep(CATCH_UP_EVERY)
 
-    async def _keep_mailing(self) -> None:
+    async def _keep_mailing(self, tenure: Tenure) -> None:
         while True:
             try:
-                await self.mail_due()
+                if tenure.mine():
+                    await self.mail_due()
             except Exception:  # as above
                 log.exception("reports.not_mailed")
             await asyncio.sleep(MAIL_EVERY)

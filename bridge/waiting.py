@@ -1,8 +1,12 @@
-"""Waiting times as programs and pages ask for them, staffing plans, and what became of the forecasts."""
+"""Waiting times as programs and pages ask for them, staffing plans, and what became of the forecasts.
+
+Of several nodes one keeps what became of the forecasts (the role `calibration`); it tells the others, which show the same.
+"""
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
@@ -10,12 +14,16 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from bridge.acd import Told, contact_id
+from bridge.acd import contact_id
+from bridge.cluster.roles import Roles, Tenure
 from bridge.events import Channel, QueueId, SessionId
 from bridge.floor import Floor
+from bridge.floor_ops import DistrustForecasts, Op, PlanStaff, ResyncEstimates, TakeOutcomes
 from bridge.hindsight import ALARM_AFTER, THRESHOLDS, Alarm, Outcome, Scores, alarm_of, report_on, score
-from bridge.journal import Journal, JournalError, Unit
+from bridge.journal import Journal, JournalError
+from bridge.news import News
 from bridge.offers import Circumstances
+from bridge.once import once
 from bridge.web.ports_ewt import (
     Announcement,
     Calibration,
@@ -29,7 +37,6 @@ from bridge.web.ports_ewt import (
     UnknownLineError,
     WaitStatus,
 )
-from ewt.estimator import AgentSeen, ContactSeen, Snapshot
 from ewt.forecast import Forecast
 
 log = structlog.get_logger()
@@ -42,6 +49,8 @@ AT_ONCE = 20
 """Queues worked out before others get a turn: audio waits for nobody."""
 MOST_OUTCOMES = 50_000
 """Read for one report."""
+LAST_WORDS = 5.0
+"""Seconds in which what is known is kept when the server stops."""
 KEPT_FOR = 400 * 86_400.0
 """Seconds for which outcomes are kept: a year can be compared with the one before."""
 FORGET_EVERY = 86_400.0
@@ -54,6 +63,10 @@ SOMEBODY = "+15550100100"
 """A caller who can be texted: whether they would be offered it is shown."""
 PLANS = "ewt_plans"
 """Where the journal keeps the staffing plans."""
+OUTCOMES = "ewt_outcomes"
+"""What other nodes are told: what became of forecasts."""
+MOST_TOLD = 200
+"""Of these at once; of more the others read in the journal."""
 _CHANNELS: tuple[Channel, ...] = ("voice", "sms")
 
 
@@ -98,15 +111,28 @@ class Waiting:
         floor: Whose waits.
         journal: Keeps plans and outcomes.
         registry: Where the figures are shown.
+        do: Changes the floor and returns its answer.
         zone: IANA time zone of half-hours.
         clock: Seconds since the epoch.
+        roles: Whether it is this node that keeps what becomes known; None: there is no other.
+        news: How other nodes are told, and tell; None: there are none.
     """
 
     def __init__(
-        self, floor: Floor, journal: Journal, registry: CollectorRegistry, *, zone: str, clock: Callable[[], float]
+        self,
+        floor: Floor,
+        journal: Journal,
+        registry: CollectorRegistry,
+        *,
+        do: Callable[[Op], Awaitable[Any]],
+        zone: str,
+        clock: Callable[[], float],
+        roles: Roles | None = None,
+        news: News | None = None,
     ) -> None:
         self._floor = floor
         self._journal = journal
+        self._do = do
         self._metrics = WaitMetrics(registry)
         self._zone = zone
         self._clock = clock
@@ -121,6 +147,11 @@ class Waiting:
         self._all: tuple[QueueWait, ...] = ()
         self._all_at: float | None = None
         self._sweeping = asyncio.Lock()
+        self._roles = roles
+        self._news = news
+        if news is not None:
+            news.hear(PLANS, self._plans_changed)
+            news.hear(OUTCOMES, self._outcomes_known)
 
     # --- life
 
@@ -128,32 +159,55 @@ class Waiting:
         """Take back plans and outcomes, then keep what becomes known, until cancelled."""
         await self._restore()
         started.set()
+        await once(self._roles, "calibration", self._keep_going)
+        await asyncio.Event().wait()
+
+    async def _keep_going(self, _: Tenure) -> None:
+        """Be the one that says what is known of waits, plans and forecasts."""
+        for plan in self._plans.values():
+            await self._follow(plan)
+        await self._warn()
         try:
             while True:
                 await asyncio.sleep(KEEP_EVERY)
                 await self.keep()
         finally:
-            await self.keep()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await self.keep()
 
     async def _restore(self) -> None:
-        saved = await self._journal.value(PLANS)
-        for plan in () if saved is None else msgspec.json.decode(saved, type=tuple[Plan, ...]):
-            if plan.queue in self._floor.queues:
-                self._follow(plan)
+        self._take_plans(await self._journal.value(PLANS))
         for queue in self._floor.queues:
             newest = await self._journal.outcomes(ALARM_AFTER, queue=queue)
             if newest:
+                self._newest.pop(queue, None)
                 self._judge(queue, newest[::-1])
+
+    def _take_plans(self, saved: bytes | None) -> None:
+        self._plans = {plan.queue: plan for plan in _plans(saved) if plan.queue in self._floor.queues}
+        self._all_at = None
+
+    async def _plans_changed(self, _about: str) -> None:
+        """Another node has been told of a plan; the estimator knows it already."""
+        self._take_plans(await self._journal.value(PLANS))
+
+    async def _outcomes_known(self, about: str) -> None:
+        """Another node has kept these; none: it has kept many."""
+        if not about:
+            await self._restore()
+            return
+        for queue, new in _by_queue(msgspec.json.decode(about, type=list[Outcome])).items():
+            self._judge(queue, new)
 
     async def keep(self) -> None:
         """Keep what has become known, and look at plans that are over. What cannot be written now is kept for the next time."""
-        self._floor.witness.know({name: settings.channel for name, settings in self._floor.queues.items()})
-        self._pending += self._floor.witness.outcomes()
+        self._pending += await self._do(TakeOutcomes())
         self._pending = self._pending[-MOST_PENDING:]
         for queue, plan in list(self._plans.items()):
             if plan.steps[-1].at <= self._clock():
                 del self._plans[queue]
-                self._floor.estimator.plan(queue, ())
+                await self._do(PlanStaff(queue, ()))
         for queue in [queue for queue in self._alarms if queue not in self._floor.queues]:
             del self._alarms[queue]
         try:
@@ -164,17 +218,17 @@ class Waiting:
         if not self._pending:
             return
         outcomes, self._pending = self._pending, []
-        by_queue: dict[str, list[Outcome]] = {}
-        for outcome in outcomes:
-            by_queue.setdefault(outcome.queue, []).append(outcome)
         try:
             await self._journal.keep_outcomes(outcomes)
         except JournalError:
             log.warning("ewt.not_kept", outcomes=len(outcomes))
             self._pending = outcomes + self._pending
             return
-        for queue, new in by_queue.items():
+        for queue, new in _by_queue(outcomes).items():
             self._judge(queue, new)
+        await self._warn()
+        if self._news is not None:
+            await self._news.tell(OUTCOMES, msgspec.json.encode(outcomes).decode() if len(outcomes) <= MOST_TOLD else "")
 
     async def _forget(self) -> None:
         """Outcomes that are too old, once a day."""
@@ -193,11 +247,14 @@ class Waiting:
         self._metrics.show(queue, figures)
         if alarm is None:
             self._alarms.pop(queue, None)
-            self._floor.policy.distrust(self._alarms)
         elif self._alarms.get(queue) != alarm:
             self._alarms[queue] = alarm
-            self._floor.policy.distrust(self._alarms)
             log.warning("ewt.alarm", queue=queue, why=alarm, coverage=figures.coverage, bias=figures.bias)
+
+    async def _warn(self) -> None:
+        """Let offers be made by what is known of the forecasts."""
+        if self._floor.policy.distrusted != self._alarms.keys():
+            await self._do(DistrustForecasts(tuple(sorted(self._alarms))))
 
     # --- what is asked
 
@@ -246,33 +303,34 @@ class Waiting:
     def plan(self, queue: str) -> Plan | None:
         """The staffing plan; None without one."""
         self._known(queue)
-        return self._plans.get(queue)
+        plan = self._plans.get(queue)
+        return None if plan is None or plan.steps[-1].at <= self._clock() else plan
 
     async def set_plan(self, queue: str, steps: Sequence[PlanStep], by: str) -> Plan | None:
         """Replace the staffing plan; without steps there is none any more."""
         self._known(queue)
         ordered = tuple(sorted(steps, key=lambda step: step.at))
-        plans = {name: plan for name, plan in self._plans.items() if name != queue}
         plan = Plan(queue, ordered, self._clock(), by) if ordered else None
-        if plan is not None:
-            plans[queue] = plan
-        await self._journal.commit(Unit(kv={PLANS: msgspec.json.encode(tuple(plans.values()))}))
+
+        def change(saved: bytes | None) -> bytes:
+            others = tuple(each for each in _plans(saved) if each.queue != queue)
+            return msgspec.json.encode(others if plan is None else (*others, plan))
+
+        self._take_plans(await self._journal.change_value(PLANS, change))
         if plan is None:
-            self._plans.pop(queue, None)
-            self._floor.estimator.plan(queue, ())
+            await self._do(PlanStaff(queue, ()))
         else:
-            self._follow(plan)
-        self._all_at = None
+            await self._follow(plan)
+        if self._news is not None:
+            await self._news.tell(PLANS)
         log.info("ewt.planned", queue=queue, steps=len(ordered), by=by)
         return plan
 
     async def resync(self) -> Resynced:
         """Tell the estimator anew who works and who waits, as the floor has it."""
-        now, estimator, told = self._clock(), self._floor.estimator, self._floor.acd.told()
-        believed = estimator.snapshot()
-        corrected = _facts_told(told) != _facts_believed(believed)
+        corrected: bool = await self._do(ResyncEstimates())
+        now, told = self._clock(), self._floor.acd.told()
         if corrected:
-            estimator.resync(now, _snapshot(told, believed, now))
             log.warning("ewt.resynced", agents=len(told.agents), contacts=len(told.contacts))
         waiting = sum(contact.agent is None for contact in told.contacts)
         return Resynced(now, len(told.agents), waiting, len(told.contacts) - waiting, corrected)
@@ -292,9 +350,8 @@ class Waiting:
         if queue not in self._floor.queues:
             raise UnknownLineError(f"There is no queue {queue!r}; there are: {', '.join(self._floor.queues)}.")
 
-    def _follow(self, plan: Plan) -> None:
-        self._plans[plan.queue] = plan
-        self._floor.estimator.plan(plan.queue, [(step.at, step.capacity) for step in plan.steps])
+    async def _follow(self, plan: Plan) -> None:
+        await self._do(PlanStaff(plan.queue, tuple((step.at, step.capacity) for step in plan.steps)))
 
     def _wait(self, queue: str, priority: int, now: float) -> QueueWait:
         floor, settings = self._floor, self._floor.queues[queue]
@@ -357,46 +414,16 @@ class Waiting:
         return side, DecisionNow(*so, inputs.get("p"), inputs.get("threshold"), inputs.get("pi"), since)
 
 
-def _facts_told(told: Told) -> tuple[frozenset[Any], frozenset[Any]]:
-    """Who is there, in a form that can be compared."""
-    return (
-        frozenset((who.agent, frozenset(who.queues), who.slots, who.voice_free, who.chat_free) for who in told.agents),
-        frozenset(_fact(who.contact, who.queue, who.agent, who.priority, who.since) for who in told.contacts),
-    )
+def _plans(saved: bytes | None) -> tuple[Plan, ...]:
+    """As they are kept."""
+    return () if saved is None else msgspec.json.decode(saved, type=tuple[Plan, ...])
 
 
-def _facts_believed(believed: Snapshot) -> tuple[frozenset[Any], frozenset[Any]]:
-    return (
-        frozenset((who.id, frozenset(who.queues), who.slots, who.voice_free, who.chat_free) for who in believed.agents),
-        frozenset(_fact(who.id, who.queue, who.agent, who.priority, who.since) for who in believed.contacts),
-    )
-
-
-def _fact(contact: str, queue: str, agent: str | None, priority: int, since: float) -> tuple[object, ...]:
-    """The place of one in line; of one whom an agent has, only who that is."""
-    return (contact, queue, priority, since) if agent is None else (contact, queue, agent)
-
-
-def _snapshot(told: Told, believed: Snapshot, now: float) -> Snapshot:
-    """What is true, with what only the estimator can know."""
-    known = {who.id: who for who in believed.contacts}
-    contacts = []
-    for who in told.contacts:
-        before = known.get(who.contact)
-        contacts.append(
-            ContactSeen(
-                who.contact,
-                who.queue,
-                who.priority,
-                who.since,
-                joined=now if before is None else before.joined,
-                queued=before is None or before.queued,
-                agent=who.agent,
-            )
-        )
-    return Snapshot(
-        tuple(AgentSeen(who.agent, who.queues, who.slots, who.voice_free, who.chat_free) for who in told.agents), tuple(contacts)
-    )
+def _by_queue(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.queue, []).append(outcome)
+    return found
 
 
 class _Foretold(TypedDict):

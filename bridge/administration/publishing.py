@@ -1,20 +1,23 @@
 """Settings that change while the server runs: draft, check, publish, roll back; and whatever was published comes into force.
 
 What is in the journal is what counts. A server looks there every few seconds, so a revision that the command line, or another
-server on the same journal, has published comes into force as if it had been published here.
+server on the same journal, has published comes into force as if it had been published here. Nodes of one service tell each other,
+so that there it takes no more than a moment; lines and agents change on all of them in the same instant, by whoever is first.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import structlog
 
 from bridge.acd import QueueInUse
+from bridge.cluster import ClusterUnavailableError
 from bridge.events import QueueId
 from bridge.journal import Journal, JournalError
 from bridge.journal.house import Draft, DraftMovedError, Entry, Revision
+from bridge.news import News
 from bridge.published import MOST, Change, check, differences, written
 from bridge.settings import DocumentError, Problem, Settings, SettingsError
 from bridge.web.ports_admin import AdminRefusedError, By, Checked, InvalidError, Standing
@@ -27,6 +30,8 @@ log = structlog.get_logger()
 
 LOOK_EVERY = 2.0
 """Seconds between two looks whether somebody else has published."""
+TOPIC = "settings"
+"""What other nodes are told of: something has been published."""
 FORGET_EVERY = 3600.0
 """Seconds between two looks at what is too old to be kept."""
 MOST_CHANGES = 200
@@ -52,7 +57,7 @@ class Running(Protocol):
         """Queues that would have to go and have people in them."""
 
 
-Swap = Callable[[Settings, Mapping[str, Flow], Mapping[str, Menu]], None]
+Swap = Callable[[Settings, Mapping[str, Flow], Mapping[str, Menu]], Coroutine[Any, Any, None]]
 """Puts settings into force, or raises QueueInUse."""
 
 
@@ -93,6 +98,9 @@ class Publishing:
         swap: Puts other settings into force.
         clock: Seconds since the epoch.
         begun: The revision that the server began with; None: the file's settings.
+        behind: Whether lines and agents go by other settings than the rest of this node. That is so when it began with a revision
+            that could not come into force yet at the nodes that were there.
+        news: How other nodes are told, and tell; None: there are none.
     """
 
     def __init__(
@@ -105,6 +113,8 @@ class Publishing:
         swap: Swap,
         clock: Callable[[], float],
         begun: Revision | None = None,
+        behind: Callable[[], bool] = lambda: False,
+        news: News | None = None,
     ) -> None:
         self._journal = journal
         self._base = base
@@ -116,6 +126,12 @@ class Publishing:
         self._standing = Standing(0 if begun is None else begun.n, text, 0 if begun is None else begun.n)
         self._adopting = asyncio.Lock()
         self._forgot_at = 0.0
+        self._behind = behind
+        self._caught_up = -1
+        """The revision that was put into force again because the lines were behind: once is enough, where files differ."""
+        self._news = news
+        if news is not None:
+            news.hear(TOPIC, self._told)
 
     @property
     def settings(self) -> Settings:
@@ -212,6 +228,8 @@ class Publishing:
             except DraftMovedError as error:
                 raise AdminRefusedError("Somebody else has published meanwhile. Look at it again.") from error
             log.info("settings.published", revision=n, who=by.who, changes=len(changes))
+        if self._news is not None:
+            await self._news.tell(TOPIC)  # first, so that the others get ready while we do
         await self.look()
         return n
 
@@ -254,23 +272,31 @@ class Publishing:
             await self._journal.forget_audit(now - self._base.audit.keep_days * 86_400.0)
             await self._journal.drop_browsers(until=now)
 
+    async def _told(self, _about: str) -> None:
+        await self.look()
+
     async def look(self) -> None:
         """Put the newest revision into force, if it is not yet and can be."""
         async with self._adopting:
-            if await self._journal.newest_number() == self._standing.revision:
+            newest = await self._journal.newest_number()
+            behind = self._behind() and self._caught_up != newest
+            if newest == self._standing.revision and not behind:
                 return
             revision = await self._journal.newest_revision()
             if revision is None:
                 return
             try:
-                self._swap(*await self._prepared(revision.text))
+                await self._swap(*await self._prepared(revision.text))
+            except ClusterUnavailableError as error:
+                log.warning("settings.not_in_force", revision=revision.n, why=str(error))
+                return
             except (InvalidError, QueueInUse) as error:
                 why = _in_use(error.uses) if isinstance(error, QueueInUse) else str(error)
                 if (self._standing.newest, self._standing.waits_for) != (revision.n, why):
                     log.warning("settings.not_in_force", revision=revision.n, why=why)
                 self._standing = msgspec.structs.replace(self._standing, newest=revision.n, waits_for=why)
                 return
-            self._standing = Standing(revision.n, revision.text, revision.n)
+            self._standing, self._caught_up = Standing(revision.n, revision.text, revision.n), revision.n
             log.info("settings.in_force", revision=revision.n)
 
     async def _prepared(self, text: str) -> Prepared:

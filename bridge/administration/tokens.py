@@ -12,6 +12,7 @@ import structlog
 from bridge.journal import Journal, JournalError
 from bridge.journal.accounts import ApiToken, TokenExistsError
 from bridge.journal.house import Entry
+from bridge.news import News
 from bridge.settings import Scope, Settings
 from bridge.web.api.keys import ADMIN, Key, keys_of
 from bridge.web.console.words import gettext as _
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 WRITE_EVERY = 30.0
 """Seconds between two notes of when tokens were used, and between two looks whether another server has made or revoked some."""
+TOPIC = "tokens"
+"""What other nodes are told of: a token was made or revoked."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -33,6 +36,7 @@ class Tokens:
         clock: Seconds since the epoch.
         let_in: Is told of every token that may come in, whenever they are others.
         used: Gives and forgets when tokens were used, by name.
+        news: How other nodes are told, and tell; None: there are none.
     """
 
     def __init__(
@@ -43,12 +47,24 @@ class Tokens:
         clock: Callable[[], float],
         let_in: Callable[[tuple[Key, ...]], None],
         used: Callable[[], dict[str, float]],
+        news: News | None = None,
     ) -> None:
         self._journal = journal
         self._settings = settings
         self._clock = clock
         self._let_in = let_in
         self._used = used
+        self._news = news
+        if news is not None:
+            news.hear(TOPIC, self._told)
+
+    async def _told(self, _about: str) -> None:
+        await self.load()
+
+    async def _changed(self) -> None:
+        await self.load()
+        if self._news is not None:
+            await self._news.tell(TOPIC)
 
     async def load(self) -> None:
         """Let in who may come."""
@@ -103,14 +119,14 @@ class Tokens:
             await self._journal.add_api_token(row, self._entry(by, "token.made", name, after))
         except TokenExistsError as error:
             raise AdminRefusedError(_("There has been a token of that name. Names are not used twice.")) from error
-        await self.load()
+        await self._changed()
         return secret
 
     async def revoke_token(self, name: str, by: By) -> None:
         """It opens nothing any more."""
         if not await self._journal.revoke_api_token(name, self._clock(), self._entry(by, "token.revoked", name, None)):
             raise AdminRefusedError(_("There is no such token, or it was revoked before."))
-        await self.load()
+        await self._changed()
 
     def _entry(self, by: By, action: str, name: str, after: object) -> Entry:
         return Entry(self._clock(), by.who, action, f"token {name}", by.origin, None, after)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, RowMapping, and_, bindparam, delete, fun
 from bridge.journal import facts_tables as t
 from bridge.journal import tables
 from bridge.journal.crm_erasure import ERASED
-from bridge.journal.database import insert, upsert
+from bridge.journal.database import insert, take_turn, upsert
 from bridge.journal.door import Door
 from bridge.reports.facts import Facts, Line, Told, facts_of
 from sms.numbers import look_up
@@ -296,6 +296,7 @@ def _previous(connection: Connection, session: RowMapping) -> float | None:
 
 def write_facts(connection: Connection, sessions: Iterable[Mapping[str, Any]]) -> None:
     """Put these facts in the place of what was kept of the sessions. What was erased is not made again from what is left."""
+    take_turn(connection)  # two nodes that replace the same rows would wait for each other
     sessions = [session for session in sessions if not session["erased"] or _is_new(connection, session["head"]["id"])]
     ids = [session["head"]["id"] for session in sessions]
     if not ids:
