@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help set-up demo test lint docs words bench clean
+.PHONY: help set-up demo cluster test lint docs words bench clean
 
 help: ## say what there is
 	@echo "make demo    the server on this machine with a demo flow and simulated agents; Ctrl-C ends it"
+	@echo "make cluster two nodes that are one service, with PostgreSQL, Redis and a front, on this machine; Ctrl-C ends it"
 	@echo "make test    lint, types, import contracts and every test"
 	@echo "make lint    ruff, mypy and the import contracts alone"
 	@echo "make docs    write anew what the docs take from the code: diagrams, table of settings"
@@ -18,6 +19,10 @@ set-up:
 
 demo: set-up
 	@exec .venv/bin/python scripts/foreground.py .venv/bin/sidetone demo
+
+cluster:
+	@scripts/set-up cluster
+	@exec .venv/bin/python scripts/foreground.py .venv/bin/python -m scripts.cluster
 
 test:
 	@scripts/set-up debian
