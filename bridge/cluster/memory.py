@@ -128,7 +128,7 @@ class MemoryCluster:
 
     def valid(self, lease: Lease) -> bool:
         """See `Cluster.valid`."""
-        return self._hub.holder(lease.name) == lease
+        return lease.node == self.node and self._hub.holder(lease.name) == lease
 
     async def release(self, lease: Lease) -> None:
         """See `Cluster.release`."""

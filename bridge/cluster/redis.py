@@ -19,7 +19,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from bridge.cluster import AgentPresence, ClusterUnavailableError, Delivery, Lease, NodeId, Replica
-from bridge.cluster.redis_door import ANSWERS_WITHIN, answering, connect, milliseconds, uptime
+from bridge.cluster.redis_door import ANSWERS_WITHIN, answering, connect, milliseconds, stop, uptime
 from bridge.cluster.redis_log import KEPT, SNAPSHOT_EVERY, RedisLog
 from bridge.cluster.redis_questions import Questions
 from bridge.events import AgentId, AnyEvent, SessionId
@@ -137,8 +137,7 @@ class RedisCluster:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Leave. When Redis does not answer, leases and presence run out by themselves."""
         if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.wait({self._beating})
+            await stop(self._beating)
         await self._topics.__aexit__(kind, error, trace)
         await self._questions.__aexit__(kind, error, trace)
         with contextlib.suppress(ClusterUnavailableError):
@@ -383,9 +382,7 @@ class _Topics:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await stop(self._task)
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def add(self, topic: str) -> asyncio.Queue[bytes]:

@@ -1,5 +1,6 @@
 """The way to Redis: a client that is patient for a moment, and its errors as ours."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,7 +45,7 @@ def connect(url: str) -> "Redis":
     if not name:
         raise ValueError("redis+sentinel://HOST:PORT,HOST:PORT/NAME: the name of the master is missing")
     hosts = parts.netloc.rpartition("@")[2]
-    sentinels = [(host.rpartition(":")[0] or host, int(host.rpartition(":")[2] or SENTINEL_PORT)) for host in hosts.split(",")]
+    sentinels = [(host.partition(":")[0], int(host.partition(":")[2] or SENTINEL_PORT)) for host in hosts.split(",")]
     credentials: dict[str, Any] = {"username": parts.username, "password": unquote(parts.password)} if parts.password else {}
     watchers = Sentinel(sentinels)  # type: ignore[no-untyped-call]
     master: Redis = watchers.master_for(name, db=int(database or 0), **credentials, **options)
@@ -53,11 +54,28 @@ def connect(url: str) -> "Redis":
 
 @asynccontextmanager
 async def answering() -> AsyncIterator[None]:
-    """Redis's errors as ours."""
+    """Redis's errors as ours, and a cancellation that the client has swallowed after all.
+
+    Before Python 3.12 `asyncio.wait_for`, with which the client sends, may take a cancellation for an answer.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
     try:
         yield
     except (RedisError, OSError) as error:
         raise ClusterUnavailableError(str(error) or type(error).__name__) from error
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
+async def stop(*tasks: "asyncio.Task[None]") -> None:
+    """Cancel tasks that talk to Redis, until they have ended: see `answering`."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
 
 
 def milliseconds(seconds: float) -> int:

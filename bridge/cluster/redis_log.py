@@ -25,7 +25,7 @@ import structlog
 from redis.asyncio import Redis
 
 from bridge.cluster import PATIENCE, ClusterUnavailableError, ClusterVersionError, Entry, Lease, NodeId, Replica
-from bridge.cluster.redis_door import answering, milliseconds, uptime
+from bridge.cluster.redis_door import answering, milliseconds, stop, uptime
 
 log = structlog.get_logger()
 
@@ -250,8 +250,7 @@ class RedisLog:
             self._replica = None
             for task in tasks:
                 task.remove_done_callback(ended)
-                task.cancel()
-            await asyncio.wait(tasks)
+            await stop(*tasks)
             for own in self._own.values():
                 own.fail("this node has left")
             await self._place.show(joined=False)
@@ -273,8 +272,7 @@ class RedisLog:
                     self._replica = None
                     raise
                 finally:
-                    keeping.cancel()
-                    await asyncio.wait({keeping})
+                    await stop(keeping)
                     await self._place.release(lease)
             await asyncio.sleep(TRY_AGAIN_AFTER)
 

@@ -15,7 +15,7 @@ import structlog
 from redis.asyncio import Redis
 
 from bridge.cluster import AskRefused, ClusterUnavailableError, NodeId
-from bridge.cluster.redis_door import ANSWERS_WITHIN, answering, milliseconds
+from bridge.cluster.redis_door import ANSWERS_WITHIN, answering, milliseconds, stop
 
 log = structlog.get_logger()
 
@@ -54,11 +54,7 @@ class Questions:
         self._reading = asyncio.create_task(self._read(), name="cluster questions")
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        tasks = {*self._tasks, *([self._reading] if self._reading is not None else [])}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await stop(*self._tasks, *([self._reading] if self._reading is not None else []))
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_exception(ClusterUnavailableError("this node has left"))

@@ -62,7 +62,11 @@ async def _on_redis(request: pytest.FixtureRequest) -> AsyncIterator[Made]:
     url: str = request.getfixturevalue("redis_url")
     namespace = f"test{next(_NAMESPACES)}"
 
+    now = 0.0
+
     async def advance(seconds: float) -> None:
+        nonlocal now
+        now += seconds
         async for key in client.scan_iter(f"{namespace}:*"):
             left = await client.pttl(key)
             if left > 0:
@@ -70,8 +74,8 @@ async def _on_redis(request: pytest.FixtureRequest) -> AsyncIterator[Made]:
 
     async with connect(url) as client:
         yield (
-            RedisCluster(NodeId("one"), connect(url), namespace=namespace),
-            RedisCluster(NodeId("two"), connect(url), namespace=namespace),
+            RedisCluster(NodeId("one"), connect(url), namespace=namespace, clock=lambda: now),
+            RedisCluster(NodeId("two"), connect(url), namespace=namespace, clock=lambda: now),
             advance,
         )
 
@@ -130,6 +134,49 @@ async def test_an_owner_that_asks_again_gets_a_new_token(nodes: Nodes) -> None:
     assert new.token > old.token
     assert not await nodes.first.renew(old, ttl=10.0)
     assert await nodes.first.renew(new, ttl=10.0)
+
+
+async def test_many_leases_are_renewed_at_once(nodes: Nodes) -> None:
+    """Those that are still ours live on; the void ones are named, whatever made them so."""
+    held = [await nodes.first.acquire(f"role:{n}", ttl=10.0) for n in range(1200)]
+    leases = [lease for lease in held if lease is not None]
+    assert len(leases) == 1200
+    await nodes.first.release(leases[3])
+    taken = await nodes.second.acquire("role:3", ttl=10.0)
+    assert taken is not None
+    await nodes.first.acquire("role:7", ttl=10.0)
+    await nodes.advance(9.0)
+
+    assert await nodes.first.renew_all(leases, ttl=10.0) == {"role:3", "role:7"}
+    assert await nodes.first.renew_all([], ttl=10.0) == frozenset()
+
+    await nodes.advance(9.0)
+    assert await nodes.second.owner("role:0") == NodeId("one")
+    assert not nodes.first.valid(leases[3])
+    assert nodes.first.valid(leases[0])
+
+
+async def test_a_node_knows_by_itself_when_its_lease_may_be_over(nodes: Nodes) -> None:
+    """Without asking anybody: after the time it was last granted for it is not valid, nor is one that was given back."""
+    old = await nodes.first.acquire(ANA, ttl=10.0)
+    assert old is not None
+    assert nodes.first.valid(old)
+    assert not nodes.second.valid(old)
+    await nodes.advance(9.0)
+    assert await nodes.first.renew(old, ttl=10.0)
+    await nodes.advance(9.0)
+    assert nodes.first.valid(old)
+    await nodes.advance(1.0)
+    assert not nodes.first.valid(old)
+
+    assert not await nodes.first.renew(old, ttl=10.0)
+    assert not nodes.first.valid(old)
+    new = await nodes.first.acquire(ANA, ttl=10.0)
+    assert new is not None
+    assert nodes.first.valid(new)
+    assert not nodes.first.valid(old)
+    await nodes.first.release(new)
+    assert not nodes.first.valid(new)
 
 
 async def test_events_go_to_the_owner_in_order(nodes: Nodes) -> None:
