@@ -127,7 +127,10 @@ class _Section(BaseModel):
 class JournalSettings(_Section):
     """Where everything is kept that must never be lost."""
 
-    url: str = Field(default="sqlite:///{data}/sidetone.db", description="SQLAlchemy URL; {data} is the data folder")
+    url: Annotated[str, BeforeValidator(_from_file)] = Field(
+        default="sqlite:///{data}/sidetone.db",
+        description="SQLAlchemy URL; {data} is the data folder; with a password in it, better in a file",
+    )
 
 
 class ClusterSettings(_Section):
