@@ -8,6 +8,7 @@ import msgspec
 
 from bridge.acd import (
     Acd,
+    AcdDump,
     AgentSpec,
     AnyAcdOutput,
     CascadeStep,
@@ -23,6 +24,7 @@ from bridge.acd import (
 from bridge.call_leg import voice_skills
 from bridge.events import AgentId, Channel, DecideOffer, OfferDecided, QueueId, ReportOffer, beside
 from bridge.floor_ops import (
+    FLOOR_VERSION,
     AcceptWork,
     Applied,
     AssignWork,
@@ -48,10 +50,10 @@ from bridge.floor_ops import (
     WakeFloor,
     WeighOffer,
 )
-from bridge.hindsight import Witness
+from bridge.hindsight import Witness, WitnessDump
 from bridge.hours import hours_at, reopens_in_words
 from bridge.legs import LIVE, CallState, TextLeg
-from bridge.offers import Circumstances, OfferPolicy, QueueRules
+from bridge.offers import Circumstances, OfferPolicy, PolicyDump, QueueRules
 from bridge.session import Facts, State, Suspicion
 from bridge.settings import AgentSettings, QueueSettings, Settings, TargetSettings
 from bridge.text_leg import ONLY
@@ -79,6 +81,23 @@ class Customer(msgspec.Struct):
     """The opt-out is words of an earlier conversation that no agent has judged; None: it is certain, or there is none."""
     blocked: str | None = None
     """Why calls and texts of this number are refused; None: they are not."""
+
+
+class FloorVersionError(ValueError):
+    """A floor was dumped by other rules than ours (`FLOOR_VERSION`). Nothing has changed."""
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+
+
+class _FloorDump(_Version, frozen=True):
+    plan: FloorPlan
+    at: float
+    acd: AcdDump
+    estimator: dict[str, Any]
+    witness: WitnessDump
+    policy: PolicyDump
 
 
 class Floor:
@@ -237,6 +256,41 @@ class Floor:
         self.estimator.resync(now, _snapshot(told, believed, now))
         return True
 
+    # --- as it is, elsewhere
+
+    def dump(self) -> bytes:
+        """Everything that ops have made, exactly, with the plan it goes by."""
+        return _DUMP.encode(
+            _FloorDump(
+                FLOOR_VERSION,
+                self.plan,
+                self.at,
+                self.acd.dump(),
+                self.estimator.dump(),
+                self.witness.dump(),
+                self.policy.dump(),
+            )
+        )
+
+    def load(self, dumped: bytes) -> None:
+        """Be as the floor that was dumped, and go on as it would; what there was before is forgotten.
+
+        Raises:
+            FloorVersionError: It was dumped by other rules. Nothing has changed.
+            msgspec.DecodeError: It is no floor. Nothing has changed.
+        """
+        version = _VERSION.decode(dumped).version
+        if version != FLOOR_VERSION:
+            raise FloorVersionError(f"the floor is of version {version}, this node works with {FLOOR_VERSION}")
+        floor = _LOAD.decode(dumped)
+        self.plan, self.at = floor.plan, floor.at
+        self.acd.load(floor.acd, floor.plan.queues, floor.plan.agents, ageing=floor.plan.ageing)
+        self.estimator.load(floor.estimator)
+        self.witness.load(floor.witness)
+        self.policy.configure(floor.plan.offers)
+        self.policy.load(floor.policy)
+        self.go_by(self._settings, self._menu_hours)
+
     # --- settings
 
     def go_by(self, settings: Settings, hours: Mapping[str, str | None] | None = None) -> None:
@@ -371,6 +425,12 @@ class Floor:
     def _desk(self, name: str, now: float) -> Desk:
         view = self.acd.queue_view(QueueId(name), now)
         return Desk(view.staffed, view.unstaffed_since, view.waiting, view.open_slots)
+
+
+# MessagePack, because it knows every float there is.
+_DUMP = msgspec.msgpack.Encoder()
+_LOAD = msgspec.msgpack.Decoder(_FloorDump)
+_VERSION = msgspec.msgpack.Decoder(_Version)
 
 
 def floor_plan(settings: Settings) -> FloorPlan:

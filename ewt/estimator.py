@@ -270,7 +270,7 @@ class Estimator:
         where = self._queues.get(queue)
         if where is None:
             return Forecast("degraded", "prior")
-        ahead = where.ahead(priority)
+        ahead = float(where.ahead(priority))
         if not trusted:
             return _plain(where, ahead + extra)
         if where.free > extra:
@@ -284,10 +284,10 @@ class Estimator:
         who = self._contacts.get(contact)
         if who is None or who.agent is not None:
             return Forecast("degraded", "prior")
-        ahead = who.queue.ahead(who.priority, who.place)
+        ahead = float(who.queue.ahead(who.priority, who.place))
         return self._forecast(now, who.queue, who.priority, ahead, who.place) if trusted else _plain(who.queue, ahead)
 
-    # --- across restarts and gaps
+    # --- across restarts
 
     def save(self) -> dict[str, Any]:
         """What has been learned until the last observation, fit for JSON.
@@ -320,6 +320,44 @@ class Estimator:
             queue.load(learned if saved["version"] == SAVE_VERSION else _from_version_1(learned), at)
             if now - at > STALE:
                 queue.fade()
+
+    # --- all of it, elsewhere
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, exactly, for `load`: lists, numbers, words, and mappings whose order counts. -inf is one of the numbers."""
+        return {
+            "now": self._now,
+            "numbers": self._numbers,
+            "ignored": self.ignored,
+            "queues": [queue.freeze() for queue in self._queues.values()],
+            "agents": {
+                name: ([queue.spec.id for queue in who.queues], who.slots, who.voice_free, who.chat_free, who.blocked)
+                for name, who in self._agents.items()
+            },
+            "contacts": {
+                name: (who.queue.spec.id, who.priority, *who.place, who.joined, who.queued, who.promise, who.agent)
+                for name, who in self._contacts.items()
+            },
+            "hands": self._hands,
+        }
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Be as the estimator that was dumped; what was known before is forgotten."""
+        self._now, self._numbers, self.ignored = dumped["now"], dumped["numbers"], dumped["ignored"]
+        self._queues = {queue.spec.id: queue for queue in map(Queue.thaw, dumped["queues"])}
+        self._agents = {
+            name: Agent(tuple(self._queues[queue] for queue in queues), *rest)
+            for name, (queues, *rest) in dumped["agents"].items()
+        }
+        self._contacts = {}
+        for name, (queue, priority, since, number, joined, queued, promise, agent) in dumped["contacts"].items():
+            told = None if promise is None else Promise(*promise)
+            who = self._contacts[name] = Contact(self._queues[queue], priority, (since, number), joined, queued, told, agent)
+            if agent is None:
+                who.queue.enter(who)
+        self._hands = {name: list(hands) for name, hands in dumped["hands"].items()}
+
+    # --- gaps
 
     def snapshot(self) -> Snapshot:
         """Everybody who is there, as `resync` takes it."""

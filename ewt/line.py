@@ -3,7 +3,7 @@
 import heapq
 import math
 from bisect import bisect_left, insort
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -265,6 +265,64 @@ class Queue:
                 if now - joined <= GHOST_LIFE:
                     self.learn(priority, promise, now - joined)
 
+    # --- all of it, elsewhere
+
+    def freeze(self) -> dict[str, Any]:
+        """Everything but who stands in line, exactly; the opposite is `thaw`."""
+        return {
+            "spec": _values(self.spec),
+            "at": self.at,
+            "agents": self.agents,
+            "capacity": self.capacity,
+            "free": self.free,
+            "busy": self.busy,
+            "blocked": self.blocked,
+            "blended": self.blended,
+            "left": self.left,
+            "shared": self.shared,
+            "plan": self.plan,
+            "own": _values(self.own),
+            "pool": _values(self.pool),
+            "service": _values(self.service),
+            "hangups": _values(self.hangups),
+            "usual": _values(self.usual),
+            "unblocked": _values(self.unblocked),
+            "starts": [(priority, *_values(flow)) for priority, flow in self.starts.items()],
+            "offsets": [(priority, *_values(offsets)) for priority, offsets in self.offsets.items()],
+            "queued_starts": self.queued_starts,
+            "ghosts": list(self.ghosts.items()),
+        }
+
+    @classmethod
+    def thaw(cls, frozen: Mapping[str, Any]) -> "Queue":
+        """As it was when it was frozen, with nobody in line."""
+        return cls(
+            QueueSpec(*frozen["spec"]),
+            at=frozen["at"],
+            agents=frozen["agents"],
+            capacity=frozen["capacity"],
+            free=frozen["free"],
+            busy=frozen["busy"],
+            blocked=frozen["blocked"],
+            blended=frozen["blended"],
+            left=[(at, gone) for at, gone in frozen["left"]],
+            shared=dict(frozen["shared"]),
+            plan=tuple((at, capacity) for at, capacity in frozen["plan"]),
+            own=_pace_of(frozen["own"]),
+            pool=_pace_of(frozen["pool"]),
+            service=_pace_of(frozen["service"]),
+            hangups=Rate(*frozen["hangups"]),
+            usual=Usual(*frozen["usual"]),
+            unblocked=Usual(*frozen["unblocked"]),
+            starts={priority: Flow(*flow) for priority, *flow in frozen["starts"]},
+            offsets={priority: _offsets_of(offsets) for priority, *offsets in frozen["offsets"]},
+            queued_starts=frozen["queued_starts"],
+            ghosts={
+                priority: [((since, number), joined, Promise(*promise)) for (since, number), joined, promise in heap]
+                for priority, heap in frozen["ghosts"]
+            },
+        )
+
     # --- what is learned, elsewhere and later
 
     def inherit(self, peers: list["Queue"]) -> None:
@@ -312,6 +370,21 @@ class Queue:
         self.queued_starts = dumped["queued_starts"]
         self.starts = {int(priority): Flow(*flow) for priority, flow in dumped["starts"].items()}
         self.offsets = {int(priority): Offsets.load(offsets) for priority, offsets in dumped["offsets"].items()}
+
+
+def _values(record: Any) -> list[Any]:
+    """The fields of a dataclass with slots, in their order."""
+    return [getattr(record, name) for name in record.__slots__]
+
+
+def _pace_of(values: Sequence[Any]) -> Pace:
+    (short, long), *rest = values
+    return Pace((short, long), *rest)
+
+
+def _offsets_of(values: Sequence[Any]) -> Offsets:
+    levels, seen, own_weight, (n, sx, sy, sxx, sxy) = values
+    return Offsets(list(levels), seen, own_weight, (n, sx, sy, sxx, sxy))
 
 
 def _geometric(values: list[float]) -> float:

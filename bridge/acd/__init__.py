@@ -17,7 +17,7 @@ Rules of the house (`docs/routing.md` has all of them):
   the same work again for the queue's `decline_hold`.
 """
 
-from bridge.acd.core import Acd, QueueInUse, UnknownAgent, UnknownQueue
+from bridge.acd.core import Acd, AcdDump, QueueInUse, UnknownAgent, UnknownQueue
 from bridge.acd.ghosts import GRACE, Seen
 from bridge.acd.outputs import (
     AcdOutput,
@@ -64,6 +64,7 @@ __all__ = [
     "GRACE",
     "WORKING",
     "Acd",
+    "AcdDump",
     "AcdOutput",
     "AgentChoice",
     "AgentInput",

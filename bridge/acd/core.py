@@ -851,7 +851,7 @@ class Acd:
 
     def _place_of(self, work: Work, request: Request, number: int) -> Place:
         if self._ageing is None:
-            return Place(request.priority, request.since, number, work)
+            return Place(float(request.priority), request.since, number, work)
         # Who has waited so much longer goes first: an order that does not change while time goes by.
         return Place(0.0, request.since + request.priority * self._ageing, number, work)
 

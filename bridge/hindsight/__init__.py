@@ -14,7 +14,7 @@ from bridge.hindsight.scores import (
     reliability,
     score,
 )
-from bridge.hindsight.witness import Pace, Witness
+from bridge.hindsight.witness import Pace, Witness, WitnessDump
 
 __all__ = [
     "ALARM_AFTER",
@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "Told",
     "Witness",
+    "WitnessDump",
     "alarm_of",
     "reliability",
     "report_on",

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from bridge.acd import WaitObserver
 from bridge.events import Channel
 from bridge.hindsight.scores import Outcome
@@ -43,13 +45,32 @@ class Pace:
     """Contacts who left it, by the minute."""
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(msgspec.Struct, frozen=True, array_like=True):
     queue: str
     order: _Order
     at: float
     forecast: Forecast | None
     """None when somebody was free: nothing to judge."""
+
+
+class _LineDump(msgspec.Struct, frozen=True, array_like=True):
+    channel: Channel
+    waiting: int
+    ghosts: dict[str, _Watched]
+    since: float
+    spells: list[tuple[float, float]]
+    taken: list[float]
+    left: list[float]
+
+
+class WitnessDump(msgspec.Struct, frozen=True):
+    """Everything that a `Witness` has."""
+
+    lines: dict[str, _LineDump]
+    agents: dict[str, tuple[str, ...]]
+    waiting: dict[str, _Watched]
+    outcomes: list[Outcome]
+    numbers: int
 
 
 @dataclass(slots=True)
@@ -66,6 +87,23 @@ class _Line:
     """From when to when somebody stood in line."""
     taken: deque[float] = field(default_factory=deque)
     left: deque[float] = field(default_factory=deque)
+
+    def dump(self) -> _LineDump:
+        return _LineDump(
+            self.channel, self.waiting, self.ghosts, self.since, list(self.spells), list(self.taken), list(self.left)
+        )
+
+    @classmethod
+    def load(cls, dumped: _LineDump) -> "_Line":
+        return cls(
+            dumped.channel,
+            dumped.waiting,
+            dict(dumped.ghosts),
+            dumped.since,
+            deque(dumped.spells),
+            deque(dumped.taken),
+            deque(dumped.left),
+        )
 
     def enter(self, now: float) -> None:
         if self.waiting == 0:
@@ -136,6 +174,26 @@ class Witness:
         """How the line of *queue* moves; None when nobody has stood in it for long enough to say."""
         line = self._lines.get(queue)
         return None if line is None else line.pace(now)
+
+    # --- as it is, elsewhere
+
+    def dump(self) -> WitnessDump:
+        """Everything, for `load`; not the estimator."""
+        return WitnessDump(
+            lines={name: line.dump() for name, line in self._lines.items()},
+            agents=self._agents,
+            waiting=self._waiting,
+            outcomes=list(self._outcomes),
+            numbers=self._numbers,
+        )
+
+    def load(self, dumped: WitnessDump) -> None:
+        """Be as the one that was dumped."""
+        self._lines = {name: _Line.load(line) for name, line in dumped.lines.items()}
+        self._agents = dict(dumped.agents)
+        self._waiting = dict(dumped.waiting)
+        self._outcomes = list(dumped.outcomes)
+        self._numbers = dumped.numbers
 
     # --- what happens
 
