@@ -15,16 +15,10 @@ from bridge.events import SessionId
 from bridge.web.ports import Preset
 from bridge.web.ports_desk import Waiter
 from tests.e2e.browser import clean_page, sign_in
-from tests.e2e.desk import ANA, desk_served
+from tests.e2e.desk import ANA, desk_served, open_chat
 from tests.unit.web.fakes import CHAT, PRESETS, SESSION, FakeDesk, picture
 
 pytestmark = pytest.mark.e2e
-
-
-async def open_chat(page: Page, base: str) -> None:
-    await sign_in(page, base, *ANA)
-    await page.click(f"a[data-row='{CHAT}']")
-    await expect(page.locator("#session-head h1")).to_have_text("Maria Silva")
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -122,6 +116,9 @@ async def test_nothing_is_ended_without_a_question(browser: Browser, base: str, 
         await page.keyboard.press("Escape")
         assert desk.asked == []
         await page.keyboard.press("Alt+e")
+        await expect(page.locator("#sure")).to_be_visible()
+        again = "button => { document.querySelector('#sure').close(); button.click(); }"  # before its end is told
+        await page.get_by_role("button", name="End chat").evaluate(again)
         async with page.expect_response(lambda answer: answer.request.method == "POST"):
             await page.click("#sure [value=yes]")
         await expect(page.locator("#sure")).not_to_be_visible()

@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from playwright.async_api import Browser, FilePayload, Page, expect
+from playwright.async_api import Browser, FilePayload, expect
 
 from bridge.web.ports import DeskChanged, Preset, Related, Suspicion, UploadLink
 from tests.e2e.browser import clean_page, overflows, sign_in
-from tests.e2e.desk import ANA
+from tests.e2e.desk import ANA, open_chat
 from tests.unit.web.fakes import CHAT, OTHER, PAST, PRESETS, FakeDesk, picture
 
 pytestmark = pytest.mark.e2e
@@ -15,13 +15,6 @@ pytestmark = pytest.mark.e2e
 
 def label(name: str = "label") -> FilePayload:
     return {"name": f"{name}.png", "mimeType": "image/png", "buffer": picture(60, 40)}
-
-
-async def open_chat(page: Page, base: str) -> None:
-    await sign_in(page, base, *ANA)
-    await page.click(f"[data-row='{CHAT}']")
-    await page.wait_for_selector("#composer")
-    await expect(page.locator("#ticks-c-3")).to_contain_text("delivered")
 
 
 async def test_a_chat_is_handed_over_and_comes_back(browser: Browser, base: str, desk: FakeDesk) -> None:

@@ -356,14 +356,18 @@
   });
 
   /* Asking before what cannot be undone, in the page's own words and looks. */
+  const sure = one("#sure");
+  let asked = null;
   document.addEventListener("htmx:confirm", (event) => {
     if (!event.detail.question) return;
     event.preventDefault();
-    const sure = one("#sure");
-    put(one("#sure-question"), event.detail.question);
+    asked = event.detail;
+    put(one("#sure-question"), asked.question);
     sure.returnValue = "";
     sure.showModal();
-    sure.addEventListener("close", () => { if (sure.returnValue === "yes") event.detail.issueRequest(true); }, { once: true });
+  });
+  sure?.addEventListener("close", () => {
+    if (!sure.open && sure.returnValue === "yes") asked.issueRequest(true);  // open: told late of the question before this one
   });
 
   /* --- the list: what it shows, and what is looked for ---------------------------------------------------------------- */
