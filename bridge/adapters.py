@@ -1,12 +1,16 @@
 """Adapters made from the settings: what `bridge.app` puts together."""
 
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bridge.cluster import Cluster, NodeId
+from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.crm import CrmProvider
 from bridge.crm.local import LocalCrm
 from bridge.crm.webhook import WebhookCrm
+from bridge.floor_ops import FLOOR_VERSION
 from bridge.journal import Journal, MessageRow
 from bridge.media_links import MediaLinks
 from bridge.media_out import OutPlan, plan
@@ -23,6 +27,30 @@ from sms.provider import ReportSink, SmsProvider, TextSink
 from sms.providers.failover import MARK, FailoverSms
 from sms.providers.loopback import LoopbackNetwork, LoopbackSms
 from sms.providers.twilio import TwilioSms
+
+
+@asynccontextmanager
+async def cluster_of(settings: Settings) -> AsyncIterator[Cluster]:
+    """What this node shares with others, if there may be any.
+
+    Raises:
+        SettingsError: What that needs is not installed.
+        ClusterUnavailableError: It does not answer.
+    """
+    shared = settings.cluster
+    if shared.url is None:
+        async with MemoryCluster(NodeId("main"), Hub()) as alone:
+            yield alone
+        return
+    try:
+        from bridge.cluster.redis import RedisCluster, connect  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise SettingsError("cluster.url: several nodes need the extra redis: pip install 'sidetone[redis]'") from error
+    node = NodeId(f"{shared.node_name}-{secrets.token_hex(4)}")  # who comes back is another one
+    async with RedisCluster(
+        node, connect(str(shared.url)), namespace=shared.namespace, ttl=shared.lease, version=f"floor {FLOOR_VERSION}"
+    ) as cluster:
+        yield cluster
 
 
 @asynccontextmanager

@@ -8,11 +8,12 @@ from bridge import events as e
 from bridge.acd import AgentView
 from bridge.dialling import DialPlan, NotCallableError, callable_number
 from bridge.legs import LIVE, NO_CALL, TALKING, CallState, TextLeg
-from bridge.runner import LiveSession, Runner
+from bridge.live import LiveSession, SessionAwayError
+from bridge.runner import Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
 from bridge.web.api.callbacks import CannotCallError
-from bridge.web.console.core_words import of_the_session
+from bridge.web.console.core_words import of_away, of_the_session
 from bridge.web.console.words import gettext as _
 from bridge.web.ports import DeskRefusedError
 from bridge.web.ports_calls import CallbackDue, CallColleague, Callee, CallQueue, CallTargets, CallView
@@ -351,6 +352,8 @@ class Calls:
             await self._runner.tell(session, event)
         except UnexpectedEvent as refusal:
             raise DeskRefusedError(of_the_session(str(refusal))) from refusal
+        except SessionAwayError as error:
+            raise DeskRefusedError(of_away()) from error
 
 
 def call_concerns(state: State, agent: e.AgentId) -> bool:

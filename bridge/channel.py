@@ -481,7 +481,7 @@ class Channel:
         lock = self._pairs.get((number, sender))
         if lock is None:
             lock = self._pairs[number, sender] = asyncio.Lock()
-        async with lock:
+        async with lock, self._runner.only_here(f"{number} {sender}"):
             yield
 
     # --- whether

@@ -15,13 +15,15 @@ from bridge import desk_cards
 from bridge import events as e
 from bridge.calls import Calls, call_concerns, call_note_for
 from bridge.channel import Channel, ChannelRefusedError
+from bridge.floor_ops import AcceptWork, DeclineWork, FinishWrapUp, SetAgentState
 from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
 from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
 from bridge.legs import TextLeg
+from bridge.live import LiveSession, SessionAwayError
 from bridge.media_store import BlobsUnavailableError, MediaRefusedError, MediaStore
 from bridge.presets import Presets
 from bridge.records import QUIET, line_of, state_of
-from bridge.runner import LiveSession, Runner
+from bridge.runner import Runner
 from bridge.session import State, UnexpectedEvent
 from bridge.settings import AgentSettings
 from bridge.uploads import Uploads
@@ -178,7 +180,7 @@ class Desk:
         """The agent says whether work may come."""
         if agent not in self._runner.floor.acd.agents:
             return  # takes no work, and signs out
-        self._runner.acd(lambda now: self._runner.floor.acd.set_state(agent, state, reason, now))
+        await self._runner.do(SetAgentState(agent, state, reason))
 
     # --- what there is to do
 
@@ -494,15 +496,13 @@ class Desk:
 
     async def accept(self, agent: e.AgentId, session: e.SessionId, channel: e.Channel) -> None:
         """Take what rings."""
-        outputs = self._runner.floor.acd.accept(agent, session, channel, self._runner.clock())
-        if not outputs:
+        if not await self._runner.do(AcceptWork(agent, session, channel)):
             raise DeskRefusedError(_("Too late: this no longer rings at your desk."))
-        self._runner.follow(outputs)
         await self._runner.settled(session)
 
     async def decline(self, agent: e.AgentId, session: e.SessionId, channel: e.Channel) -> None:
         """Let the next agent have it."""
-        self._runner.acd(lambda now: self._runner.floor.acd.decline(agent, session, channel, "declined", now))
+        await self._runner.do(DeclineWork(agent, session, channel))
 
     async def say(
         self,
@@ -738,7 +738,7 @@ class Desk:
             raise DeskRefusedError(_("Choose first how it ended."))
         await self._tell(session, e.WrapUpNoted(agent, note.strip(), disposition or None))
         if not any(agent in live.state.wrapping for live in self._runner.sessions.values()):
-            self._runner.acd(lambda now: self._runner.floor.acd.finish_wrap_up(agent, now))
+            await self._runner.do(FinishWrapUp(agent))
 
     def _worked_on(self, agent: e.AgentId, live: LiveSession) -> bool:
         """Whether the agent has the session, or had it."""
@@ -749,6 +749,8 @@ class Desk:
             await self._runner.tell(session, event)
         except UnexpectedEvent as refusal:
             raise DeskRefusedError(core_words.of_the_session(str(refusal))) from refusal
+        except SessionAwayError as error:
+            raise DeskRefusedError(core_words.of_away()) from error
 
     # --- who is watching
 
@@ -785,13 +787,16 @@ class Desk:
         self._leaving[agent] = loop.call_later(self._runner.settings.desk_grace, self._gone, agent)
 
     def _gone(self, agent: e.AgentId) -> None:
-        """The desk did not come back: nothing may ring there, and its chats go back to their places."""
         self._leaving.pop(agent, None)
-        if agent not in self._runner.floor.acd.agents:
-            return  # has left us meanwhile
+        self._runner.spawn(self._sign_off(agent))
+
+    async def _sign_off(self, agent: e.AgentId) -> None:
+        """The desk did not come back: nothing may ring there, and its chats go back to their places."""
+        if agent not in self._runner.floor.acd.agents or self.watched(agent):
+            return  # has left us meanwhile, or is back this moment
         log.info("desk.gone", agent=agent)
         view = self._runner.floor.acd.agent_view(agent)
-        self._runner.acd(lambda now: self._runner.floor.acd.set_state(agent, "offline", "desk lost", now))
+        await self._runner.do(SetAgentState(agent, "offline", "desk lost"))
         for session in view.chats:
             self._runner.post(session, e.AgentLost(agent))
 

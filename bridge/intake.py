@@ -5,6 +5,7 @@ import contextlib
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -27,6 +28,7 @@ from bridge.journal import (
 )
 from bridge.ledger import TextEvent, write_text
 from bridge.legs import TextLeg
+from bridge.live import SessionAwayError
 from bridge.media_store import MediaRefusedError, MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule, notices_of
@@ -130,6 +132,9 @@ class Sessions(Protocol):
 
     async def commit(self, unit: Unit) -> Committed:
         """Save, with patience."""
+
+    def only_here(self, key: str) -> AbstractAsyncContextManager[bool]:
+        """No other node is in a block of this *key*; gives whether others may have done something meanwhile."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let *work* run beside the sessions."""
@@ -285,11 +290,18 @@ class Intake:
             return
         # Nothing is open to it, or it closed between the look and the event: the text opens a conversation of its own.
         customer = await self._runner.customer(text.sender, text.recipient)
-        if not await self._kept_without_session(text, message, media, customer):
-            if match.session is not None:
-                match = Match(None, "certain", "the conversation it belonged to ended in that moment")
-            opened = await self._runner.open_text_session(text.sender, text.recipient, known=customer)
-            await self._give_text(opened, text, message, media, match)
+        async with self._runner.only_here(f"{text.sender} {text.recipient}") as others:
+            now_open = self._runner.sessions_of(text.sender) if others else ()
+            if any(one.state.id != match.session for one in now_open):  # a text on another node has opened one meanwhile
+                found = correlate_text(text.sender, text.recipient, [one.as_open() for one in now_open], text.body)
+                one = self._runner.sessions.get(found.session) if found.session is not None else None
+                if one is not None and customer.blocked is None and await self._give_text(one, text, message, media, found):
+                    return
+            if not await self._kept_without_session(text, message, media, customer):
+                if match.session is not None:
+                    match = Match(None, "certain", "the conversation it belonged to ended in that moment")
+                opened = await self._runner.open_text_session(text.sender, text.recipient, known=customer)
+                await self._give_text(opened, text, message, media, match)
 
     async def _is_blocked(self, sender: str) -> bool:
         return sender in self._runner.settings.sms.blocked or await self._journal.blocked(sender) is not None
@@ -465,6 +477,8 @@ class Intake:
                 await self._runner.tell(session, event)
             except UnexpectedEvent:
                 log.debug("text.session_over", message=row.id)
+            except SessionAwayError as error:  # whoever takes the session up reads what became of its texts
+                log.info("text.session_away", message=row.id, reason=str(error))
             else:
                 return
         async with self._ledger:

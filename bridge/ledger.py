@@ -37,6 +37,7 @@ def step_unit(
     ticks: MutableMapping[e.MessageId, TextState],
     provider: str,
     hooks: Sequence[HookRule] = (),
+    fence: int | None = None,
     now: float,
 ) -> Unit:
     """Everything one step leads to.
@@ -50,9 +51,10 @@ def step_unit(
         ticks: How far each of its texts has come; brought up to date.
         provider: Who carries texts that are sent now.
         hooks: Who is told what.
+        fence: The number on the lease under which the session is worked on; None: there is no other node.
         now: Seconds since the epoch.
     """
-    unit = Unit(session=state.id, expected_seq=seq, snapshot=snapshot, row=session_row(state))
+    unit = Unit(session=state.id, expected_seq=seq, snapshot=snapshot, row=session_row(state), fence=fence)
     if event is not None:
         unit.events.append((now, _EVENTS.encode(event)))
     match event:

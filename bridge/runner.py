@@ -8,11 +8,11 @@ event is told. Nothing leaves the process for a state that was not saved.
 import asyncio
 import contextlib
 import random
-import secrets
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import structlog
@@ -29,19 +29,37 @@ from bridge.acd import (
     WorkOffered,
     WorkRedirected,
 )
-from bridge.cluster import Cluster, Lease
+from bridge.cluster import AskRefused, Cluster, ClusterUnavailableError, Lease, NodeId
+from bridge.cluster.roles import Roles, Tenure
 from bridge.conversation import INTRODUCING, FreshLink
-from bridge.correlation import CODE_LENGTH, CODE_LETTERS, OpenSession
 from bridge.dialling import DialPlan, NotCallableError, callable_number
-from bridge.floor import Customer, Floor
+from bridge.floor import Customer, Floor, floor_plan, seen_in
+from bridge.floor_ops import (
+    AssignWork,
+    ForgetWork,
+    GiveBackWork,
+    JoinLine,
+    LeaveLine,
+    Op,
+    ReconcileFloor,
+    ReconfigureFloor,
+    RecordOfferAnswer,
+    ReleaseWork,
+    RestoreLearning,
+    SetAgentState,
+    WakeFloor,
+)
 from bridge.hooks import Hooks
 from bridge.intake import Intake
 from bridge.journal import (
     AgentStateRow,
+    AlreadyHandledError,
     Committed,
+    FencedError,
     Journal,
     JournalError,
     JournalUnavailableError,
+    StaleSessionError,
     StoredSession,
     Suppression,
     TimelineLine,
@@ -49,12 +67,15 @@ from bridge.journal import (
 )
 from bridge.ledger import TextEvent, step_unit
 from bridge.legs import LIVE, NO_CALL, CallState, TextLeg
+from bridge.live import LiveSession, OpenSessions, SessionAwayError
 from bridge.media_out import MMS_COUNTRIES
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule
 from bridge.our_numbers import OurNumbers, limits_of
 from bridge.outbox import Dress, Outbox
+from bridge.ownership import Ownership
+from bridge.replica import FOR_EVER, CustomerNamed, LineWritten, NodeReplica, SessionGiven, SessionMoved
 from bridge.session import Facts, Session, State, Suspicion, UnexpectedEvent, Words
 from bridge.settings import Settings
 from bridge.telephony.provider import CallProvider
@@ -78,8 +99,36 @@ RECONCILE_EVERY = 60.0
 """Seconds between two looks whether lines and desks are what the sessions say."""
 LEASE = 10.0
 """Seconds for which a node owns a session without saying so again."""
+ASK_FOR = 10.0
+"""Seconds for which another node may take to do what it is asked."""
+SWEEP_EVERY = 15.0
+"""Seconds between two looks for texts that a node had accepted before it died."""
+TURN = 0.3
+"""Seconds by which each further node lets the one before it wake the floor."""
 JOURNAL_PATIENCE = 30.0
 """Seconds for which a commit is tried again while the database does not work."""
+
+
+KICKS = "outbox"
+"""Topic on which the node that sends hears that there is something to send."""
+
+_TWICE_IS_ONCE = (
+    e.TextArrived, e.TextAccepted, e.TextRejected, e.TextReported, e.MediaUploaded, e.OptOutChanged, e.AgentLost,
+)  # fmt: skip
+"""Events that may be told again when it is not known whether they were heard."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What one node wants the node of a session to do."""
+
+    session: e.SessionId
+    what: Literal["tell", "settle", "hang_up"]
+    after: str
+    """Once it knows everything up to here, because whoever asks does."""
+    event: msgspec.Raw | None = None
+
+
+_QUESTION = msgspec.json.Decoder(Question)
 
 
 class Listener(Protocol):
@@ -98,47 +147,6 @@ class Listener(Protocol):
         """An agent's state, offers or work are not what they were."""
 
 
-class LiveSession:
-    """A session, the task that owns it, and what the task has to remember beside it."""
-
-    def __init__(self, session: Session, customer: Customer, seq: int, saved: bytes | None) -> None:
-        self.session = session
-        self.customer = customer
-        self.seq = seq
-        self.saved = saved
-        """The state as the journal has it; None before the first commit."""
-        self.ticks: dict[e.MessageId, TextState] = {}
-        self.inbox: asyncio.Queue[tuple[e.AnyEvent | None, asyncio.Future[None] | None]] = asyncio.Queue()
-        self.asked: set[e.OfferKind] = set()
-        """Offers this customer has heard in this session."""
-        self.unread = 0
-        self.last = ""
-        self.leg = session.state.leg
-        """The call leg, for the log."""
-        self.lease: Lease | None = None
-        self.task: asyncio.Task[None] | None = None
-
-    @property
-    def state(self) -> State:
-        """The session's state."""
-        return self.session.state
-
-    def as_open(self) -> OpenSession:
-        """What correlation may know of it."""
-        state = self.state
-        return OpenSession(
-            state.id,
-            state.customer,
-            state.our_number,
-            state.call,
-            state.text,
-            state.asked,
-            state.touched_at,
-            state.code,
-            tuple(state.aliases),
-        )
-
-
 class Runner:
     """Owns every open session of this node.
 
@@ -152,6 +160,7 @@ class Runner:
         dress: How texts with pictures go out; None: they do not.
         hook_rules: What the endpoints of `settings.hooks` want to be told.
         new_link: Makes a link for pictures, with a page in a language; None: pictures come by text from everywhere.
+        lease: Seconds for which a node owns a session without saying so again.
     """
 
     def __init__(
@@ -172,6 +181,7 @@ class Runner:
         dress: Dress | None = None,
         hook_rules: tuple[HookRule, ...] = (),
         new_link: Callable[[str, float], FreshLink] | None = None,
+        lease: float = LEASE,
     ) -> None:
         self.settings = settings
         self.journal = journal
@@ -190,15 +200,19 @@ class Runner:
         self._call_providers = call_providers
         self._sms = sms_provider
         self._limits = limits_of(settings)
-        self._live: dict[e.SessionId, LiveSession] = {}
+        self._live = OpenSessions()
         self._by_leg: dict[e.LegId, e.SessionId] = {}
         self._carriers: dict[e.LegId, CallProvider] = {}
         """Of calls that we make."""
-        self._by_customer: dict[str, set[e.SessionId]] = {}
-        """By every phone of the customer's that is known."""
-        self._by_code: dict[str, e.SessionId] = {}
         self._numbers = OurNumbers(settings, flows, menus, clock=clock)
-        self._listeners: list[Listener] = []
+        self._listeners: list[tuple[Listener, bool]] = []
+        """With whether they hear of this node's own sessions only."""
+        self.replica = NodeReplica(floor, self._live, cluster, self, clock)
+        self.ownership = Ownership(cluster, self._live, journal, self, ttl=lease)
+        self.roles = Roles(cluster, ttl=lease)
+        self._founded = False
+        self._tenure: Tenure | None = None
+        """Of whoever sends texts, while that is this node."""
         self.hooks = Hooks(journal, settings.hooks, clock=clock, chance=random.random, metrics=metrics)
         self._acd_moved = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -212,27 +226,85 @@ class Runner:
             pace=pace,
             dress=dress,
             blocked=frozenset(settings.sms.blocked),
+            mine=lambda: self._tenure is not None and self._tenure.mine(),
         )
 
     # --- life
 
     async def run(self, started: asyncio.Event) -> None:
         """Bring back what was open, then work until cancelled. Sets *started* when traffic may come."""
+        self.cluster.answer(self._answer)
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            async with self.cluster.joined(self.replica, founder=self._found):
+                await self._join()
+                tasks.create_task(self.roles.hold("outbox", self._send))
+                tasks.create_task(self.roles.hold("hooks", self._run_hooks))
+                tasks.create_task(self.roles.hold("floor", self._heal_floor))
+                tasks.create_task(self.roles.hold("estimates", self._save_estimates))
+                tasks.create_task(self.roles.hold("intake", self._sweep_texts))
+                tasks.create_task(self._run_acd())
+                tasks.create_task(self.ownership.run())
+                if not self.cluster.alone:
+                    tasks.create_task(self._hear_kicks())
+                if self._founded:
+                    await self.intake.take_up()
+                started.set()
+                await asyncio.get_running_loop().create_future()
+
+    async def _found(self) -> None:
+        """Nobody else is there: begin with what the journal has."""
+        self._founded = True
+        saved = await self.journal.value("ewt")
+        if saved is not None:
+            self.floor.apply(RestoreLearning(msgspec.json.decode(saved)), self.clock())
+
+    async def _join(self) -> None:
+        if self._founded:
             await self._restore()
-            tasks.create_task(self.outbox.run())
-            hooking = asyncio.Event()
-            tasks.create_task(self.hooks.run(hooking))
-            await hooking.wait()
-            tasks.create_task(self._run_acd())
-            tasks.create_task(self._heal_floor())
-            tasks.create_task(self._read_mailbox())
-            tasks.create_task(self._keep_leases())
-            tasks.create_task(self._save_estimates())
-            await self.intake.take_up()
-            started.set()
-            await asyncio.get_running_loop().create_future()
+        else:
+            await self._learn()
+
+    async def _send(self, tenure: Tenure) -> None:
+        self._tenure = tenure
+        try:
+            await self.outbox.run()
+            await asyncio.get_running_loop().create_future()  # it is another node's, and we are about to be told
+        finally:
+            self._tenure = None
+
+    async def _run_hooks(self, _: Tenure) -> None:
+        await self.hooks.run(asyncio.Event())
+
+    async def _sweep_texts(self, _: Tenure) -> None:
+        """Take up the texts that another node had accepted before it died."""
+        while not self.cluster.alone:
+            await asyncio.sleep(SWEEP_EVERY)
+            try:
+                await self.intake.sweep(SWEEP_EVERY)
+            except JournalError:
+                log.warning("text.not_swept")
+
+    async def _hear_kicks(self) -> None:
+        """Another node has texts to be sent that belong to no session."""
+        while True:
+            try:
+                async with self.cluster.subscribe(KICKS) as kicks:
+                    async for _ in kicks:
+                        self.outbox.kick()
+            except ClusterUnavailableError as error:
+                log.warning("cluster.unavailable", reason=str(error))
+                await asyncio.sleep(1.0)
+
+    def kick_outbox(self) -> None:
+        """There may be a text to send, whichever node does that."""
+        self.outbox.kick()
+        if not self.cluster.alone:
+            self.spawn(self._kick_others())
+
+    async def _kick_others(self) -> None:
+        with contextlib.suppress(ClusterUnavailableError):  # whoever sends looks from time to time
+            await self.cluster.publish(KICKS, b"")
 
     def follow_settings(self, follower: Callable[[], None]) -> None:
         """Call *follower* after `settings` has become another."""
@@ -255,7 +327,7 @@ class Runner:
                 uses[queue] = (0, 1)
         return uses
 
-    def reconfigure(
+    async def reconfigure(
         self, settings: Settings, *, flows: Mapping[str, Flow], menus: Mapping[str, Menu], senders: Iterable[SenderFacts]
     ) -> None:
         """Go by other settings from now on, in one step: nobody sees the half of them.
@@ -271,11 +343,14 @@ class Runner:
 
         Raises:
             QueueInUse: A queue that is to go has people in it. Nothing has changed.
+            ClusterUnavailableError: The nodes cannot reach what they share; try again.
         """
         if uses := self.in_use(settings):
             raise QueueInUse(uses)
-        hours = {queue: table for menu in menus.values() for queue, table in menu.queues().items()}
-        outputs = self.floor.reconfigure(settings, now=self.clock(), hours=hours)
+        plan = floor_plan(settings)
+        if plan != self.floor.plan:  # or another node has been faster
+            await self.do(ReconfigureFloor(plan), patience=ASK_FOR)
+        self.floor.go_by(settings, {queue: table for menu in menus.values() for queue, table in menu.queues().items()})
         self.settings = settings
         began = {live.state.flow_revision for live in self._live.values()}
         before = {flow.revision: flow for flow in (*self._pinned, *self._flows.values())}
@@ -291,7 +366,6 @@ class Runner:
             self._mend(live.state)
         for follower in self._followers:
             follower()
-        self.follow(outputs)
 
     def _mend(self, state: State) -> None:
         """Put the desk of the number in place of queues that are gone."""
@@ -302,9 +376,9 @@ class Runner:
         if state.transfer is not None and state.transfer.of not in self.floor.queues:
             state.transfer = None
 
-    def listen(self, listener: Listener) -> None:
-        """Tell *listener* everything from now on."""
-        self._listeners.append(listener)
+    def listen(self, listener: Listener, *, own: bool = False) -> None:
+        """Tell *listener* everything from now on; *own*: only what becomes of the sessions of this node."""
+        self._listeners.append((listener, own))
 
     @property
     def sms_name(self) -> str:
@@ -312,20 +386,30 @@ class Runner:
         return self._sms.name
 
     @property
+    def sends(self) -> bool:
+        """Whether it is this node that hands texts over."""
+        return self._tenure is not None
+
+    @property
     def calls(self) -> int:
-        """Calls in progress."""
-        return sum(1 for live in self._live.values() if live.state.call in LIVE or live.state.call is CallState.ENDING)
+        """Calls in progress on this node."""
+        return sum(1 for live in self._live.mine if live.state.call in LIVE or live.state.call is CallState.ENDING)
 
     @property
     def sessions(self) -> Mapping[e.SessionId, LiveSession]:
-        """Every open session."""
+        """Every open session; those of other nodes can only be read."""
         return self._live
+
+    @property
+    def own_sessions(self) -> list[LiveSession]:
+        """Those on which this node works."""
+        return self._live.mine
 
     async def save_estimates(self) -> None:
         """Keep what the wait estimator has learned."""
         await self.journal.commit(Unit(kv={"ewt": msgspec.json.encode(self.floor.estimator.save())}))
 
-    async def _save_estimates(self) -> None:
+    async def _save_estimates(self, _: Tenure) -> None:
         while True:
             await asyncio.sleep(60.0)
             try:
@@ -334,15 +418,17 @@ class Runner:
                 log.exception("journal.lost_estimates")
 
     async def _restore(self) -> None:
-        now = self.clock()
-        saved = await self.journal.value("ewt")
-        if saved is not None:
-            self.floor.estimator.restore(msgspec.json.decode(saved), now)
-        lives = [await self._load(stored) for stored in await self.journal.open_sessions()]
+        """The first node of the service: all that is open is this node's."""
+        lives = []
+        for stored in await self.journal.open_sessions():
+            lease = await self.ownership.acquire(stored.id)
+            if lease is None:
+                continue  # a second node has started meanwhile
+            live = await self._load(stored)
+            live.lease = lease
+            lives.append(live)
         for live in lives:
-            state = live.state
-            if state.text is TextLeg.CHATTING and state.chat_agent in self.floor.acd.agents and state.chat_queue:
-                self.follow(self.floor.acd.assign(state.chat_agent, state.id, "sms", state.chat_queue, now))
+            await self._seat(live.state)
         back = []
         for live in lives:
             back.append(self._put(live, e.ProcessRestarted()))  # before anything of its own that came due meanwhile
@@ -352,17 +438,192 @@ class Runner:
             if failure is not None:
                 log.error("session.not_restored", why=repr(failure))
         for live in lives:
-            agent = live.state.chat_agent
-            if live.state.text is TextLeg.CHATTING and agent is not None and agent not in self.floor.acd.agents:
-                self.post(live.state.id, e.AgentLost(agent))
-        await self._restore_agents(now)
-
-    async def _restore_agents(self, now: float) -> None:
+            self._miss_agent(live)
         for agent, row in (await self.journal.agent_states()).items():
             if agent in self.floor.acd.agents and row.state in {"ready", "wrap_up", "not_ready"}:
-                self.follow(
-                    self.floor.acd.set_state(agent, "not_ready" if row.state == "not_ready" else "ready", row.reason, now)
-                )
+                await self.do(SetAgentState(agent, "not_ready" if row.state == "not_ready" else "ready", row.reason))
+
+    async def _seat(self, state: State) -> None:
+        """A chat goes on with its agent."""
+        if state.text is TextLeg.CHATTING and state.chat_agent in self.floor.acd.agents and state.chat_queue:
+            await self.do(AssignWork(state.chat_agent, state.id, "sms", state.chat_queue))
+
+    def _miss_agent(self, live: LiveSession) -> None:
+        agent = live.state.chat_agent
+        if live.state.text is TextLeg.CHATTING and agent is not None and agent not in self.floor.acd.agents:
+            self.post(live.state.id, e.AgentLost(agent))
+
+    # --- other nodes
+
+    async def _learn(self) -> None:
+        """A further node: know what is open, to read it. Whoever works on it goes on doing so."""
+        self.replica.over = set()
+        for stored in await self.journal.open_sessions():
+            known = self._live.get(stored.id)
+            if stored.id in self.replica.over or (known is not None and known.seq >= stored.seq):
+                continue
+            live = await self._load(stored)
+            live.mine = False
+            live.node = await self.cluster.owner(stored.id)
+            self._live.add(live)
+        self.replica.over = None
+
+    def as_replica(self, moved: SessionMoved, node: NodeId, before: LiveSession | None) -> LiveSession:
+        """See `replica.Hands`."""
+        state = _STATE_FROM_JSON.decode(moved.state)
+        customer = Customer(look_up(state.customer, region=self.settings.country)) if before is None else before.customer
+        customer.name = moved.name
+        live = LiveSession(self._session(state, self._flow_of(state)), customer, moved.seq, None, mine=False, node=node)
+        if before is not None:
+            live.unread, live.last = before.unread, before.last
+        return live
+
+    def session_given(self, live: LiveSession) -> None:
+        """See `replica.Hands`."""
+        if self._tasks is not None:
+            self.spawn(self.ownership.take(live.state.id))
+
+    def say_everything_again(self) -> None:
+        """See `replica.Hands`."""
+        self.ownership.unsteady()
+        self.spawn(self._say_everything())
+
+    async def _say_everything(self) -> None:
+        log.warning("cluster.refounded")
+        for live in self._live.mine:
+            if live.saved is not None:
+                raw = msgspec.Raw(live.session.state_json())
+                await self.replica.say(SessionMoved(live.state.id, live.seq, raw, live.customer.name))
+        for _ in range(2):  # it heals what has differed at two looks
+            await self.heal_floor()
+
+    async def take_over(self, stored: StoredSession, lease: Lease) -> None:
+        """See `ownership.Keeper`. Texts go on where they are; a call is lost with its node."""
+        live = await self._load(stored)
+        live.lease = lease
+        before, state = self._live.get(stored.id), live.state
+        if before is not None:
+            live.unread, live.last = before.unread, before.last
+        lost = state.call not in NO_CALL or not self.floor.agrees(state)
+        if lost:
+            await self.do(ForgetWork(state.id))
+            await self._seat(state)
+            back = self._put(live, e.ProcessRestarted())
+            back.add_done_callback(_heard)
+        self._live.add(live)
+        self._start(live)
+        log.info("session.taken_over", session=state.id, restarted=lost)
+        await self.replica.say(SessionMoved(state.id, live.seq, msgspec.Raw(stored.snapshot), live.customer.name))
+        self._miss_agent(live)
+
+    def lose(self, live: LiveSession) -> None:
+        """See `ownership.Keeper`."""
+        if live.task is not None:
+            live.task.cancel()
+        if live.leg is not None and live.state.call in LIVE:
+            self.spawn(self._call_command(live.state, e.HangUp(live.leg)))
+
+    async def give_away(self) -> bool:
+        """Let other nodes have the sessions that have no call, and take none any more.
+
+        Returns:
+            Whether some are still on their way; never when there is no other node.
+        """
+        self.ownership.taking = False
+        try:
+            others = await self.cluster.nodes() - {self.cluster.node}
+        except ClusterUnavailableError:
+            return False
+        going = [live for live in self._live.mine if live.state.call in NO_CALL and not live.session.closed] if others else []
+        for live in going:
+            if not live.leaving:
+                live.leaving = True
+                live.inbox.put_nowait((None, None))
+        return bool(going)
+
+    async def _answer(self, node: NodeId, question: bytes) -> bytes:
+        """Do what another node asks; returns how far this one was then."""
+        asked = _QUESTION.decode(question)
+        async with asyncio.timeout(ASK_FOR):
+            await self.replica.reached(asked.after)
+        live = self._live.get(asked.session)
+        if live is None or not live.mine:
+            raise AskRefused(b"elsewhere")
+        try:
+            match asked.what:
+                case "tell":
+                    assert asked.event is not None
+                    await self._put(live, msgspec.json.decode(asked.event, type=e.AnyEvent))
+                case "settle":
+                    await self.settled(asked.session)
+                case "hang_up":
+                    await self.hang_up(asked.session)
+        except UnexpectedEvent as refusal:
+            raise AskRefused(b"refused " + str(refusal).encode()) from refusal
+        except JournalError as error:
+            log.warning("cluster.not_done", node=node, session=asked.session)
+            raise AskRefused(b"broken " + str(error).encode()) from error
+        return self.replica.position.encode()
+
+    async def _ask(
+        self, session: e.SessionId, what: Literal["tell", "settle", "hang_up"], event: e.AnyEvent | None = None
+    ) -> None:
+        """Let the node that works on the session do it, whichever that is by now.
+
+        Raises:
+            UnexpectedEvent: It cannot happen now, or the session is over. Nothing has changed.
+            SessionAwayError: Nobody has answered. It may have happened.
+        """
+        raw = None if event is None else msgspec.Raw(msgspec.json.encode(event))
+        deadline = asyncio.get_running_loop().time() + self.ownership.ttl + ASK_FOR
+        while asyncio.get_running_loop().time() < deadline:
+            live = self._live.get(session)
+            if live is None:
+                raise UnexpectedEvent("the session is over")
+            if live.mine:
+                await (self.settled(session) if event is None else self._put(live, event))
+                return
+            try:
+                node = live.node or await self.cluster.owner(session)
+                if node is not None and node != self.cluster.node:
+                    question = msgspec.json.encode(Question(session, what, self.replica.position, raw))
+                    await self.replica.reached((await self.cluster.ask(node, question, timeout=ASK_FOR)).decode())
+                    return
+            except AskRefused as refusal:
+                kind, _, why = refusal.payload.decode().partition(" ")
+                if kind == "refused":
+                    raise UnexpectedEvent(why) from refusal
+                if kind == "broken":
+                    raise SessionAwayError(why) from refusal
+                live.node = None  # it is somebody else's by now
+            except ClusterUnavailableError as error:
+                if event is not None and not isinstance(event, _TWICE_IS_ONCE):
+                    raise SessionAwayError(str(error)) from error
+            await asyncio.sleep(0.1)
+        raise SessionAwayError("the server that has this conversation does not answer")
+
+    @asynccontextmanager
+    async def only_here(self, key: str) -> AsyncIterator[bool]:
+        """While the block lasts no other node is in a block of the same *key*, and this one knows all that came before.
+
+        Gives whether other nodes may have done something since the block was asked for.
+
+        Raises:
+            SessionAwayError: That cannot be made certain.
+        """
+        if self.cluster.alone:
+            yield False
+            return
+        try:
+            while (lease := await self.cluster.acquire(f"only:{key}", self.ownership.ttl)) is None:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.02)
+            await self.replica.catch_up()
+        except ClusterUnavailableError as error:
+            raise SessionAwayError(str(error)) from error
+        try:
+            yield True
+        finally:
+            await self.ownership.release(lease)
 
     async def _load(self, stored: StoredSession) -> LiveSession:
         state = _STATE_FROM_JSON.decode(stored.snapshot)
@@ -442,44 +703,35 @@ class Runner:
     def post(self, session: e.SessionId, event: e.AnyEvent) -> None:
         """Put *event* into a session's inbox, here or on the node that owns it, and go on."""
         live = self._live.get(session)
-        if live is not None:
+        if live is None:
+            log.debug("event.for_nobody", what=type(event).__name__, session=session)
+        elif live.mine:
             live.inbox.put_nowait((event, None))
-        elif self._tasks is not None:
+        else:
             self.spawn(self._forward(session, event))
 
     async def _forward(self, session: e.SessionId, event: e.AnyEvent) -> None:
-        if not await self.cluster.deliver(session, event):
-            log.debug("event.for_nobody", what=type(event).__name__, session=session)
-
-    async def _read_mailbox(self) -> None:
-        async for delivery in self.cluster.mailbox():
-            live = self._live.get(delivery.session)
-            if live is not None:
-                live.inbox.put_nowait((delivery.event, None))
-
-    async def _keep_leases(self) -> None:
-        """Renew what we own well before it runs out; what we no longer own we stop working on at once."""
-        while True:
-            await asyncio.sleep(LEASE / 3)
-            for live in list(self._live.values()):
-                if live.lease is None or await self.cluster.renew(live.lease, LEASE):
-                    continue
-                # We slept past it. If nobody took the session meanwhile it is ours again.
-                live.lease = await self.cluster.acquire(live.state.id, LEASE)
-                if live.lease is None and live.task is not None:
-                    log.warning("lease.lost", session=live.state.id)
-                    live.task.cancel()
+        try:
+            await self._ask(session, "tell", event)
+        except UnexpectedEvent as refusal:
+            log.info("event.refused", what=type(event).__name__, why=str(refusal))
+        except SessionAwayError as error:
+            log.warning("event.not_forwarded", what=type(event).__name__, session=session, reason=str(error))
 
     async def tell(self, session: e.SessionId, event: e.AnyEvent) -> None:
-        """Put *event* into a session's inbox and wait until it is saved and performed.
+        """Put *event* into a session's inbox and wait until it is saved and performed, on whichever node that is.
 
         Raises:
             UnexpectedEvent: It cannot happen now (or the session is over). Nothing has changed.
+            SessionAwayError: The node that has it does not answer. It may have happened.
         """
         live = self._live.get(session)
         if live is None:
             raise UnexpectedEvent("the session is over")
-        await self._put(live, event)
+        if live.mine:
+            await self._put(live, event)
+        else:
+            await self._ask(session, "tell", event)
 
     def _put(self, live: LiveSession, event: e.AnyEvent) -> asyncio.Future[None]:
         """Put *event* into a session's inbox; done when it is saved and performed."""
@@ -490,35 +742,42 @@ class Runner:
     async def settled(self, session: e.SessionId) -> None:
         """Wait until everything posted to a session so far has been dealt with."""
         live = self._live.get(session)
-        if live is not None:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            live.inbox.put_nowait((None, done))
-            with contextlib.suppress(UnexpectedEvent):
+        with contextlib.suppress(UnexpectedEvent, SessionAwayError):
+            if live is not None and live.mine:
+                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                live.inbox.put_nowait((None, done))
                 await done
+            elif live is not None:
+                await self._ask(session, "settle")
 
     async def hang_up(self, session: e.SessionId) -> None:
         """End a session's call from outside; what follows is what follows whenever a call ends. Nothing when there is none."""
         live = self._live.get(session)
-        if live is not None and live.state.leg is not None and live.state.call in LIVE:
+        if live is None or live.state.leg is None or live.state.call not in LIVE:
+            return
+        if live.mine:
             await self._call_command(live.state, e.HangUp(live.state.leg))
+        else:
+            await self._ask(session, "hang_up")
 
     async def add_line(self, session: e.SessionId, line: TimelineLine) -> None:
         """Write a line into a session's timeline that no event of the session led to."""
         committed = await self.commit(Unit(session=session, timeline=[line]))
-        for listener in self._listeners:
-            listener.line_added(session, msgspec.structs.replace(line, n=committed.lines))
-            listener.session_changed(session)
+        await self.replica.say(LineWritten(session, msgspec.structs.replace(line, n=committed.lines)))
+
+    async def call_customer(self, number: str, name: str | None) -> None:
+        """A customer is called so from now on, in every open session."""
+        await self.replica.say(CustomerNamed(number, name))
 
     # --- sessions
 
     def sessions_of(self, customer: str) -> list[LiveSession]:
         """The open sessions of a number."""
-        return [self._live[session] for session in self._by_customer.get(customer, ())]
+        return self._live.of_customer(customer)
 
     def session_of_code(self, code: str) -> LiveSession | None:
         """The open session with this reply code."""
-        session = self._by_code.get(code)
-        return None if session is None else self._live.get(session)
+        return self._live.of_code(code)
 
     async def open_text_session(
         self, customer: str, ours: str, service: e.Service = "inbound", *, known: Customer | None = None
@@ -584,7 +843,7 @@ class Runner:
             language=customer.language or self._numbers.language(ours) or spoken,
             introduced=customer.introduced,
             service="direct" if direct is not None and service == "inbound" else service,
-            code=self._new_code(),
+            code=self._live.new_code(),
             direct=direct,
             text=TextLeg.OPTED_OUT if customer.opted_out and customer.suspected is None else TextLeg.NONE,
             suspected=customer.suspected,
@@ -596,12 +855,6 @@ class Runner:
         live.leg = leg
         self._start(live)
         return live
-
-    def _new_code(self) -> str:
-        while True:
-            code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
-            if code not in self._by_code:
-                return code
 
     def is_assigned(self, ours: str) -> bool:
         """Whether somebody takes texts to this number."""
@@ -616,42 +869,34 @@ class Runner:
         return self._numbers.words(ours)
 
     def _start(self, live: LiveSession) -> None:
-        state = live.state
-        self._live[state.id] = live
-        self._by_code[state.code] = state.id
-        self._note_phones(live)
+        self._live.add(live)
         assert self._tasks is not None, "sessions begin only while running"
-        live.task = self._tasks.create_task(self._run_session(live), name=f"session {state.id}")
-
-    def _note_phones(self, live: LiveSession) -> None:
-        for phone in _phones(live.state):
-            self._by_customer.setdefault(phone, set()).add(live.state.id)
+        live.task = self._tasks.create_task(self._run_session(live), name=f"session {live.state.id}")
 
     def _forget(self, live: LiveSession) -> None:
-        state = live.state
-        self._live.pop(state.id, None)
-        if state.leg is not None:
-            self._by_leg.pop(state.leg, None)
-        if self._by_code.get(state.code) == state.id:
-            del self._by_code[state.code]
-        for phone in _phones(state):
-            ours = self._by_customer.get(phone, set())
-            ours.discard(state.id)
-            if not ours:
-                self._by_customer.pop(phone, None)
+        """This node does not work on it any more."""
+        if live.state.leg is not None:
+            self._by_leg.pop(live.state.leg, None)
+        live.mine, live.node = False, None
+        if live.session.closed or self.cluster.alone:
+            self._live.remove(live)
         while not live.inbox.empty():
             event, done = live.inbox.get_nowait()
             if live.session.closed:
                 self._refused(live, event, UnexpectedEvent("the session is over"), done)
             elif done is not None and not done.done():
-                done.set_exception(UnexpectedEvent("the session is not worked on here any more"))
+                done.set_exception(SessionAwayError("the session is not worked on here any more"))
+            elif event is not None:
+                self.post(live.state.id, event)
 
     async def _run_session(self, live: LiveSession) -> None:
         with structlog.contextvars.bound_contextvars(session=live.state.id, leg=live.leg):
             try:
-                live.lease = await self.cluster.acquire(live.state.id, LEASE)
-                while live.lease is not None and not live.session.closed:
+                live.lease = live.lease or await self.ownership.acquire(live.state.id)
+                while not live.session.closed and not (live.leaving and live.inbox.empty()):
                     event, done = await self._next(live)
+                    if not await self.ownership.sure(live):
+                        break
                     await self._take(live, event, done)
             except Exception:  # one session's fault ends that session here; the journal has it, and a start brings it back
                 log.exception("session.broken")
@@ -660,9 +905,14 @@ class Runner:
             finally:
                 self._forget(live)
             if live.lease is not None:
-                await self.cluster.release(live.lease)
+                await self.ownership.release(live.lease)
+            if live.leaving and not live.session.closed:
+                log.info("session.given", session=live.state.id)
+                await self.replica.say(SessionGiven(live.state.id))
 
-    async def _take(self, live: LiveSession, event: e.AnyEvent | None, done: asyncio.Future[None] | None) -> None:
+    async def _take(  # noqa: C901, PLR0912  # flat: a few lines for each way in which a step can fail
+        self, live: LiveSession, event: e.AnyEvent | None, done: asyncio.Future[None] | None
+    ) -> None:
         """One turn of a session, whatever becomes of it."""
         try:
             await self._step(live, event)
@@ -672,8 +922,18 @@ class Runner:
                 live.state.closed_at = self.clock()  # nothing has begun, and nobody would ever end it
         except asyncio.CancelledError:
             if done is not None and not done.done():  # or whoever sent the event would wait for ever
-                done.set_exception(UnexpectedEvent("the session is not worked on here any more"))
+                done.set_exception(SessionAwayError("the session is not worked on here any more"))
             raise
+        except AlreadyHandledError:  # told twice, because whoever told it had no answer the first time
+            await self._roll_back(live)
+            if done is not None and not done.done():
+                done.set_result(None)
+        except (FencedError, StaleSessionError) as error:
+            log.warning("session.fenced", why=str(error))
+            if done is not None and not done.done():
+                done.set_exception(SessionAwayError("another node has taken the session over"))
+            live.lease = None
+            self.lose(live)
         except Exception as error:
             log.exception("session.step_failed", what=type(event).__name__)
             await self._roll_back(live)
@@ -717,13 +977,14 @@ class Runner:
             ticks=live.ticks,
             provider=self._sms.name,
             hooks=self.hook_rules,
+            fence=None if self.cluster.alone or live.lease is None else live.lease.token,
             now=now,
         )
         committed = await self.commit(unit)
         live.seq, live.saved = committed.seq, unit.snapshot
-        self._note_phones(live)
+        self._live.note_phones(live)
         await self._perform(live, commands)
-        self._publish(live, unit, event, committed)
+        await self._publish(live, unit, event, committed)
 
     def _facts(self, live: LiveSession, now: float) -> Facts:
         facts = self.floor.facts(live.state, live.customer, now)
@@ -767,16 +1028,19 @@ class Runner:
         log.info("event.refused", what=type(event).__name__, why=str(refusal))
         if isinstance(event, e.AgentAccepted):
             # The caller hung up in the same moment: the agent is free again.
-            self.follow(self.floor.acd.release(event.agent, live.state.id, event.channel, False, self.clock()))
+            self.spawn(self._free(event.agent, live.state.id, event.channel))
         elif isinstance(event, e.CallArrived):
             self.spawn(self._open_call(event))  # the callback it was to go into was over in the same moment
         if done is not None and not done.done():
             done.set_exception(refusal)
 
+    async def _free(self, agent: e.AgentId, session: e.SessionId, channel: e.Channel) -> None:
+        await self.do(ReleaseWork(agent, session, channel, wrap_up=False))
+
     # --- what a step does
 
     async def _perform(self, live: LiveSession, commands: list[e.AnyCommand]) -> None:  # noqa: C901, PLR0912  # flat
-        state, now = live.state, self.clock()
+        state = live.state
         for command, following in pairwise([*commands, None]):
             match command:
                 case (
@@ -795,9 +1059,10 @@ class Runner:
                 ):
                     await self._call_command(state, command)
                 case e.SendText():
-                    self.outbox.kick()
+                    self.outbox.kick()  # other nodes hear of it with the step
                 case e.DecideOffer():
-                    verdict = self.floor.decide_offer(command, state, live.customer, command.kind in live.asked, now)
+                    asked = command.kind in live.asked
+                    verdict = await self.do(self.floor.offer_op(command, state, live.customer, asked, self.clock()))
                     self.metrics.offers.labels(command.kind, verdict.reason).inc()
                     if verdict.offer:
                         live.asked.add(command.kind)
@@ -806,7 +1071,7 @@ class Runner:
                     live.customer.consent |= {command.purpose}
                 case e.AssignAgent():
                     work = e.beside(state.id) if command.beside else state.id
-                    self.follow(self.floor.acd.assign(command.agent, work, command.channel, command.queue, now))
+                    await self.do(AssignWork(command.agent, work, command.channel, command.queue))
                 case e.OptOut(provisional=True):
                     pass  # until an agent has judged, it holds for this conversation and for whatever asks the journal
                 case e.OptOut() | e.OptIn():
@@ -814,24 +1079,20 @@ class Runner:
                         if other is not live and other.state.our_number == command.sender:
                             self.post(other.state.id, e.OptOutChanged(isinstance(command, e.OptOut)))
                 case e.ReportOffer():
-                    self.floor.offer_answered(command, state, now)
-                case e.JoinQueue():
-                    self.follow(
-                        self.floor.acd.join(
-                            state.id, command.queue, command.channel, command.since, command.priority, command.skills, now
-                        )
-                    )
+                    await self.do(RecordOfferAnswer(state.id, command.queue, command.accepted))
+                case e.JoinQueue(queue=queue, channel=channel, since=since, priority=priority, skills=skills):
+                    await self.do(JoinLine(state.id, queue, channel, since, priority, tuple(skills)))
                 case e.LeaveQueue():
-                    self.follow(self.floor.acd.leave(state.id, command.channel, command.outcome, now))
+                    await self.do(LeaveLine(state.id, command.channel, command.outcome))
                 case e.ReleaseAgent() if command.agent not in self.floor.acd.agents:
                     pass  # has left us since
                 case e.ReleaseAgent(beside=True):
-                    self.follow(self.floor.acd.release(command.agent, e.beside(state.id), command.channel, False, now))
+                    await self.do(ReleaseWork(command.agent, e.beside(state.id), command.channel, wrap_up=False))
                 case e.ReleaseAgent(wrap_up=False) if isinstance(following, e.JoinQueue) and following.channel == command.channel:
-                    back = (following.queue, following.channel, following.since, following.priority, following.skills)
-                    self.follow(self.floor.acd.give_back(command.agent, state.id, *back, now))
+                    back = (following.queue, following.channel, following.since, following.priority, tuple(following.skills))
+                    await self.do(GiveBackWork(command.agent, state.id, *back))
                 case e.ReleaseAgent():
-                    self.follow(self.floor.acd.release(command.agent, state.id, command.channel, command.wrap_up, now))
+                    await self.do(ReleaseWork(command.agent, state.id, command.channel, wrap_up=command.wrap_up))
                 case _:
                     pass
 
@@ -867,52 +1128,76 @@ class Runner:
         """Whether some provider of ours has a way to *number* (E.164)."""
         return any(provider.reaches(number) for provider in self._call_providers.values())
 
-    def _publish(
+    async def _publish(
         self,
         live: LiveSession,
         unit: Unit,
         event: e.AnyEvent | None,
         committed: Committed,
     ) -> None:
+        """Let every node know what the step has led to."""
         session = live.state.id
         first = committed.lines - len(unit.timeline) + 1
-        lines = [msgspec.structs.replace(line, n=n) for n, line in enumerate(unit.timeline, first)]
-        for line in lines:
-            if line.kind == "text.received":
-                live.unread += 1
-                live.last = str(line.data.get("body") or "photo")
-            elif line.kind == "media.uploaded":
-                live.unread += 1
-                live.last = "photo"
-            elif line.kind == "text.sent":
-                live.last = str(line.data.get("body"))
-        for listener in self._listeners:
-            for line in lines:
+        assert unit.snapshot is not None
+        moved = SessionMoved(
+            session,
+            committed.seq,
+            msgspec.Raw(unit.snapshot),
+            live.customer.name,
+            lines=tuple(msgspec.structs.replace(line, n=n) for n, line in enumerate(unit.timeline, first)),
+            text=(event.message, live.ticks[event.message], getattr(event, "code", None))
+            if isinstance(event, TextEvent)
+            else None,
+            sending=bool(unit.outbox),
+            telling=bool(unit.notices),
+        )
+        await self.replica.say(moved)
+
+    def tell_listeners(self, live: LiveSession | None, moved: SessionMoved) -> None:
+        """See `replica.Hands`."""
+        session, mine = moved.session, live is not None and live.mine
+        for listener, own in self._listeners:
+            if own and not mine:
+                continue
+            for line in moved.lines:
                 listener.line_added(session, line)
-            if isinstance(event, TextEvent):
-                listener.text_moved(session, event.message, live.ticks[event.message], getattr(event, "code", None))
+            if moved.text is not None:
+                listener.text_moved(session, *moved.text)
             listener.session_changed(session)
+        if moved.sending and not mine:
+            self.outbox.kick()
+        if moved.telling and not mine:
+            self.hooks.kick()
+
+    def tell_line(self, session: e.SessionId, line: TimelineLine) -> None:
+        """See `replica.Hands`."""
+        live = self._live.get(session)
+        for listener, own in self._listeners:
+            if not own or (live is not None and live.mine):
+                listener.line_added(session, line)
+                listener.session_changed(session)
 
     # --- the floor
 
-    def acd(self, act: Callable[[float], list[AnyAcdOutput]]) -> None:
-        """Do something to the floor and let everything follow that follows from it."""
-        self.follow(act(self.clock()))
+    async def do(self, op: Op, *, patience: float = FOR_EVER) -> Any:
+        """Change the floor and let everything follow that follows from it; see `NodeReplica.do`."""
+        return await self.replica.do(op, patience=patience)
 
-    def follow(self, outputs: list[AnyAcdOutput]) -> None:
-        """Let everything follow that follows from what the floor said."""
+    def follow(self, outputs: list[AnyAcdOutput], *, asked_here: bool = True) -> None:
+        """See `replica.Hands`. What concerns a session is told to it by the node that works on it."""
         for output in outputs:
             match output:
                 case WorkOffered():
-                    self.post(output.session, e.AgentOffered(output.agent, output.channel))
+                    self._tell_own(output.session, e.AgentOffered(output.agent, output.channel))
                     self._desk_changed(output.agent)
                 case OfferLapsed():
-                    self.post(output.session, e.OfferLapsed(output.agent, output.channel, output.reason))
+                    self._tell_own(output.session, e.OfferLapsed(output.agent, output.channel, output.reason))
                     self._desk_changed(output.agent)
                 case WorkAssigned():
                     self._assigned(output)
                 case AgentStateChanged():
-                    self._save_agent(output)
+                    if asked_here:
+                        self._save_agent(output)
                     self._desk_changed(output.agent)
                 case GhostHealed():
                     log.warning(
@@ -920,15 +1205,20 @@ class Runner:
                     )
                 case WorkRedirected():
                     log.info("work.redirected", session=output.session, queue=output.queue, to=output.to, why=output.reason)
-                    self.post(output.session, e.QueueRedirected(output.channel, output.queue, output.to))
+                    self._tell_own(output.session, e.QueueRedirected(output.channel, output.queue, output.to))
                 case QueueChanged():
                     pass
         self._acd_moved.set()
 
+    def _tell_own(self, session: e.SessionId, event: e.AnyEvent) -> None:
+        live = self._live.get(session)
+        if live is not None and live.mine:
+            live.inbox.put_nowait((event, None))
+
     def _assigned(self, output: WorkAssigned) -> None:
         live = self._live.get(output.session)
         has_it = live is not None and output.agent == (live.state.agent if output.channel == "voice" else live.state.chat_agent)
-        if live is None or has_it:
+        if live is None or has_it or not live.mine:
             self._desk_changed(output.agent)
             return
         spec = self.floor.acd.agent_spec(output.agent)
@@ -944,37 +1234,47 @@ class Runner:
         await self.commit(unit)
 
     def _desk_changed(self, agent: e.AgentId) -> None:
-        for listener in self._listeners:
+        for listener, _ in self._listeners:
             listener.desk_changed(agent)
 
-    def heal_floor(self) -> None:
+    async def heal_floor(self) -> None:
         """Compare lines and desks with the sessions; what has differed at two looks is put right, as the sessions have it."""
-        self.follow(self.floor.reconcile([live.state for live in self._live.values()], self.clock()))
+        await self.do(ReconcileFloor(tuple(seen for live in self._live.values() for seen in seen_in(live.state))))
 
-    async def _heal_floor(self) -> None:
+    async def _heal_floor(self, _: Tenure) -> None:
         while True:
             await asyncio.sleep(RECONCILE_EVERY)
             try:
-                self.heal_floor()
+                await self.heal_floor()
             except Exception:  # calls in progress need not end with it
                 log.exception("floor.failed")
 
     async def _run_acd(self) -> None:
-        """Wake the floor when its clock says so: ring timeouts, wrap-up."""
+        """Wake the floor when its clock says so: ring timeouts, wrap-up. One node does, the next when that one does not."""
         while True:
             self._acd_moved.clear()
             at = self.floor.acd.wake_at
             try:
-                async with asyncio.timeout(None if at is None else max(0.0, at - self.clock())):
+                async with asyncio.timeout(None if at is None else max(0.0, at - self.clock() + await self._turn())):
                     await self._acd_moved.wait()
             except TimeoutError:
                 try:
-                    self.follow(self.floor.acd.wake(self.clock()))
+                    await self.do(WakeFloor())
                 except Exception:  # whatever it is, it would come again at once, and the calls in progress need not end with it
                     log.exception("floor.failed")
                     await asyncio.sleep(1.0)
 
+    async def _turn(self) -> float:
+        """Seconds for which this node lets those before it."""
+        if self.cluster.alone:
+            return 0.0
+        try:
+            return TURN * sorted(await self.cluster.nodes()).index(self.cluster.node)
+        except (ClusterUnavailableError, ValueError):
+            return TURN
 
-def _phones(state: State) -> set[str]:
-    """Every phone of the customer's that is known in this session."""
-    return {phone for phone in (state.customer, *state.aliases) if phone is not None}
+
+def _heard(done: asyncio.Future[None]) -> None:
+    """What becomes of it is in the log already."""
+    if not done.cancelled():
+        done.exception()

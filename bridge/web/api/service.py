@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from bridge.channel import ChannelRefusedError
 from bridge.journal import JournalUnavailableError, Reply
+from bridge.live import SessionAwayError
 from bridge.settings import Settings
 from bridge.web.api.callbacks import Callbacks, Calling
 from bridge.web.api.contacts import Contacts
@@ -109,6 +110,9 @@ class Api:
                 response = _problem(ProblemError(error.rule, str(error), retry_after=retry_after))
             except JournalUnavailableError:
                 log.exception("api.unavailable", operation=operation.name)
+                response = _problem(ProblemError("unavailable", retry_after=1.0))
+            except SessionAwayError as error:
+                log.warning("api.unavailable", operation=operation.name, reason=str(error))
                 response = _problem(ProblemError("unavailable", retry_after=1.0))
             except web.HTTPException:
                 raise

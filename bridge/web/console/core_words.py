@@ -56,6 +56,11 @@ def of_the_session(words: str) -> str:
     return _(words) if words in SAID else _("That is not possible any more: the conversation has moved on.")
 
 
+def of_away() -> str:
+    """Why it is not known whether something was done."""
+    return _("The server that has this conversation does not answer. Look whether it was done, and try again.")
+
+
 def of_the_channel(rule: str, words: str, number: str) -> str:
     """Why *number* cannot be texted; in English with all the particulars, which stand in *words*."""
     known = _OF_THE_CHANNEL.get(rule)

@@ -16,13 +16,13 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from bridge import events as e
-from bridge.acd import AcdOutput
 from bridge.adapters import hook_rules_of
 from bridge.app import load_menus
 from bridge.cluster import NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.desk import Desk
 from bridge.floor import Floor
+from bridge.floor_ops import WakeFloor
 from bridge.journal import Committed, Journal, JournalUnavailableError, TimelineLine, Unit
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
@@ -239,14 +239,10 @@ class House:
     async def later(self, seconds: float) -> None:
         """Let time pass for everybody."""
         self.now += seconds
-        self.runner.acd(self._wake)
+        await self.runner.do(WakeFloor())
         for session in list(self.runner.sessions):
             await self.runner.settled(session)
         self.runner.outbox.kick()
-
-    def _wake(self, now: float) -> list[Any]:
-        outputs: list[AcdOutput] = list(self.floor.acd.wake(now))
-        return outputs
 
     async def ready(self, *agents: e.AgentId) -> None:
         """These agents sign in and want work."""

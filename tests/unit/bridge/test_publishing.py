@@ -8,6 +8,7 @@ import pytest
 from bridge.administration.publishing import MOST_CHANGES, Publishing, in_words, settings_in_force, shown
 from bridge.app import load_menus
 from bridge.events import AgentId, QueueId, SessionId
+from bridge.floor_ops import JoinLine, LeaveLine
 from bridge.journal import Journal
 from bridge.journal.house import Entry, Revision
 from bridge.published import MOST, Change, put_entry, put_section, take_entry
@@ -69,7 +70,7 @@ async def test_a_queue_goes_when_nobody_is_left_in_it(tmp_path: Path) -> None:
     queues = [{"id": "support", "desk": "support_sms"}, {"id": "support_sms", "channel": "sms"}, {"id": "extra"}]
     async with House(tmp_path, queues=queues).open() as house:
         it, waiter = publishing(house), SessionId("s1")
-        house.runner.acd(lambda now: house.floor.acd.join(waiter, QueueId("extra"), "voice", now, 1, (), now))
+        await house.runner.do(JoinLine(waiter, QueueId("extra"), "voice", house.now, 1))
         with pytest.raises(InvalidError, match="queue extra: 1 wait there and 0 are being served"):
             await it.edit(lambda text: take_entry(text, "queues", "extra"), BY)
         text = take_entry(it.standing.text, "queues", "extra")
@@ -79,7 +80,7 @@ async def test_a_queue_goes_when_nobody_is_left_in_it(tmp_path: Path) -> None:
         assert "1 wait there" in it.standing.waits_for
         with pytest.raises(AdminRefusedError, match="it can go when nobody is left"):
             await it.roll_back(1, "", BY)
-        house.runner.acd(lambda now: house.floor.acd.leave(waiter, "voice", "abandoned", now))
+        await house.runner.do(LeaveLine(waiter, "voice", "abandoned"))
         await it.look()
         assert (it.standing.revision, it.standing.newest, it.standing.waits_for) == (1, 1, "")
         assert "extra" not in house.floor.queues
@@ -129,7 +130,7 @@ async def test_a_chat_put_aside_whose_queue_goes_is_for_the_desk_of_its_number(t
         await house.line("queue.joined")
         state = house.state
         await house.runner.settled(state.id)
-        house.runner.acd(lambda now: house.floor.acd.leave(state.id, "sms", "abandoned", now))
+        await house.runner.do(LeaveLine(state.id, "sms", "abandoned"))
         state.chat_queue = state.desk = QueueId("other")
         await change(it, lambda text: take_entry(text, "queues", "other"))
         assert (state.chat_queue, state.desk) == ("support_sms", "support_sms")

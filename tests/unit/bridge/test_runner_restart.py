@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bridge import events as e
+from bridge.floor_ops import AcceptWork
 from bridge.journal import JournalUnavailableError
 from bridge.legs import CallState, TextLeg
 from bridge.outbox import FIRST_LOOK
@@ -219,7 +220,7 @@ async def test_an_agent_who_takes_a_call_in_the_moment_it_ends_is_free_again(tmp
         await house.until(lambda: bool(house.desk.offers(ANN)))
         session = house.session
         house.runner.post(session, e.CallEnded(leg, "caller", "bye"))
-        house.runner.follow(house.floor.acd.accept(ANN, session, "voice", house.now))
+        await house.runner.do(AcceptWork(ANN, session, "voice"))
         await house.until(lambda: not house.runner.sessions)
         view = house.floor.acd.agent_view(ANN)
         assert (view.call, view.state) == (None, "ready")

@@ -7,6 +7,7 @@ import structlog.testing
 
 from bridge import events as e
 from bridge.acd import GRACE
+from bridge.floor_ops import AssignWork, JoinLine, LeaveLine, SetAgentState
 from bridge.legs import CallState, TextLeg
 from tests.unit.bridge.house import ANN, BEN, PHONE, House
 from tests.unit.bridge.story import OURS
@@ -66,13 +67,13 @@ async def test_a_call_that_moved_to_another_queue_is_answered_there(tmp_path: Pa
 async def test_a_desk_reserved_for_nobody_is_freed_and_the_log_says_so(tmp_path: Path) -> None:
     async with House(tmp_path, queues=queues(), agents=people()).open() as house:
         await house.ready(ANN, BEN)
-        house.runner.acd(lambda now: house.floor.acd.assign(ANN, e.SessionId("gone"), "voice", SUPPORT, now))
-        house.runner.acd(lambda now: house.floor.acd.join(e.SessionId("lost"), TEXTS, "sms", now, 1, (), now))
+        await house.runner.do(AssignWork(ANN, e.SessionId("gone"), "voice", SUPPORT))
+        await house.runner.do(JoinLine(e.SessionId("lost"), TEXTS, "sms", house.now, 1))
         with structlog.testing.capture_logs() as logs:
-            house.runner.heal_floor()
+            await house.runner.heal_floor()
             assert house.floor.acd.agent_view(ANN).busy
             await house.later(GRACE)
-            house.runner.heal_floor()
+            await house.runner.heal_floor()
         assert not house.floor.acd.agent_view(ANN).busy
         assert house.floor.acd.waiting(TEXTS) == ()
         assert [(line["ghost"], line["session"]) for line in logs if line["event"] == "floor.ghost"] == [
@@ -86,10 +87,10 @@ async def test_what_is_in_order_is_never_healed(tmp_path: Path) -> None:
     async with House(tmp_path, queues=queues(), agents=people()).open() as house:
 
         async def looked_at_twice() -> None:
-            house.runner.heal_floor()
+            await house.runner.heal_floor()
             await house.later(GRACE + 1.0)
             with structlog.testing.capture_logs() as logs:
-                house.runner.heal_floor()
+                await house.runner.heal_floor()
             assert [line for line in logs if line["event"] == "floor.ghost"] == []
 
         leg = await house.to_the_line()
@@ -110,14 +111,14 @@ async def test_what_is_in_order_is_never_healed(tmp_path: Path) -> None:
 async def test_a_session_the_floor_forgot_gets_its_place_back(tmp_path: Path) -> None:
     async with House(tmp_path, queues=queues(), agents=people()).open() as house:
         await house.ready(ANN, BEN)
-        house.floor.acd.set_state(ANN, "not_ready", "lunch", house.now)
+        await house.runner.do(SetAgentState(ANN, "not_ready", "lunch"))
         await house.to_the_line()
         waits = house.session
         since = house.runner.sessions[waits].state.since
-        house.floor.acd.leave(waits, "voice", "closed", house.now)
-        house.runner.heal_floor()
+        await house.runner.do(LeaveLine(waits, "voice", "closed"))
+        await house.runner.heal_floor()
         await house.later(GRACE)
-        house.runner.heal_floor()
+        await house.runner.heal_floor()
         place = house.floor.acd.place(waits, "voice")
         assert place is not None
         assert (place.queue, place.since) == (SUPPORT, since)
