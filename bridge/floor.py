@@ -1,7 +1,7 @@
 """The floor: lines and agents, how long waiting takes, and what a flow may know of both."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from bridge.acd import (
     inherited,
 )
 from bridge.call_leg import voice_skills
-from bridge.events import AgentId, Channel, DecideOffer, OfferDecided, QueueId, ReportOffer, beside
+from bridge.events import AgentId, Channel, DecideOffer, OfferDecided, QueueId, beside
 from bridge.floor_ops import (
     FLOOR_VERSION,
     AcceptWork,
@@ -311,16 +311,6 @@ class Floor:
         """Queues that *settings* do not have and that have people in them: how many wait there, and how many are served."""
         return self.acd.in_use(_queue_specs(settings))
 
-    def reconfigure(self, settings: Settings, *, now: float, hours: Mapping[str, str | None] | None = None) -> list[AnyAcdOutput]:
-        """Go by other settings from now on, in one step (`Acd.reconfigure`); what was learnt stays.
-
-        Raises:
-            QueueInUse: A queue that is to go has people in it. Nothing has changed.
-        """
-        outputs = self.apply(ReconfigureFloor(floor_plan(settings)), now).outputs
-        self.go_by(settings, hours)
-        return outputs
-
     # --- what sessions ask and say
 
     def offer_op(self, command: DecideOffer, state: State, customer: Customer, asked: bool, now: float) -> WeighOffer:
@@ -348,19 +338,6 @@ class Floor:
             sms_open=desk is None or self._is_open(desk, now),
             since=state.since,
         )
-
-    def decide_offer(self, command: DecideOffer, state: State, customer: Customer, asked: bool, now: float) -> OfferDecided:
-        """Put an offer before the policy."""
-        decided: OfferDecided = self.apply(self.offer_op(command, state, customer, asked, now), now).answer
-        return decided
-
-    def offer_answered(self, answer: ReportOffer, state: State, now: float) -> None:
-        """An offer to text was accepted, or not. Who texts instead of waiting is followed until their turn would have come."""
-        self.apply(RecordOfferAnswer(state.id, answer.queue, answer.accepted), now)
-
-    def reconcile(self, states: Iterable[State], now: float) -> list[AnyAcdOutput]:
-        """Compare the lines and desks with what the live sessions say, and heal what has differed for long (`Acd.reconcile`)."""
-        return self.apply(ReconcileFloor(tuple(seen for state in states for seen in seen_in(state))), now).outputs
 
     def agrees(self, state: State) -> bool:
         """Whether lines and desks have of this session what it says of itself."""

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from bridge import events as e
-from bridge.acd import QueueChanged, QueueInUse
-from bridge.floor import Customer, Floor
+from bridge.acd import AnyAcdOutput, QueueChanged, QueueInUse
+from bridge.floor import Customer, Floor, floor_plan
+from bridge.floor_ops import ReconfigureFloor
 from bridge.legs import CallState, TextLeg
 from bridge.session import State
+from bridge.settings import Settings
 from sms.numbers import look_up
 from tests.unit.bridge.house import ANN, BEN, CALLER, settings
 from tests.unit.bridge.story import OURS, START
@@ -45,6 +47,19 @@ def customer(number: str | None = CALLER) -> Customer:
 def ask(kind: e.OfferKind = "deflect") -> e.DecideOffer:
     """The question a flow asks."""
     return e.DecideOffer(1, kind, SUPPORT, e.QueueId("support_sms"))
+
+
+def decide(floor: Floor, command: e.DecideOffer, about: State, who: Customer, asked: bool) -> e.OfferDecided:
+    """Put it before the policy."""
+    decided: e.OfferDecided = floor.apply(floor.offer_op(command, about, who, asked, START), START).answer
+    return decided
+
+
+def reconfigure(floor: Floor, to: Settings) -> list[AnyAcdOutput]:
+    """Go by other settings."""
+    outputs = floor.apply(ReconfigureFloor(floor_plan(to)), START).outputs
+    floor.go_by(to)
+    return outputs
 
 
 def test_a_flow_knows_who_is_there_and_who_is_not(floor: Floor) -> None:
@@ -93,10 +108,10 @@ def test_who_cannot_be_texted_and_why(floor: Floor, changes: dict[str, object], 
 
 def test_an_offer_needs_somebody_to_answer_it(floor: Floor) -> None:
     """Nobody at the text desk: no offer; somebody: an offer, with what it was decided from."""
-    decided = floor.decide_offer(ask(), state(), customer(), False, START)
+    decided = decide(floor, ask(), state(), customer(), False)
     assert (decided.request, decided.kind, decided.offer, decided.reason) == (1, "deflect", False, "sms_unstaffed")
     floor.acd.set_state(BEN, "ready", None, START)
-    decided = floor.decide_offer(ask(), state(), customer(), False, START)
+    decided = decide(floor, ask(), state(), customer(), False)
     assert (decided.offer, decided.reason) == (True, "always")
     assert (decided.inputs["sms_staffed"], decided.inputs["open_slots"]) == (True, 3)
 
@@ -113,31 +128,31 @@ def test_an_offer_needs_somebody_to_answer_it(floor: Floor) -> None:
 def test_who_is_not_asked(floor: Floor, changes: dict[str, object], number: str | None, asked: bool, reason: str) -> None:
     """Whatever the wait is."""
     floor.acd.set_state(BEN, "ready", None, START)
-    assert floor.decide_offer(ask(), state(**changes), customer(number), asked, START).reason == reason
+    assert decide(floor, ask(), state(**changes), customer(number), asked).reason == reason
 
 
 def test_a_caller_whose_call_rings_at_an_agent_is_not_asked(floor: Floor) -> None:
     """Help is a moment away."""
     floor.acd.set_state(ANN, "ready", None, START)
     floor.acd.join(e.SessionId("s"), SUPPORT, "voice", START, 1, (), START)
-    assert floor.decide_offer(ask("hold"), state(call=CallState.QUEUED), customer(), False, START).reason == "agent_coming"
+    assert decide(floor, ask("hold"), state(call=CallState.QUEUED), customer(), False).reason == "agent_coming"
 
 
 def test_a_callback_is_offered_again_and_again_unless_the_settings_say_never(floor: Floor, tmp_path: Path) -> None:
     """Whether texting was offered, or can be, is another matter."""
-    assert floor.decide_offer(ask("callback"), state(), customer("+442079460000"), True, START).reason == "always"
+    assert decide(floor, ask("callback"), state(), customer("+442079460000"), True).reason == "always"
     plain = settings(tmp_path)
     queues = [
         queue.model_copy(update={"offers": queue.offers.model_copy(update={"callback": "never"})}) for queue in plain.queues
     ]
-    floor.reconfigure(plain.model_copy(update={"queues": queues}), now=START)
-    assert floor.decide_offer(ask("callback"), state(), customer(), False, START).reason == "disabled"
+    reconfigure(floor, plain.model_copy(update={"queues": queues}))
+    assert decide(floor, ask("callback"), state(), customer(), False).reason == "disabled"
 
 
 def test_the_desk_of_the_queue_counts_when_the_flow_names_none(floor: Floor) -> None:
     """As the settings have it."""
     floor.acd.set_state(BEN, "ready", None, START)
-    decided = floor.decide_offer(e.DecideOffer(1, "deflect", SUPPORT, None), state(), customer(), False, START)
+    decided = decide(floor, e.DecideOffer(1, "deflect", SUPPORT, None), state(), customer(), False)
     assert decided.inputs["sms"] is not None
 
 
@@ -159,10 +174,10 @@ def test_other_settings_hold_for_everything_at_once(floor: Floor, tmp_path: Path
     floor.acd.join(e.SessionId("s"), e.QueueId("support_sms"), "sms", START, 1, (), START)
     assert floor.in_use(other) == {"support_sms": (1, 0)}
     with pytest.raises(QueueInUse):
-        floor.reconfigure(other, now=START)
+        reconfigure(floor, other)
     assert list(floor.queues) == ["support", "support_sms"]
     floor.acd.leave(e.SessionId("s"), "sms", "abandoned", START)
-    outputs = floor.reconfigure(other, now=START)
+    outputs = reconfigure(floor, other)
     assert {output.queue for output in outputs if isinstance(output, QueueChanged)} == set(floor.queues)
     assert list(floor.queues) == ["support", "support_sms", "help"]
     assert floor.targets["support"].answer_within == 7.0
@@ -171,5 +186,26 @@ def test_other_settings_hold_for_everything_at_once(floor: Floor, tmp_path: Path
     assert not floor.queue_now("help", "en", START).open
     floor.acd.set_state(BEN, "ready", None, START)
     assert floor.estimator.forecast(START, "help").status == "free_agent"
-    floor.reconfigure(settings(tmp_path), now=START)
+    reconfigure(floor, settings(tmp_path))
     assert floor.estimator.forecast(START, "help").status == "degraded"
+
+
+def test_settings_that_are_not_in_force_yet_are_not_read(floor: Floor, tmp_path: Path) -> None:
+    """They come to the nodes at different times: a queue is there when both its settings and its line are."""
+    queues = [{"id": "support"}, {"id": "new"}, {"id": "support_sms", "channel": "sms"}]
+    other = settings(tmp_path, queues=queues)
+    floor.go_by(other)
+    assert list(floor.queues) == ["support", "support_sms"]
+    assert "new" not in floor.facts(state(), customer(), START).desks
+    floor.apply(ReconfigureFloor(floor_plan(other)), START)
+    assert list(floor.queues) == ["support", "new", "support_sms"]
+
+
+def test_a_session_agrees_with_the_floor_or_not(floor: Floor) -> None:
+    """Whether it stands in line, and who has it."""
+    waits = state(call=CallState.QUEUED, queue=SUPPORT, since=START)
+    assert not floor.agrees(waits)
+    floor.acd.join(waits.id, SUPPORT, "voice", START, 1, (), START)
+    assert floor.agrees(waits)
+    assert not floor.agrees(state())
+    assert not floor.agrees(state(text=TextLeg.CHATTING, chat_agent=BEN, chat_queue=e.QueueId("support_sms")))

@@ -101,6 +101,7 @@ async def test_the_boards_show_who_waits_and_who_works(watched: Watched) -> None
     await house.ready(ANN)
     await house.accept(ANN)
     await house.line("agent.joined")
+    await house.until(lambda: watched.queue("support").answered == 1)
     row = watched.queue("support")
     assert (row.waiting, row.answered, row.service_level, row.tone, row.average_wait) == (0, 1, 1.0, "good", 12.0)
     agent = watched.agent(ANN)

@@ -20,7 +20,14 @@ DAY = 86_400.0
 
 
 def waiting(house: House, registry: CollectorRegistry | None = None) -> Waiting:
-    return Waiting(house.floor, house.journal, registry or CollectorRegistry(), zone="Europe/Madrid", clock=house.clock)
+    return Waiting(
+        house.floor,
+        house.journal,
+        registry or CollectorRegistry(),
+        do=house.runner.do,
+        zone="Europe/Madrid",
+        clock=house.clock,
+    )
 
 
 @pytest.fixture
@@ -261,7 +268,14 @@ class Broken:
         self.works = self.forgets = False
         self.floor = house.floor
         self._journal = house.journal
-        self.service = Waiting(house.floor, self, CollectorRegistry(), zone="UTC", clock=house.clock)  # type: ignore[arg-type]
+        self.service = Waiting(
+            house.floor,
+            self,  # type: ignore[arg-type]
+            CollectorRegistry(),
+            do=house.runner.do,
+            zone="UTC",
+            clock=house.clock,
+        )
 
     async def keep_outcomes(self, outcomes: list[object]) -> None:
         if not self.works:
