@@ -10,14 +10,14 @@ RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
 WORKDIR /build
 # What others wrote changes seldom: a layer of its own.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --frozen --no-dev --extra postgres --extra s3 --no-install-project
+RUN uv sync --frozen --no-dev --extra postgres --extra redis --extra s3 --no-install-project
 COPY README.md LICENSE ./
 COPY config/demo.yaml config/demo.yaml
 COPY bridge bridge
 COPY ewt ewt
 COPY ivr_flows ivr_flows
 COPY sms sms
-RUN uv sync --frozen --no-dev --extra postgres --extra s3 --no-editable
+RUN uv sync --frozen --no-dev --extra postgres --extra redis --extra s3 --no-editable
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="Sidetone" \

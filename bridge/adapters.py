@@ -47,8 +47,9 @@ async def cluster_of(settings: Settings) -> AsyncIterator[Cluster]:
     except ImportError as error:
         raise SettingsError("cluster.url: several nodes need the extra redis: pip install 'sidetone[redis]'") from error
     node = NodeId(f"{shared.node_name}-{secrets.token_hex(4)}")  # who comes back is another one
+    client = connect(shared.url.get_secret_value())
     async with RedisCluster(
-        node, connect(str(shared.url)), namespace=shared.namespace, ttl=shared.lease, version=f"floor {FLOOR_VERSION}"
+        node, client, namespace=shared.namespace, ttl=shared.lease, version=f"floor {FLOOR_VERSION}"
     ) as cluster:
         yield cluster
 

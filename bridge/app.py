@@ -5,7 +5,7 @@ import contextlib
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -28,13 +28,14 @@ from bridge.administration.tokens import Book as AuditBook
 from bridge.administration.tokens import Tokens
 from bridge.calls import Calls
 from bridge.channel import Channel
+from bridge.cluster.clocks import clock_problem
 from bridge.contacts import Contacts
 from bridge.crm.book import Book
 from bridge.crm.csv_import import CsvImports
 from bridge.desk import Desk
 from bridge.floor import Floor, floor_plan
 from bridge.floor_ops import FloorPlan
-from bridge.journal import Journal
+from bridge.journal import Journal, JournalError, clock_of
 from bridge.journal.house import newest_revision_of
 from bridge.live import SessionAwayError
 from bridge.mail import Mail
@@ -45,7 +46,7 @@ from bridge.news import News
 from bridge.records import Records
 from bridge.reporting import Letter, Reports
 from bridge.runner import Runner
-from bridge.secret import key_for, load_secret
+from bridge.secret import fingerprint, has_secret, key_for, load_secret
 from bridge.session import UnexpectedEvent
 from bridge.settings import MailSettings, Settings, SettingsError
 from bridge.supervisor import Supervisor
@@ -75,6 +76,8 @@ log = structlog.get_logger()
 PACKAGED = Path(ivr_flows.__file__).parent
 MAILS = "mail"
 """Where mails of ours wait, in the data folder."""
+FORGOTTEN = "mails"
+"""What other nodes are told of: sessions whose mails nobody may keep any more."""
 LOOK_AFTER_MEDIA = 60.0
 """Seconds between two looks at files that could not be checked, and at those that are old."""
 LAST_WORDS = 3.0
@@ -204,8 +207,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             call_providers["sip"] = sip
         sms = adapters.sms_provider(settings, network, on_text, on_report, clock)
         pace = adapters.pace_of(settings)
-        given = settings.secret.get_secret_value() if settings.secret is not None else None
-        secret, port = load_secret(settings.data, given), settings.web.port or _free_port(settings.web.host)
+        secret, port = _secret(settings), settings.web.port or _free_port(settings.web.host)
         base = settings.public_url or f"http://{settings.web.host}:{port}"
         links = MediaLinks(key_for(secret, "media links"), base)
         blobs = await stack.enter_async_context(adapters.blobs_of(settings.media, settings.data / "media"))
@@ -234,7 +236,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             journal, media, _take(runner), public_url=base, spool=settings.data / "spool", lifetime=settings.media.upload_valid
         )
         channel = Channel(runner, pace=pace)
-        desk = Desk(runner, presets=partial(_presets, runner), channel=channel, uploads=uploads)
+        desk = Desk(runner, presets=partial(_presets, runner), channel=channel, uploads=uploads, news=news)
         records = Records(runner, draining=lambda: state["draining"])
         crm = await stack.enter_async_context(adapters.crm_of(settings, journal, clock))
         book = Book(journal, clock=clock, region=settings.country)
@@ -270,7 +272,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
             await stack.enter_async_context(sip)
-        api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports), reports, desk.calls)
+        api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports), reports, desk.calls, news)
         publishing = Publishing(
             journal,
             file,
@@ -540,7 +542,18 @@ def _api(
     contacts: ContactParts,
     reports: Reports,
     calls: Calls,
+    news: News,
 ) -> Api:
+    mails = runner.settings.data / MAILS
+
+    async def forget_mails(sessions: Collection[str]) -> int:
+        await news.tell(FORGOTTEN, msgspec.json.encode(list(sessions)).decode())
+        return await asyncio.to_thread(forget, mails, sessions)
+
+    async def forgotten(about: str) -> None:
+        await asyncio.to_thread(forget, mails, msgspec.json.decode(about or "[]", type=list[str]))
+
+    news.hear(FORGOTTEN, forgotten)
     return Api(
         Behind(
             settings=runner.settings,
@@ -550,7 +563,7 @@ def _api(
             media=runner.media,
             waits=waiting,
             redeliver=runner.hooks.redeliver,
-            forget_mails=lambda sessions: asyncio.to_thread(forget, runner.settings.data / MAILS, sessions),
+            forget_mails=forget_mails,
             now=runner.clock,
             contacts=contacts,
             reporting=reports,
@@ -642,6 +655,29 @@ def origin_of(settings: Settings) -> tuple[str, Settings | str]:
         return words, str(error)
 
 
+def _examine_shared(settings: Settings) -> list[tuple[str, str | None]]:
+    """The journal's database, and what several nodes share."""
+    checks: list[tuple[str, str | None]] = []
+    try:
+        before = time.time()
+        clock = clock_of(settings.journal_url)
+        if clock is not None:
+            checks += [("journal", None), ("clock of the journal", clock_problem(clock - min(max(clock, before), time.time())))]
+    except JournalError as error:
+        checks.append(("journal", f"{error}. Check journal.url, and that PostgreSQL runs"))
+    if settings.cluster.url is not None:
+        from bridge.cluster.checks import examine as examine_redis  # noqa: PLC0415  an extra
+
+        own = fingerprint(_secret(settings)) if settings.secret or has_secret(settings.data) else None
+        url = settings.cluster.url.get_secret_value()
+        checks += asyncio.run(examine_redis(url, settings.cluster.namespace, own))
+    return checks
+
+
+def _secret(settings: Settings) -> bytes:
+    return load_secret(settings.data, settings.secret.get_secret_value() if settings.secret is not None else None)
+
+
 def examine(settings: Settings) -> list[tuple[str, str | None]]:
     """Check what can be checked without starting: flows, folders, ports. Each with what is wrong, None when nothing is."""
     words, house = origin_of(settings)
@@ -670,6 +706,7 @@ def examine(settings: Settings) -> list[tuple[str, str | None]]:
         checks.append(("hooks", None))
     except SettingsError as error:
         checks.append(("hooks", str(error)))
+    checks += _examine_shared(settings)
     ports = [("web", socket.SOCK_STREAM, settings.web.host, settings.web.port)]
     if settings.sip.enabled:
         ports.append(("SIP", socket.SOCK_DGRAM, settings.sip.host, settings.sip.port))

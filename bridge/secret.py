@@ -53,6 +53,11 @@ def load_secret(folder: Path, given: str | None = None) -> bytes:
     return secret
 
 
+def has_secret(folder: Path) -> bool:
+    """Whether one has been made in *folder*."""
+    return (folder / NAME).exists()
+
+
 def fingerprint(secret: bytes) -> str:
     """By which nodes tell that they have the same secret; nobody can tell the secret by it."""
     return hmac.digest(secret, b"fingerprint of the secret", hashlib.sha256).hex()[:32]

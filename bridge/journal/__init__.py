@@ -4,7 +4,7 @@
 """
 
 from bridge.journal.crm_erasure import ERASED
-from bridge.journal.database import upgrade
+from bridge.journal.database import clock_of, upgrade
 from bridge.journal.people import EVERY_SENDER
 from bridge.journal.rows import (
     AgentStateRow,
@@ -92,5 +92,6 @@ __all__ = [
     "Unit",
     "UnitRefusedError",
     "UploadRow",
+    "clock_of",
     "upgrade",
 ]

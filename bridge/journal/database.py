@@ -282,6 +282,25 @@ def peek(url: str, read: Callable[[Connection], T]) -> T | None:
         engine.dispose()
 
 
+def clock_of(url: str) -> float | None:
+    """What time it is where the journal is kept, in seconds since the epoch; None: it is a file.
+
+    Raises:
+        JournalError: it cannot be reached.
+    """
+    where = address(url)
+    if where.get_backend_name() == "sqlite":
+        return None
+    engine = _make_engine(where, count=1, writer=False)
+    try:
+        with engine.begin() as connection:
+            return float(connection.exec_driver_sql("select extract(epoch from clock_timestamp())").scalar_one())
+    except OperationalError as error:
+        raise JournalError(str(error.orig)) from error
+    finally:
+        engine.dispose()
+
+
 async def upgrade(url: str) -> str:
     """Bring the schema to the newest revision, in one transaction, and return that revision.
 
