@@ -5,6 +5,20 @@ is asked, so a crash leaves it in one of three states: not claimed (send it), se
 outcome. The last is never sent again on suspicion: the provider is asked what it has, and only a clear "I do not have it"
 puts the text back in line. Until then nothing else goes to that recipient, or an answer would overtake its question.
 
+With several nodes one of them sends, the holder of the role. A node that stands still (SIGSTOP, a long pause of the machine)
+may have lost the role without knowing, so it asks right before each request whether it still has it. What it had claimed stays
+claimed then, and the next holder asks the provider, as after a crash. Three things make that safe:
+
+- A claim of another process may be a moment old, and its request on the way still. So "I do not have it" counts only when
+  `IN_FLIGHT_FOR` has passed since the claim. (Roles change hands only when their lease has run out, which takes longer; but a
+  node that is shut down gives them away at once.)
+- Whoever wakes up with an answer that is not "I have it" may be late: the text may have been claimed again. So putting it back
+  in line names the attempt that was in vain, and says nothing of a later one.
+- "I have it" is true whoever says it, and settles the text.
+
+What is left is a node that stops between asking and the first byte of its request, which no provider without idempotency keys can
+be protected from.
+
 Texts that are due are read by the hundred and kept in memory as one line for each recipient. Memory may be behind the
 journal; that does no harm, because only a claim counts, and it is refused for a text that is no longer waiting.
 """
@@ -20,7 +34,7 @@ import msgspec
 import structlog
 
 from bridge.events import SUPPRESSED, MessageId, ProviderRef, SessionId, TextAccepted, TextRejected, TextState
-from bridge.journal import Journal, LineTypeRow, MessageRow, OutboxNow, OutboxText, Unit
+from bridge.journal import Journal, LineTypeRow, MessageRow, OutboxNow, OutboxRow, OutboxText, Unit
 from bridge.media_out import DoesNotFitError, OutPlan
 from sms.consent import QUIET_FROM, QUIET_UNTIL, NumberState, Reason, may_text
 from sms.errors import Diagnosis, diagnose
@@ -51,6 +65,8 @@ FIRST_PAUSE = 2.0
 """Seconds before the second attempt of a text that was refused for now; doubled each time."""
 FIRST_LOOK = 0.5
 """Seconds after which a text of unknown outcome is looked up first; the pause doubles. Finding it ends the wait early."""
+IN_FLIGHT_FOR = 5.0
+"""Seconds after the claim of another process before a provider that does not know the text is believed."""
 MISSED_WITHIN = 6 * 3600.0
 """Seconds for which texts are asked about whose delivery reports may have been missed."""
 MOST_MISSED = 500
@@ -91,6 +107,8 @@ class Outbox:
         dress: How a text with pictures goes out, as MMS or with links; asked when it goes. None: such texts are refused.
         ask_every: Seconds between two rounds of asking about texts of whose end nobody has heard.
         blocked: Numbers that get no texts, beside those on the journal's list.
+        mine: Whether it is still this node that sends; asked right before each request.
+        poll: Seconds in which texts of other nodes are found of which nobody has told. None: there are no other nodes.
     """
 
     def __init__(
@@ -105,6 +123,8 @@ class Outbox:
         dress: Dress | None = None,
         ask_every: float = ASK_EVERY,
         blocked: Collection[str] = (),
+        mine: Callable[[], bool] = lambda: True,
+        poll: float | None = None,
     ) -> None:
         self._journal = journal
         self._providers = providers
@@ -116,7 +136,13 @@ class Outbox:
         self._ask_every = ask_every
         self._blocked: Collection[str] = ()
         self.block(blocked)
+        self._mine = mine
+        self._poll = poll
         self._wake = asyncio.Event()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing: the journal says what there is."""
         self._stale = True
         """The journal may know of texts that memory does not."""
         self._lines: dict[str, deque[OutboxText]] = {}
@@ -128,11 +154,17 @@ class Outbox:
         self._next_due = 0.0
         self._read_again = 0.0
         """Not before this time of the loop, so that reading does not take more than half of it."""
+        self._poll_at = 0.0
+        """At this time of the loop the journal is looked at without anybody having called."""
         self._days: dict[str, tuple[int, float]] = {}
         self._keep_days_at = 0.0
         self._busy: dict[str, MessageId] = {}
         self._looks: dict[MessageId, tuple[float, float]] = {}
         """When an unknown outcome is looked up next, and the pause after that."""
+        self._claimed: set[MessageId] = set()
+        """Texts of unknown outcome that this run has claimed itself."""
+        self._foreign: dict[MessageId, float] = {}
+        """Others, and when this run saw them first."""
 
     def kick(self) -> None:
         """There may be something to send."""
@@ -145,7 +177,9 @@ class Outbox:
         return not self._busy
 
     async def has_work(self) -> bool:
-        """Something is being handed over, or waits and could be."""
+        """Something is being handed over, or waits and could be; of a node that does not send, only the first."""
+        if not self._mine():
+            return not self.idle
         return not self.idle or bool(_lines(await self._journal.outbox_now(self._clock(), MOST_READ)))
 
     def block(self, numbers: Collection[str]) -> None:
@@ -153,10 +187,11 @@ class Outbox:
         self._blocked = frozenset(numbers)
 
     async def run(self) -> None:
-        """Send until cancelled."""
-        await self._resume_days()
+        """Send until cancelled, or until it is another node that sends. May be run again afterwards, and begins anew then."""
+        self._begin()
+        await self._resume()
         async with asyncio.TaskGroup() as tasks:
-            while True:
+            while self._mine():
                 self._wake.clear()
                 try:
                     wait = await self._round(tasks)
@@ -208,11 +243,13 @@ class Outbox:
         elif state in {"undelivered", "failed"} and code is not None:
             await self._learn(message, diagnose(message.provider, code), late=True)
 
-    async def _resume_days(self) -> None:
-        """Go on counting what was sent today where the process before this one left off."""
+    async def _resume(self) -> None:
+        """Go on counting what was sent where the process before this one left off: today, and in these seconds."""
         if self._pace is None:
             return
         try:
+            lately = await self._journal.sent_lately(self._clock() - self._pace.window)
+            self._pace.recall((sender, max(1, segment(body).segments), at) for sender, body, at in lately)
             kept = await self._journal.value(DAYS)
             if kept is not None:
                 self._pace.resume(msgspec.json.decode(kept, type=dict[str, tuple[int, float]]))
@@ -221,7 +258,7 @@ class Outbox:
 
     async def _keep_days(self, now: float) -> None:
         days = {} if self._pace is None else self._pace.days()
-        if days != self._days and now >= self._keep_days_at:
+        if days != self._days and now >= self._keep_days_at and self._mine():
             self._days, self._keep_days_at = days, now + KEEP_DAYS_EVERY
             await self._journal.commit(Unit(kv={DAYS: msgspec.json.encode(days)}))
 
@@ -230,6 +267,12 @@ class Outbox:
     async def _round(self, tasks: asyncio.TaskGroup) -> float:
         """Start whatever can be started; returns the seconds until there may be more, unless woken."""
         loop = asyncio.get_running_loop()
+        if self._poll is not None and loop.time() >= self._poll_at:
+            self._stale, self._poll_at = True, loop.time() + self._poll
+        wait = await self._start(tasks, loop)
+        return wait if self._poll is None else min(wait, max(0.0, self._poll_at - loop.time()))
+
+    async def _start(self, tasks: asyncio.TaskGroup, loop: asyncio.AbstractEventLoop) -> float:
         free = MOST_AT_ONCE - len(self._busy)
         if free <= 0:
             return self._reconcile_after
@@ -269,6 +312,8 @@ class Outbox:
         self._next_due = now + self._reconcile_after if look.next_due is None else look.next_due
         known = {text.outbox.message for text in look.unknown}
         self._looks = {message: due for message, due in self._looks.items() if message in known}
+        self._claimed &= known
+        self._foreign = {message: self._foreign.get(message, now) for message in known - self._claimed}
         for text in look.unknown:
             due, _ = self._looks.setdefault(text.outbox.message, (now + FIRST_LOOK, FIRST_LOOK))
             if due <= now and text.message.recipient not in self._busy:
@@ -349,6 +394,7 @@ class Outbox:
             verdicts = await asyncio.gather(*(self._refusal(text, noted, now) for text in texts))
             wanted = [text.outbox.message for text, refusal in zip(texts, verdicts, strict=True) if refusal is None]
             claimed = await self._journal.claim_outbox_many(wanted, now)
+            self._claimed |= claimed
         except BaseException:
             for text in texts:
                 self._free(text, settled=False)
@@ -444,6 +490,8 @@ class Outbox:
             row = await self._journal.outbox(text.outbox.message)
             if row is None or row.state != "pending":
                 return row is None or row.state == "done"  # memory was behind: it is settled, perhaps as sent, or on its way
+            if not self._mine():
+                return False
             await self._settle(text.message.session, outcome)
             return True
 
@@ -452,14 +500,19 @@ class Outbox:
     async def _send(self, text: OutboxText) -> bool:
         """Send a claimed text. True: its outcome is known for good."""
         row, message = text.outbox, text.message
+        if not self._mine():  # no more than this between the question and the request
+            log.warning("text.left_to_others", message=row.message)
+            return False
         result = await self._providers[message.provider].send(self._outbound(text))
         match result:
             case Accepted():
                 await self._accepted(text, result)
+            case _ if not self._mine():
+                return False  # who sends now may have sent it again
             case Rejected() if result.retriable and row.attempts + 1 < MOST_ATTEMPTS:
                 pause = max(result.retry_after or 0.0, FIRST_PAUSE * 2.0**row.attempts)
                 log.info("text.refused_for_now", message=row.message, code=result.code, pause=pause)
-                await self._journal.outbox_retry(row.message, self._clock() + pause)
+                await self._journal.outbox_retry(row.message, self._clock() + pause, attempt=row.attempts + 1)
                 return False
             case Rejected():
                 await self._learn(message, diagnose(message.provider, result.code), late=False)
@@ -492,17 +545,28 @@ class Outbox:
         match result:
             case Accepted():
                 await self._accepted(text, result)
+            case NotSent() if not self._mine():
+                return False
+            case NotSent() if (arrived := self._arrived_at(row)) > self._clock():
+                self._looks[row.message] = (min(arrived, self._looks[row.message][0]), pause)
+                return False
             case NotSent() if row.attempts >= MOST_ATTEMPTS:
                 words = f"the provider broke off {row.attempts} times"
                 await self._settle(message.session, TextRejected(row.message, "temporary", "broken_off", words))
             case NotSent():
                 # At once, because somebody may wait for it; then with growing pauses, because the provider is not well.
                 pause = 0.0 if row.attempts <= 1 else FIRST_PAUSE * 2.0 ** (row.attempts - 2)
-                await self._journal.outbox_retry(row.message, self._clock() + pause)
+                await self._journal.outbox_retry(row.message, self._clock() + pause, attempt=row.attempts)
             case Unknown():
                 return False
         log.info("text.reconciled", message=row.message, outcome=type(result).__name__)
         return False  # what is due to this recipient has to be read anew
+
+    def _arrived_at(self, row: OutboxRow) -> float:
+        """When the provider must have got the text if another process has sent it; 0.0: this run claimed it itself."""
+        seen = self._foreign.get(row.message)
+        # Whichever comes first: clocks of nodes differ, and a claim out of the future is old after a while as well.
+        return 0.0 if seen is None else min(seen, row.attempted_at or seen) + IN_FLIGHT_FOR
 
     async def _accepted(self, text: OutboxText, result: Accepted) -> None:
         if self._pace is not None:

@@ -101,6 +101,15 @@ class Bucket:
         self._tokens = burst
         self._at = float("-inf")
 
+    @property
+    def fills_in(self) -> float:
+        """Seconds in which an empty one is full."""
+        return self._burst / self.per_second
+
+    def anew(self) -> "Bucket":
+        """One like it that is full."""
+        return Bucket(self.per_second, self._burst)
+
     def level(self, now: float) -> float:
         """Tokens there are; less than 0 after a text larger than the bucket."""
         if self._at == float("-inf"):
@@ -331,6 +340,22 @@ class Pace:
         for purse, (used, ends) in days.items():
             if purse in self._budgets:
                 self._budgets[purse].resume(used, ends)
+
+    @property
+    def window(self) -> float:
+        """Seconds after which nobody can tell any more that a sender has sent something: all its buckets are full again."""
+        return max((bucket.fills_in for bucket in self._buckets.values()), default=0.0)
+
+    def recall(self, sent: Iterable[tuple[str, int, float]]) -> None:
+        """Begin with buckets that know what went out within the `window`, whichever process sent it.
+
+        Args:
+            sent: (sender, segments, when), oldest first; a sender that nobody described counts for nothing.
+        """
+        self._buckets = {number: bucket.anew() for number, bucket in self._buckets.items()}
+        for sender, segments, at in sent:
+            if sender in self._buckets:
+                self._buckets[sender].take(segments, at)
 
     def states(self, now: float) -> list[SenderState]:
         """Where every described sender stands."""

@@ -16,6 +16,9 @@ from bridge.journal.rows import InboundRow, MessageRow, MessageState, MessageSte
 
 _message, _outbox, _step = tables.message, tables.outbox, tables.message_event
 
+NEWEST = 2_000
+"""Steps in the lives of texts among which what was sent a moment ago is looked for; there is no index by time."""
+
 
 class Texts(Door):
     """Everything about texts that is not part of a unit."""
@@ -37,9 +40,16 @@ class Texts(Door):
 
         return set(await self._write(write)) if ids else set()
 
-    async def outbox_retry(self, message: MessageId, due_at: float) -> bool:
-        """Put a claimed text that was certainly not sent back in line. False: it was not claimed."""
-        claimed = (_outbox.c.message == message, _outbox.c.state == "attempting")
+    async def outbox_retry(self, message: MessageId, due_at: float, *, attempt: int) -> bool:
+        """Put a claimed text that was certainly not sent back in line. False: it is not claimed, or by a later claim.
+
+        Args:
+            message: Which one.
+            due_at: Not before then.
+            attempt: Which of its attempts was in vain, counted from 1. Of a later one, by whoever sends now, nobody else can
+                say that it was.
+        """
+        claimed = (_outbox.c.message == message, _outbox.c.state == "attempting", _outbox.c.attempts == attempt)
         return await self._do(update(_outbox).where(*claimed).values(state="pending", due_at=due_at)) == 1
 
     async def outbox_later(self, message: MessageId, due_at: float) -> bool:
@@ -87,6 +97,26 @@ class Texts(Door):
     async def outbox(self, message: MessageId) -> OutboxRow | None:
         """Where a text stands on its way out; None when it never had to go out."""
         return await self._first(select(_outbox).where(_outbox.c.message == message), lambda row: as_struct(OutboxRow, row))
+
+    async def sent_lately(self, since: float) -> list[tuple[str, str, float]]:
+        """(sender, body, when) of texts that went out since then, or may have, oldest first; whichever node sent them."""
+        newest = select(func.max(_step.c.n) - NEWEST).scalar_subquery()
+        taken = (
+            select(_message.c.sender, _message.c.body, _step.c.at)
+            .join(_message, _message.c.id == _step.c.message)
+            .where(_step.c.n > newest, _step.c.at >= since, _step.c.segments.is_not(None), _message.c.direction == "out")
+        )
+        claimed = (
+            select(_message.c.sender, _message.c.body, _outbox.c.attempted_at)
+            .join(_message, _message.c.id == _outbox.c.message)
+            .where(_outbox.c.state == "attempting", _outbox.c.attempted_at >= since)
+        )
+
+        def read(connection: Connection) -> list[tuple[str, str, float]]:
+            rows = [*connection.execute(taken), *connection.execute(claimed)]
+            return sorted(((row[0], row[1], row[2]) for row in rows), key=lambda row: row[2])
+
+        return await self._readers.run(read)
 
     async def known_refs(self, provider: str, recipient: str, since: float) -> set[ProviderRef]:
         """The provider's ids of texts to *recipient* made since then: these are accounted for, an unknown one is not."""

@@ -329,19 +329,46 @@ async def test_a_text_is_claimed_by_one_sender_only(journal: Journal) -> None:
 
 
 async def test_a_text_that_was_not_sent_goes_back_in_line(journal: Journal) -> None:
-    """A retry waits for its time and counts as a second attempt; only a claimed text can be put back."""
+    """A retry waits for its time and counts as a second attempt; only a claimed text can be put back, by who made the claim."""
     m1 = MessageId("m1")
     await journal.commit(Unit(messages=[text(session=None)], outbox=[out()]))
-    assert not await journal.outbox_retry(m1, 130.0)
+    assert not await journal.outbox_retry(m1, 130.0, attempt=0)
     await journal.claim_outbox_many([m1], 101.0)
 
-    assert await journal.outbox_retry(m1, 130.0)
+    assert not await journal.outbox_retry(m1, 130.0, attempt=2)
+    assert await journal.outbox_retry(m1, 130.0, attempt=1)
+    assert not await journal.outbox_retry(m1, 140.0, attempt=1)
 
     now = await journal.outbox_now(129.0, limit=9)
     assert (now.due, now.unknown, now.paused, now.next_due) == ([], [], {text().recipient}, 130.0)
     assert (await journal.outbox_now(130.0, limit=9)).paused == set()
     assert await journal.claim_outbox_many([m1], 130.0)
     assert (await outbox_of(journal)).attempts == 2
+    assert not await journal.outbox_retry(m1, 140.0, attempt=1)  # whoever says so is late: it is on its way again
+
+
+async def test_it_knows_what_went_out_lately(journal: Journal) -> None:
+    """Accepted texts and those of unknown outcome, with who sent them and when; not what waits, was refused or came in."""
+    names = [MessageId(f"m{n}") for n in range(5)]
+    texts = [text(name, None, body=f"body {name}") for name in names]
+    inbound = text("i1", None, direction="in", state="received", author="customer", segments=3, created_at=110.0)
+    await journal.commit(Unit(messages=[*texts, inbound], outbox=[out(name) for name in names]))
+    for name, at in zip(names, (100.0, 105.0, 106.0, 107.0), strict=False):
+        await journal.claim_outbox_many([name], at)
+    accepted = [
+        MessageUpdate(id=name, state="accepted", at=at, provider_ref=ProviderRef(f"ref-{name}"), segments=2)
+        for name, at in zip(names, (100.5, 108.0), strict=False)
+    ]
+    refused = MessageUpdate(id=names[3], state="failed", at=107.5, error_code="30003")
+    done = [
+        OutboxDone(names[0], "accepted", 100.5),
+        OutboxDone(names[1], "accepted", 108.0),
+        OutboxDone(names[3], "rejected", 107.5),
+    ]
+    await journal.commit(Unit(message_updates=[*accepted, refused], outbox_done=done))
+
+    assert await journal.sent_lately(101.0) == [(US, "body m2", 106.0), (US, "body m1", 108.0)]
+    assert len(await journal.sent_lately(0.0)) == 3
 
 
 async def test_the_newest_word_on_suppression_counts(journal: Journal) -> None:
@@ -515,7 +542,7 @@ async def test_a_scheduled_text_is_canceled_until_it_is_tried(journal: Journal) 
     names = [MessageId("m1"), MessageId("m2"), MessageId("m3")]
     await journal.commit(Unit(messages=[text(name, None) for name in names], outbox=[out(name, due_at=500.0) for name in names]))
     await journal.claim_outbox_many(names[1:], 500.0)
-    await journal.outbox_retry(names[2], 900.0)
+    await journal.outbox_retry(names[2], 900.0, attempt=1)
 
     assert [await journal.cancel_scheduled(name, 101.0) for name in (*names, names[0], MessageId("ghost"))] == [
         True, False, False, False, False

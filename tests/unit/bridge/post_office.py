@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from bridge.events import MessageId, SessionId, TextAccepted
+from bridge.events import MessageId, SessionId, TextAccepted, TextState
 from bridge.journal import Journal, MessageRow, MessageUpdate, OutboxDone, OutboxRow, Unit
 from bridge.media_out import OutPlan
 from bridge.outbox import FIRST_LOOK, Dress, Outbox, Outcome
@@ -124,10 +124,9 @@ class PostOffice:
             self.fail_to_settle -= 1
             raise RuntimeError("no")
         accepted = isinstance(outcome, TextAccepted)
-        ref = outcome.ref if isinstance(outcome, TextAccepted) else None
-        update = MessageUpdate(
-            id=outcome.message, state="accepted" if accepted else "failed", at=self.clock.now, provider_ref=ref
-        )
+        ref, segments = (outcome.ref, outcome.segments) if isinstance(outcome, TextAccepted) else (None, None)
+        state: TextState = "accepted" if accepted else "failed"
+        update = MessageUpdate(id=outcome.message, state=state, at=self.clock.now, provider_ref=ref, segments=segments)
         done = OutboxDone(outcome.message, "accepted" if accepted else "rejected", self.clock.now)
         await self.journal.commit(Unit(message_updates=[update], outbox_done=[done]))
         self.outcomes.append(outcome)

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.events import MessageId, ProviderRef, TextAccepted, TextRejected
 from bridge.journal import Journal, Suppression, Unit
-from bridge.outbox import FIRST_LOOK, FIRST_PAUSE, MOST_AT_ONCE, MOST_ATTEMPTS, OWED
+from bridge.outbox import FIRST_LOOK, FIRST_PAUSE, IN_FLIGHT_FOR, MOST_AT_ONCE, MOST_ATTEMPTS, OWED
 from sms.provider import Accepted, NotSent, Rejected, Unknown
 from tests.unit.bridge.post_office import ANNA, OURS, RECONCILE_AFTER, START, PostOffice, until
 
@@ -88,7 +88,7 @@ async def test_a_text_that_somebody_else_has_claimed_holds_back_what_follows_it(
     async with office.open():
         await asyncio.sleep(0.1)
         assert office.carrier.bodies == []
-        office.clock.now += FIRST_LOOK
+        office.clock.now += IN_FLIGHT_FOR
         office.outbox.kick()
         await until(lambda: office.carrier.bodies == ["one", "two"])
 

@@ -217,6 +217,24 @@ def test_the_day_goes_on_after_a_restart() -> None:
     assert verdict.why == "day"
 
 
+def test_what_went_out_a_moment_ago_counts_whoever_sent_it() -> None:
+    """A new holder is told, and goes on as the one before would have; what it remembered itself is not counted twice."""
+    facts = [SenderFacts(number=OURS), SenderFacts(number=OTHER, sender_class="short_code")]
+    before = Pace(facts)
+    assert (before.window, Pace().window) == (10.0, 0.0)
+    sent = [(OURS, 6, NOON - 3.0), (OURS, 4, NOON - 1.0), (OTHER, 1, NOON - 0.5), ("+15550100999", 50, NOON)]
+    for sender, segments, at in sent:
+        before.take(sender, segments, at)
+    after = Pace(facts)
+    for _ in range(2):
+        after.recall(sent)
+        for sender in (OURS, OTHER):
+            for cost in (1, 5):
+                assert after.ask(sender, ANNA, cost, 0, NOON) == before.ask(sender, ANNA, cost, 0, NOON)
+    after.recall([])
+    assert after.ask(OURS, ANNA, 10, 0, NOON) == Go()
+
+
 def test_an_unregistered_sender_does_not_try_where_it_would_be_refused() -> None:
     """To North America nothing goes, elsewhere it does; the agent reads why."""
     pace = Pace([SenderFacts(number=OURS, registered=False)])
