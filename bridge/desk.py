@@ -21,6 +21,7 @@ from bridge.journal import ContactRow, StoredSession, TimelineLine, Unit
 from bridge.legs import TextLeg
 from bridge.live import LiveSession, SessionAwayError
 from bridge.media_store import BlobsUnavailableError, MediaRefusedError, MediaStore
+from bridge.news import News
 from bridge.presets import Presets
 from bridge.records import QUIET, line_of, state_of
 from bridge.runner import Runner
@@ -84,6 +85,20 @@ SHORTEST_NUMBER = 7
 NO_NUMBER = marked("Numbers are written with + and country code, or as they are dialled here.")
 
 
+TOPIC = "desk"
+"""What other nodes are told of: see `_Word`."""
+
+
+class _Word(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an agent has done at one node, for the others: the next request of theirs may come there."""
+
+    agent: e.AgentId
+    seen: e.SessionId | None = None
+    """Looked at a conversation, so nothing of it is new to them any more."""
+    attached: e.Media | None = None
+    """Is about to send a file."""
+
+
 class Desk:
     """Implements `bridge.web.ports.Desk` on a runner, and listens to it.
 
@@ -92,6 +107,7 @@ class Desk:
         presets: The ready-made texts in a language.
         channel: Begins conversations; None: a channel of the desk's own, which is only right where nobody else has one.
         uploads: Makes links for pictures; None: nobody outside could open one.
+        news: How other nodes are told, and tell; None: there are none.
     """
 
     def __init__(
@@ -101,6 +117,7 @@ class Desk:
         presets: Callable[[str], tuple[Preset, ...]],
         channel: Channel | None = None,
         uploads: Uploads | None = None,
+        news: News | None = None,
     ) -> None:
         self._runner = runner
         self._presets = Presets(runner.journal, presets)
@@ -125,6 +142,9 @@ class Desk:
         """Were put aside, and the customer has written."""
         self._alerts: dict[e.SessionId, tuple[e.AgentId, Mapping[str, Any]]] = {}
         """Transfers that came back: to whom, and what the timeline has of it."""
+        self._news = news
+        if news is not None:
+            news.hear(TOPIC, self._told)
         self._take_settings()
         runner.follow_settings(self._take_settings)
         runner.listen(self)
@@ -249,10 +269,8 @@ class Desk:
         """A session as this agent may see it."""
         live = self._runner.sessions.get(session)
         if live is not None and self._has_it(agent, live):
-            live.unread = 0
-            self._returned.discard(session)
-            if self._alerts.get(session, (None, {}))[0] == agent:
-                del self._alerts[session]
+            if self._see(agent, live):
+                await self._tell_nodes(_Word(agent, seen=session))
             return await self._view(agent, live.state, self._composer_why(live, agent))
         if live is not None:
             if live.state.customer not in self._customers(agent):
@@ -262,6 +280,30 @@ class Desk:
         if stored is None or not self._may_read(agent, stored):
             raise DeskRefusedError(_("This conversation is not yours."))
         return await self._view(agent, state_of(stored), _("This conversation is over."))
+
+    def _see(self, agent: e.AgentId, live: LiveSession) -> bool:
+        """The agent has looked at it. False: nothing was new to them."""
+        session = live.state.id
+        alerted = self._alerts.get(session, (None, {}))[0] == agent
+        new = live.unread > 0 or session in self._returned or alerted
+        live.unread = 0
+        self._returned.discard(session)
+        if alerted:
+            del self._alerts[session]
+        return new
+
+    async def _tell_nodes(self, word: "_Word") -> None:
+        if self._news is not None:
+            await self._news.tell(TOPIC, msgspec.json.encode(word).decode())
+
+    async def _told(self, about: str) -> None:
+        """What an agent has done at another node."""
+        word = msgspec.json.decode(about, type=_Word) if about else None
+        live = None if word is None or word.seen is None else self._runner.sessions.get(word.seen)
+        if word is not None and live is not None:
+            self._see(word.agent, live)
+        if word is not None and word.attached is not None:
+            self._attach(word.agent, word.attached)
 
     def _has_it(self, agent: e.AgentId, live: LiveSession) -> bool:
         """Whether the agent works on a session, did, or is asked to."""
@@ -556,11 +598,16 @@ class Desk:
             raise DeskRefusedError(core_words.of_files(refusal.reason)) from refusal
         except BlobsUnavailableError as error:
             raise DeskRefusedError(_("Files cannot be kept just now. Try again in a moment.")) from error
+        self._attach(agent, media)
+        await self._tell_nodes(_Word(agent, attached=media))
+        return media
+
+    def _attach(self, agent: e.AgentId, media: e.Media) -> None:
+        """The agent may send it from now on."""
         attached = self._attached.setdefault(agent, OrderedDict())
         attached[media.digest] = media
         while len(attached) > MOST_ATTACHED:
             attached.popitem(last=False)
-        return media
 
     async def may_see_media(self, agent: e.AgentId, session: e.SessionId, digest: str) -> bool:
         """Whether the file went by in a session that the agent may see."""

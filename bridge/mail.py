@@ -8,7 +8,7 @@ them the number. A mail is answered once what it led to is committed, so whoever
 import asyncio
 import hashlib
 import ssl
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import structlog
 
 from bridge import events as e
 from bridge.channel import ChannelRefusedError
-from bridge.journal import Journal, JournalUnavailableError, Reply, TimelineLine, Unit
+from bridge.journal import Journal, JournalUnavailableError, Reply, TimelineLine
 from bridge.media_store import MediaRefusedError
 from bridge.settings import AgentSettings, MailAllowSettings, MailSettings, SmarthostSettings
 from bridge.web.ports import DeskRefusedError
@@ -121,6 +121,10 @@ class Mail:
     ) -> None:
         self._settings = settings
         self.know(agents, brand=brand)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._pending: dict[tuple[e.AgentId, e.SessionId], list[TimelineLine]] = {}
+        self._telling: set[tuple[e.AgentId, e.SessionId]] = set()
+        self._heard: dict[str, deque[float]] = {}
         self._key = key
         self._journal = journal
         self._chats = chats
@@ -136,11 +140,6 @@ class Mail:
         """These are the agents from now on, and this is the name that our mails come from."""
         self._agents = {e.AgentId(agent.id): agent for agent in agents}
         self._brand = brand
-        self._tasks: asyncio.TaskGroup | None = None
-        self._pending: dict[tuple[e.AgentId, e.SessionId], list[TimelineLine]] = {}
-        self._telling: set[tuple[e.AgentId, e.SessionId]] = set()
-        self._heard: dict[str, deque[float]] = {}
-        self._quotas: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def port(self) -> int:
@@ -402,23 +401,35 @@ class Mail:
         if letter.pictures:
             raise MailRefusedError(554, "5.6.1", "Pictures cannot be sent this way. Nothing was sent.")
         words = _fitting(letter.words, needed=True)
-        async with self._quotas[sender]:  # one mail of a sender after the other, or two would count as one
-            key, today = f"mail.quota {sender}", int(self._clock() // _DAY)
-            day, sent = msgspec.json.decode(await self._journal.value(key) or b"[0,0]", type=tuple[int, int])
-            sent = sent if day == today else 0
-            if sent >= rule.per_day:
-                log.warning("mail.quota_used_up", sender=sender)
-                raise MailRefusedError(
-                    550, "5.7.1", f"Your {rule.per_day} texts for today (UTC) have been sent. This one was not."
-                )
-            try:
-                await self._texts.send_sessionless(f"mail:{sender}", to.number, rule.ours, words, once=once)
-            except ChannelRefusedError as refusal:
-                raise MailRefusedError(554, "5.7.1", _sentence(str(refusal))) from refusal
-            except JournalUnavailableError as error:
-                raise MailRefusedError(451, "4.3.0", "It cannot be saved just now; try again later.") from error
-            await self._journal.commit(Unit(kv={key: msgspec.json.encode((today, sent + 1))}))
-        log.info("mail.texted", recipient=to.number, sent_today=sent + 1, signed_in=delivery.signed_in is not None)
+        used = await self._use_quota(sender, rule.per_day)
+        if used is None:
+            log.warning("mail.quota_used_up", sender=sender)
+            raise MailRefusedError(550, "5.7.1", f"Your {rule.per_day} texts for today (UTC) have been sent. This one was not.")
+        try:
+            await self._texts.send_sessionless(f"mail:{sender}", to.number, rule.ours, words, once=once)
+        except ChannelRefusedError as refusal:
+            await self._use_quota(sender, rule.per_day, more=-1)
+            raise MailRefusedError(554, "5.7.1", _sentence(str(refusal))) from refusal
+        except JournalUnavailableError as error:
+            raise MailRefusedError(451, "4.3.0", "It cannot be saved just now; try again later.") from error
+        log.info("mail.texted", recipient=to.number, sent_today=used, signed_in=delivery.signed_in is not None)
+
+    async def _use_quota(self, sender: str, most: int, *, more: int = 1) -> int | None:
+        """Count a text of a sender's, whichever node sends it; how many it makes today (UTC), or None: that would be too many."""
+        today = int(self._clock() // _DAY)
+        counted: list[int | None] = []
+
+        def count(kept: bytes | None) -> bytes:
+            day, sent = msgspec.json.decode(kept or b"[0,0]", type=tuple[int, int])
+            sent = max(0, (sent if day == today else 0) + more)
+            counted.append(sent if sent <= most else None)
+            return msgspec.json.encode((today, min(sent, most)))
+
+        try:
+            await self._journal.change_value(f"mail.quota {sender}", count)
+        except JournalUnavailableError as error:
+            raise MailRefusedError(451, "4.3.0", "It cannot be saved just now; try again later.") from error
+        return counted[-1]
 
 
 def _fitting(words: str, *, needed: bool) -> str:

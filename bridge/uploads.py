@@ -188,7 +188,8 @@ class Uploads:
                     refused.append(NotTaken(name, error.reason))
             if taken:
                 await self._take(link.session, link.token, tuple(taken), len(refused))
-                await self._journal.use_upload(link.token, link.looked_at)
+                if not await self._journal.use_upload(link.token, link.looked_at):
+                    raise LinkRefusedError("used")  # at another node, in the same moment
             log.info("upload.received", session=link.session, files=len(taken), refused=[item.reason for item in refused])
             return Outcome(tuple(taken), tuple(refused))
         finally:

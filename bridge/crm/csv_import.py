@@ -1,14 +1,18 @@
 """A CSV file becomes contacts: looked at, tried out, then brought in a portion at a time while everything else goes on.
 
 Files and error reports lie in a folder of their own and are gone with the process; an import that was cut off is begun again,
-and rows that are in already change nothing.
+and rows that are in already change nothing. Several processes may have their folders in the same place.
 """
 
 import asyncio
 import contextlib
 import csv
+import fcntl
 import io
+import os
 import secrets
+import shutil
+import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -98,7 +102,7 @@ class CsvImports:
 
     Args:
         journal: Where contacts are.
-        folder: For files that are being imported; what lies there of before is removed.
+        folder: For files that are being imported; what processes that are gone have left there is removed.
         clock: Seconds since the epoch.
         region: ISO 3166 alpha-2 country in which numbers without `+` are read.
         system: Under which ids of the file are kept.
@@ -108,14 +112,11 @@ class CsvImports:
         self, journal: Journal, folder: Path, *, clock: Callable[[], float], region: str | None, system: str = "import"
     ) -> None:
         self._journal = journal
-        self._folder = folder
+        self._folder, self._lock = _own_folder(folder)
         self._clock = clock
         self._region = region
         self._system = system
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds names and numbers
-        for left in folder.iterdir():
-            left.unlink()
 
     @property
     def folder(self) -> Path:
@@ -190,6 +191,8 @@ class CsvImports:
                 job.task.cancel()
                 await asyncio.wait([job.task])
             self._remove(job)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
 
     def _remove(self, job: _Job) -> None:
         self._jobs.pop(job.progress.id, None)
@@ -242,6 +245,37 @@ class CsvImports:
             changed=so_far.changed + outcomes.count("changed"),
             same=so_far.same + outcomes.count("same"),
         )
+
+
+def _own_folder(place: Path) -> tuple[Path, int]:
+    """A folder for this process alone in *place*, and what it has locked as long as that is open (flock(2))."""
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds names and numbers
+    for left in place.iterdir():
+        lock = _locked(left)
+        if lock is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+    while True:
+        own = Path(tempfile.mkdtemp(dir=place))
+        lock = _locked(own)
+        if lock is not None:  # else another process has just begun, and taken it for a left one
+            return own, lock
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that keeps others from locking *folder*; None: it is gone, or another process has it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.exists():
+            return descriptor
+    except BlockingIOError:
+        pass
+    os.close(descriptor)
+    return None
 
 
 def _look_at(file: str, path: Path) -> _Job:

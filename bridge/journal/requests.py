@@ -45,7 +45,9 @@ class Requests(Door):
             values = {"key": key, "fingerprint": fingerprint, "reserved_at": now, "until": until}
             if connection.execute(statement.returning(_replay.c.key), values).first() is not None:
                 return "new"
-            there = connection.execute(select(_replay).where(_replay.c.key == key)).mappings().one()
+            there = connection.execute(select(_replay).where(_replay.c.key == key)).mappings().first()
+            if there is None:
+                return "in_progress"  # another node has given it back this moment
             if there["fingerprint"] != fingerprint:
                 return "conflict"
             return "in_progress" if there["status"] is None else as_struct(Reply, there)

@@ -3,16 +3,20 @@
 A mail is a file, on disk before `put` returns, and gone only when the smarthost has taken it. What it will never take goes
 to the folder `failed` and into the log, where somebody has to look. A process that ends between the smarthost's answer and
 the end of the file hands the mail over twice, with the same Message-ID.
+
+Several processes may share the folder: who hands a mail over holds a lock on its file (flock(2)), which ends with the process,
+and what one of them leaves behind another finds.
 """
 
 import asyncio
+import fcntl
 import os
 import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Literal, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 import aiosmtplib
 import msgspec
@@ -27,6 +31,8 @@ GIVE_UP_AFTER = 3 * 86_400.0
 """Seconds for which a mail is tried (RFC 5321 section 4.5.4.1 suggests four to five days; nobody reads a notice that late)."""
 TIMEOUT = 30.0
 """Seconds for each step with the smarthost."""
+LOOK_EVERY = 30.0
+"""Seconds between two looks for mails of other processes."""
 LAST_PATIENCE = 10.0
 """Seconds that a mail being handed over has when the server stops."""
 _NAME = re.compile(r"([0-9a-f]{1,32})\.mail")
@@ -122,7 +128,12 @@ class Spool:
 
     async def open(self) -> None:
         """Read what an earlier process left."""
-        self._waiting = {mail.id: mail for mail in await asyncio.to_thread(self._read)}
+        await self._look()
+
+    async def _look(self) -> None:
+        """Know what other processes have put there."""
+        for mail in await asyncio.to_thread(self._read, frozenset(self._waiting)):
+            self._waiting.setdefault(mail.id, mail)
 
     def waiting(self) -> tuple[Spooled, ...]:
         """What has not been taken yet, in the order in which it is due."""
@@ -131,7 +142,8 @@ class Spool:
     async def put(self, mail: Spooled, body: bytes) -> None:
         """Keep a mail; on disk when this returns. A mail whose id is there already is that mail."""
         if mail.id not in self._waiting:
-            await asyncio.to_thread(self._write, mail, body)
+            if not await asyncio.to_thread(self._place(mail.id).exists):
+                await asyncio.to_thread(self._write, mail, body)
             self._waiting[mail.id] = mail
             self._more.set()
 
@@ -140,9 +152,12 @@ class Spool:
         while True:
             self._more.clear()
             due = await self.pass_on()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if due is None else max(due - self._clock(), 0.0)):
+            pause = LOOK_EVERY if due is None else min(LOOK_EVERY, max(due - self._clock(), 0.0))
+            try:
+                async with asyncio.timeout(pause):
                     await self._more.wait()
+            except TimeoutError:
+                await self._look()
 
     async def pass_on(self) -> float | None:
         """Try each mail that is due once. When the next one is due; None when nothing waits."""
@@ -160,10 +175,18 @@ class Spool:
 
     async def _attempt(self, mail: Spooled) -> None:
         try:
-            _, body = await asyncio.to_thread(self._load, self._place(mail.id))
-            await self._settle(mail, body, await self._carrier.hand_over(body, mail_from=mail.mail_from, to=mail.to))
+            file = await asyncio.to_thread(self._claim, mail.id)
+            if file is None:
+                self._waiting[mail.id] = msgspec.structs.replace(mail, due_at=self._clock() + LOOK_EVERY)
+                return
+            with file:
+                there, body = await asyncio.to_thread(self._parts, file)
+                if there.due_at > self._clock():
+                    self._waiting[mail.id] = there  # another process has tried meanwhile
+                    return
+                await self._settle(there, body, await self._carrier.hand_over(body, mail_from=there.mail_from, to=there.to))
         except FileNotFoundError:
-            del self._waiting[mail.id]  # see `forget`
+            del self._waiting[mail.id]  # see `forget`; or another process has handed it over
         except (OSError, ValueError) as error:
             # The file cannot be read, written or taken away. What else is there goes on; this one has to wait.
             log.error("mail.file_broken", mail=mail.id, error=str(error))  # noqa: TRY400  it is all in the line
@@ -193,24 +216,48 @@ class Spool:
     def _place(self, mail: str) -> Path:
         return self._folder / f"{mail}.mail"
 
-    def _read(self) -> list[Spooled]:
+    def _read(self, known: Collection[str]) -> list[Spooled]:
+        """Mails of the folder that are not *known*."""
         found = []
         for path in self._folder.glob("*.mail"):
-            if _NAME.fullmatch(path.name):
+            if _NAME.fullmatch(path.name) and path.stem not in known:
                 try:
-                    found.append(self._load(path)[0])
+                    with path.open("rb") as file:
+                        found.append(self._parts(file)[0])
+                except FileNotFoundError:
+                    continue  # it has just been handed over
                 except (OSError, ValueError) as error:
                     log.error("mail.file_broken", mail=path.stem, error=str(error))  # noqa: TRY400  as above
         return found
 
-    def _load(self, path: Path) -> tuple[Spooled, bytes]:
+    def _claim(self, mail: str) -> BinaryIO | None:
+        """The file of a mail, which nobody else hands over as long as it is open; None: another process has it just now.
+
+        Raises:
+            OSError: it cannot be opened; FileNotFoundError: it is not there any more.
+        """
+        file = self._place(mail).open("rb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino == self._place(mail).stat().st_ino:
+                return file
+        except BlockingIOError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # it is being handed over, or was put there anew while we waited
+        return None
+
+    @staticmethod
+    def _parts(file: BinaryIO) -> tuple[Spooled, bytes]:
         """The mail and its body.
 
         Raises:
             OSError: the file cannot be read.
             ValueError: it is not one of ours.
         """
-        head, _, body = path.read_bytes().partition(b"\n")
+        head, _, body = file.read().partition(b"\n")
         return msgspec.json.decode(head, type=Spooled), body
 
     def _write(self, mail: Spooled, body: bytes) -> None:
