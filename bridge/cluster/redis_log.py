@@ -381,9 +381,9 @@ class RedisLog:
                 break
             if await self._begin(replica, found):
                 break
+        replica.refounded()
         log.warning("cluster.log_reloaded", begun_here=lost, position=_position(self._seq))
         await self._place.show(joined=True)  # that may be lost as well
-        replica.refounded()
 
     async def _look(self) -> _Found | None:
         async with answering():
