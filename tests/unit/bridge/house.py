@@ -26,6 +26,7 @@ from bridge.floor_ops import WakeFloor
 from bridge.journal import Committed, Journal, JournalUnavailableError, TimelineLine, Unit
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
+from bridge.news import News
 from bridge.records import Records
 from bridge.runner import Runner
 from bridge.session import State
@@ -107,6 +108,7 @@ class House:
         self.settings = settings(folder, **changes)
         self.network = LoopbackNetwork(delay=0.02, clock=self.clock)
         self.caller: Handset = self.network.handset(CALLER)
+        self.hub, self.node = Hub(), "main"
         self._prompts = folder / "no prompts"  # so that every prompt is over at once
         self.alive = False
 
@@ -120,7 +122,8 @@ class House:
         async with AsyncExitStack() as stack:
             url = self.settings.journal_url
             self.journal = await stack.enter_async_context(FragileJournal.open(url))
-            cluster = await stack.enter_async_context(MemoryCluster(NodeId("main"), Hub()))
+            cluster = await stack.enter_async_context(MemoryCluster(NodeId(self.node), self.hub))
+            self.news = News(cluster)
             self.calls = LoopbackCallProvider(
                 self._sink(self._on_call),
                 self._prompts,
@@ -142,7 +145,9 @@ class House:
                 metrics=Metrics(CollectorRegistry()),
                 clock=self.clock,
             )
-            self.desk = Desk(self.runner, presets=lambda _: (Preset("form", "Form", "The form: https://example.com/form"),))
+            self.desk = Desk(
+                self.runner, presets=lambda _: (Preset("form", "Form", "The form: https://example.com/form"),), news=self.news
+            )
             self.records = Records(self.runner, draining=lambda: False)
             await stack.enter_async_context(self.sms)
             await stack.enter_async_context(self.calls)
