@@ -125,7 +125,8 @@ class Question(msgspec.Struct, frozen=True):
     what: Literal["tell", "settle", "hang_up"]
     after: str
     """Once it knows everything up to here, because whoever asks does."""
-    event: msgspec.Raw | None = None
+    event: msgspec.Raw = msgspec.Raw(b"null")
+    """With `tell`."""
 
 
 _QUESTION = msgspec.json.Decoder(Question)
@@ -552,7 +553,6 @@ class Runner:
         try:
             match asked.what:
                 case "tell":
-                    assert asked.event is not None
                     await self._put(live, msgspec.json.decode(asked.event, type=e.AnyEvent))
                 case "settle":
                     await self.settled(asked.session)
@@ -574,7 +574,7 @@ class Runner:
             UnexpectedEvent: It cannot happen now, or the session is over. Nothing has changed.
             SessionAwayError: Nobody has answered. It may have happened.
         """
-        raw = None if event is None else msgspec.Raw(msgspec.json.encode(event))
+        raw = msgspec.Raw(msgspec.json.encode(event))
         deadline = asyncio.get_running_loop().time() + self.ownership.ttl + ASK_FOR
         while asyncio.get_running_loop().time() < deadline:
             live = self._live.get(session)
