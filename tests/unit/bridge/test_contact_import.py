@@ -201,3 +201,19 @@ def test_an_error_in_a_name_of_two_columns_names_one_of_them() -> None:
 def test_cells_are_no_formulas(cell: str, safe: str) -> None:
     """What begins like one is quoted."""
     assert harmless(cell) == safe
+
+
+async def test_two_processes_may_import_in_one_place(journal: Journal, tmp_path: Path) -> None:
+    """The one that begins later takes away what a dead one has left, and nothing of the one that works."""
+    place = tmp_path / "place"
+    (place / "left").mkdir(parents=True)
+    (place / "left" / "old.csv").touch()
+    first = CsvImports(journal, place, clock=lambda: 1000.0, region="US")
+    taken = await take(first, "Name,Phone\nAnn,5550100123\n")
+    second = CsvImports(journal, place, clock=lambda: 1000.0, region="US")
+    assert sorted(place.iterdir()) == sorted([first.folder, second.folder])
+    assert second.state(taken.id) is None
+    assert (await bring(first, taken)).created == 1
+    await first.close()
+    await second.close()
+    assert list(place.iterdir()) == []

@@ -17,6 +17,7 @@ from sms.mail.addresses import LONGEST_ADDRESS
 from sms.mail.reading import MOST_CHARACTERS, MOST_TEXT_BYTES
 from sms.mail.sending import FIRST_PAUSE, Undelivered
 from tests.unit.bridge.mailhouse import (
+    AGENTS,
     ANN,
     BEN,
     CUSTOMER,
@@ -331,6 +332,27 @@ async def test_a_text_for_an_agent_who_is_away_is_mailed_and_can_be_answered(tmp
         assert house.chats.bodies == ["On Monday."]
         house.now += REPLY_FOR + 61
         assert (await hand_in(house, mail(notice["Reply-To"], "Too late.", n=2), notice["Reply-To"]))[0] == 550
+
+
+async def test_an_agent_is_written_to_also_after_the_settings_have_changed(tmp_path: Path) -> None:
+    """New agents are known at once, and what waits for its notice goes on waiting."""
+    async with mail_house(tmp_path) as house:
+        await house.have_session()
+        house.mail.know(AGENTS, brand="Other")
+        house.mail.line_added(SESSION, text_line(3, "Where is my order?"))
+        await house.carrier.came.wait()
+        assert str(read(house.carrier.taken[0][2])["From"]).startswith("Other")
+
+
+async def test_texts_of_two_nodes_count_towards_one_quota(tmp_path: Path) -> None:
+    """And one that was refused does not count."""
+    chosen = settings(allow=[{"sender": "crm@example.com", "numbers": ["+1555"], "per_day": 3, "ours": OURS}])
+    to = f"+15550100200@{DOMAIN}"
+    async with mail_house(tmp_path, chosen) as one, mail_house(tmp_path, chosen) as two:
+        for n, house in enumerate((one, two, one)):
+            assert (await hand_in(house, mail(to, sender="crm@example.com", n=n), to))[0] == 250
+        for n, house in enumerate((one, two), 3):
+            assert (await hand_in(house, mail(to, sender="crm@example.com", n=n), to))[0] == 550
 
 
 async def test_texts_that_follow_come_together(tmp_path: Path) -> None:

@@ -153,6 +153,47 @@ async def test_a_stop_waits_for_the_mail_that_is_being_taken(tmp_path: Path) -> 
     assert spool.waiting() == ()
 
 
+async def test_of_two_processes_with_one_folder_one_hands_a_mail_over(tmp_path: Path) -> None:
+    """Also when both know of it and try in the same moment; whoever did not have it finds it gone."""
+    carriers = Carrier(), Carrier()
+    spools = [Spool(tmp_path, carrier, clock=Clock()) for carrier in carriers]
+    for n in range(20):
+        await spools[n % 2].put(mail(f"{n:02}"), b"body")
+    for carrier, spool in zip(carriers, spools, strict=True):
+        carrier.slow = True
+        await spool.open()
+    await asyncio.gather(*(spool.pass_on() for spool in spools))
+    taken = [mail_from for carrier in carriers for mail_from, _, _ in carrier.taken]
+    assert sorted(taken) == [f"b+{n:02}@sms.example" for n in range(20)]
+
+
+async def test_what_a_process_leaves_behind_another_finds(tmp_path: Path) -> None:
+    """Not only when it starts; and a mail that was put off there waits as long here."""
+    clock, carrier = Clock(), Carrier()
+    there, here = Spool(tmp_path, Carrier(BUSY), clock=clock), Spool(tmp_path, carrier, clock=clock)
+    await here.open()
+    await there.put(mail("01"), b"body")
+    await here._look()
+    assert await there.pass_on() == NOW + FIRST_PAUSE
+    assert await here.pass_on() == NOW + FIRST_PAUSE
+    assert carrier.taken == []
+    clock.now = NOW + FIRST_PAUSE
+    assert await here.pass_on() is None
+    assert len(carrier.taken) == 1
+    assert await there.pass_on() is None
+
+
+async def test_the_same_mail_of_two_processes_is_one(tmp_path: Path) -> None:
+    """A report that both want to send."""
+    carrier = Carrier()
+    spools = [Spool(tmp_path, carrier, clock=Clock()) for _ in range(2)]
+    for spool in spools:
+        await spool.put(mail(), b"body")
+    for spool in spools:
+        await spool.pass_on()
+    assert len(carrier.taken) == 1
+
+
 def files(folder: Path) -> list[Path]:
     """Mails that are on disk."""
     return list(folder.rglob("*.mail"))
