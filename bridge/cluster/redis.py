@@ -375,6 +375,8 @@ class _Topics:
         self._listeners: dict[str, set[asyncio.Queue[bytes]]] = defaultdict(set)
         self._confirmed: dict[str, asyncio.Event] = {}
         self._some = asyncio.Event()
+        self._asking = asyncio.Lock()
+        """Two topics at once would each open the connection, and one of them would be listened to by nobody."""
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
@@ -392,7 +394,12 @@ class _Topics:
         self._listeners[topic].add(queue)
         if first:
             self._confirmed[topic] = asyncio.Event()
-            await self._pubsub.subscribe(topic)
+            try:
+                async with self._asking:
+                    await self._pubsub.subscribe(topic)
+            except BaseException:
+                await self.remove(topic, queue)
+                raise
             self._some.set()
         await self._confirmed[topic].wait()
         return queue
@@ -403,7 +410,8 @@ class _Topics:
         if not self._listeners[topic]:
             del self._listeners[topic], self._confirmed[topic]
             with contextlib.suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(topic)
+                async with self._asking:
+                    await self._pubsub.unsubscribe(topic)
 
     async def _pass_on(self) -> None:
         while True:

@@ -239,6 +239,19 @@ async def test_updates_reach_everybody_who_listens(nodes: Nodes) -> None:
         assert [await anext(there), await anext(there)] == [b"1", b"2"]
 
 
+async def test_several_topics_can_be_asked_for_at_once(nodes: Nodes) -> None:
+    """Nobody waits for ever, and each hears its own."""
+    topics = [f"topic.{n}" for n in range(5)]
+
+    async def listen(topic: str) -> bytes:
+        async with nodes.first.subscribe(topic) as updates:
+            await nodes.second.publish(topic, topic.encode())
+            return await anext(updates)
+
+    async with asyncio.timeout(10.0):
+        assert await asyncio.gather(*map(listen, topics)) == [topic.encode() for topic in topics]
+
+
 async def test_a_slow_listener_loses_the_oldest(nodes: Nodes) -> None:
     """Nobody waits for a desk that does not read; it misses what is oldest and goes on."""
     async with nodes.first.subscribe("desk.kim") as slow, nodes.first.subscribe("desk.kim") as quick:
