@@ -153,6 +153,8 @@ class Chance:
 
     def __init__(self, dice: Random) -> None:
         self._dice = dice
+        self._stories: tuple[Seen, ...] = ()
+        """What sessions say of themselves, for some time."""
 
     def _agent(self) -> AgentId:
         return AgentId("nobody") if self._dice.random() < 0.02 else self._dice.choice(AGENTS)
@@ -178,64 +180,71 @@ class Chance:
 
     def _rare(self, now: float) -> Op:
         dice = self._dice
-        match dice.randrange(10):
-            case 0:
+        match dice.randrange(14):
+            case 0 | 1:
                 return ReconfigureFloor(dice.choice(PLANS))
-            case 1:
-                return PlanStaff(self._queue(), tuple((now + dice.uniform(0, 900), dice.randrange(4)) for _ in range(3)))
             case 2:
-                return DistrustForecasts(tuple(dice.sample(QUEUES, 2)))
+                return PlanStaff(self._queue(), tuple((now + dice.uniform(0, 900), dice.randrange(4)) for _ in range(3)))
             case 3:
-                return ResyncEstimates()
+                return DistrustForecasts(tuple(dice.sample(QUEUES, 2)))
             case 4:
-                return RestoreLearning(dice.choice([LEARNED, {"version": 99, "at": 0.0, "queues": {}}]))
+                return ResyncEstimates()
             case 5:
-                return ForgetWork(dice.choice(SESSIONS))
+                return RestoreLearning(dice.choice([LEARNED, {"version": 99, "at": 0.0, "queues": {}}]))
             case 6:
-                return TakeOutcomes()
+                return ForgetWork(dice.choice(SESSIONS))
             case 7:
-                return ReconcileFloor(())
-            case _:
-                return ReconcileFloor(tuple(self._seen(now) for _ in range(dice.randrange(8))))
+                return TakeOutcomes()
+            case 8 | 9:
+                return FinishWrapUp(self._agent())
+            case 10:
+                self._stories = tuple(self._seen(now) for _ in range(dice.randrange(8)))
+        return ReconcileFloor(self._stories)
 
     def op(self, now: float, there: Floor) -> Op:  # noqa: C901, PLR0912  # flat: one for each
         """Something that may be done, sensible in most cases."""
         dice, session = self._dice, self._dice.choice(SESSIONS)
         queue, channel, since, priority, skills = self._place(now)
         agent = self._agent()
-        rings = None if agent not in there.acd.agents else there.acd.agent_view(agent).offer
+        desks = [there.acd.agent_view(one) for one in there.acd.agents]
+        ringing = [desk.offer for desk in desks if desk.offer is not None]
+        voice, sms = CHANNELS
+        in_hand = [(desk.agent, desk.call, voice) for desk in desks if desk.call is not None]
+        in_hand += [(desk.agent, work, sms) for desk in desks for work in desk.chats]
         match dice.randrange(24):
             case 0 | 1 | 2 | 3 | 4:
                 prefer = dice.choice([None, None, agent])
                 return JoinLine(session, queue, channel, since, priority, skills, prefer, 0.0 if prefer is None else 8.0)
-            case 5 | 6 | 7 if rings is not None:
-                return AcceptWork(agent, rings.session, rings.channel)
-            case 8 | 9:
+            case 5 | 6 | 7 | 8 if ringing:
+                rings = dice.choice(ringing)
+                return AcceptWork(rings.agent, rings.session, rings.channel)
+            case 9 | 10 if ringing:
+                rings = dice.choice(ringing)
+                return DeclineWork(rings.agent, rings.session, rings.channel)
+            case 5 | 6 | 7:
                 return SetAgentState(agent, dice.choice(["ready", "ready", "not_ready", "offline"]), dice.choice([None, "lunch"]))
-            case 10 | 11 | 12 if agent in there.acd.agents and (
-                there.acd.agent_view(agent).call or there.acd.agent_view(agent).chats
-            ):
-                view = there.acd.agent_view(agent)
-                work, over = (view.chats[0], "sms") if view.call is None else (view.call, "voice")
-                if dice.random() < 0.2:
-                    return GiveBackWork(agent, work, queue, over, since, priority, skills)  # type: ignore[arg-type]
-                return ReleaseWork(agent, work, over, wrap_up=dice.random() < 0.7)  # type: ignore[arg-type]
-            case 13:
-                return DeclineWork(agent, session if rings is None else rings.session, channel)
-            case 14 | 15:
+            case 11 | 12 if in_hand:
+                agent, session, channel = dice.choice(in_hand)
+                return ReleaseWork(agent, session, channel, wrap_up=dice.random() < 0.8)
+            case 13 if in_hand:
+                agent, session, channel = dice.choice(in_hand)
+                return GiveBackWork(agent, session, queue, channel, since, priority, skills)
+            case 14:
                 return LeaveLine(session, channel, dice.choice(["abandoned", "deflected", "timed_out", "closed"]))
+            case 15:
+                return AcceptWork(agent, session, channel)
             case 16:
                 return MoveInLine(session, channel, queue)
             case 17:
                 return AssignWork(agent, session, channel, queue, from_line=dice.random() < 0.5)
-            case 18:
-                return FinishWrapUp(agent)
             case 19 | 20:
                 return self._weigh(session, queue, dice.choice([None, since]))
             case 21:
                 return RecordOfferAnswer(session, queue, dice.random() < 0.5)
-            case 22:
+            case 18 | 22:
                 return self._rare(now)
+            case 23:
+                return SetAgentState(agent, "ready")
             case _:
                 return WakeFloor()
 
@@ -257,7 +266,7 @@ class Chance:
 
     def later(self, now: float) -> float:
         """The time of the next op, now and then a little before the last one's."""
-        return now + self._dice.choice([0.0, 0.0, 0.125, 1.0, 3.7, 20.0, 61.3, -0.01])
+        return now + self._dice.choice([0.0, 0.0, 0.125, 1.0, 1.0, 3.7, 3.7, 9.3, 25.0, -0.01])
 
 
 def history(dice: Random, length: int) -> Iterator[tuple[Op, float]]:
