@@ -28,6 +28,7 @@ from bridge.administration.tokens import Book as AuditBook
 from bridge.administration.tokens import Tokens
 from bridge.calls import Calls
 from bridge.channel import Channel
+from bridge.cluster import Cluster
 from bridge.cluster.clocks import clock_problem
 from bridge.contacts import Contacts
 from bridge.crm.book import Book
@@ -268,7 +269,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await stack.enter_async_context(_task(reports.run))
         await stack.enter_async_context(_task(contacts.run))
         await stack.enter_async_context(_task(supervisor.run))
-        desk.expect_desks()
+        await stack.enter_async_context(_task(desk.run))
+        await _expect_desks(desk, cluster)
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
             await stack.enter_async_context(sip)
@@ -396,6 +398,12 @@ async def _task(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> As
             yield
         finally:
             task.cancel()
+
+
+async def _expect_desks(desk: Desk, cluster: Cluster) -> None:
+    """Nobody else is there who would know whose desks were open."""
+    if len(await cluster.nodes()) <= 1:
+        desk.expect_desks()
 
 
 def _watch(runner: Runner) -> None:

@@ -22,6 +22,7 @@ from bridge.legs import TextLeg
 from bridge.live import LiveSession, SessionAwayError
 from bridge.media_store import BlobsUnavailableError, MediaRefusedError, MediaStore
 from bridge.news import News
+from bridge.open_desks import OpenDesks
 from bridge.presets import Presets
 from bridge.records import QUIET, line_of, state_of
 from bridge.runner import Runner
@@ -128,6 +129,7 @@ class Desk:
         self._agents: dict[e.AgentId, AgentSettings] = {}
         self._subscribers: dict[e.AgentId, set[asyncio.Queue[DeskUpdate | None]]] = {}
         self._leaving: dict[e.AgentId, asyncio.TimerHandle] = {}
+        self._open = OpenDesks(runner.cluster, spawn=runner.spawn, came=self._back, left=self._leave_later, news=news)
         self._done: dict[e.AgentId, list[e.SessionId]] = {}
         """Ended work an agent may still look at, newest last."""
         self._known_to: dict[e.SessionId, dict[e.AgentId, None]] = {}
@@ -809,27 +811,39 @@ class Desk:
     async def _subscription(self, agent: e.AgentId) -> AsyncIterator[AsyncIterator[DeskUpdate]]:
         updates: asyncio.Queue[DeskUpdate | None] = asyncio.Queue()
         self._subscribers.setdefault(agent, set()).add(updates)
-        leaving = self._leaving.pop(agent, None)
-        if leaving is not None:
-            leaving.cancel()
+        self._back(agent)
+        self._open.opened(agent)
         try:
             yield _drain(updates)
         finally:
             self._subscribers[agent].discard(updates)
             if not self._subscribers[agent]:
+                self._open.closed(agent)
                 self._leave_later(agent)
 
     def watched(self, agent: e.AgentId) -> bool:
-        """Whether a desk of the agent's is open."""
-        return bool(self._subscribers.get(agent))
+        """Whether a desk of the agent's is open, here or at another node."""
+        return bool(self._subscribers.get(agent)) or self._open.elsewhere(agent)
+
+    async def run(self, started: asyncio.Event) -> None:
+        """Know of desks at other nodes, until cancelled."""
+        await self._open.run(started)
 
     def expect_desks(self) -> None:
         """After a start: agents who were at work have the grace time to connect again."""
         for agent in self._runner.floor.acd.agents:
-            if self._runner.floor.acd.agent_view(agent).state != "offline" and not self._subscribers.get(agent):
+            if self._runner.floor.acd.agent_view(agent).state != "offline" and not self.watched(agent):
                 self._leave_later(agent)
 
+    def _back(self, agent: e.AgentId) -> None:
+        """A desk of the agent's is open."""
+        leaving = self._leaving.pop(agent, None)
+        if leaving is not None:
+            leaving.cancel()
+
     def _leave_later(self, agent: e.AgentId) -> None:
+        if agent in self._leaving or self.watched(agent):
+            return
         loop = asyncio.get_running_loop()
         self._leaving[agent] = loop.call_later(self._runner.settings.desk_grace, self._gone, agent)
 
@@ -845,7 +859,9 @@ class Desk:
         view = self._runner.floor.acd.agent_view(agent)
         await self._runner.do(SetAgentState(agent, "offline", "desk lost"))
         for session in view.chats:
-            self._runner.post(session, e.AgentLost(agent))
+            live = self._runner.sessions.get(session)
+            if live is not None and live.state.chat_agent == agent:  # else another node has been faster
+                self._runner.post(session, e.AgentLost(agent))
 
     # --- Listener
 

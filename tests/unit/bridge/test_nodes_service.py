@@ -1,5 +1,6 @@
 """What supervisors and agents do at one node is known at the other, and what happens once happens once."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +100,15 @@ async def test_the_customer_is_looked_up_and_recorded_once(tmp_path: Path) -> No
             return await two.contacts.card(BEN, session)
 
         while (known := await card()) is None or known.state != "assigned":
-            pass
+            await asyncio.sleep(0.01)
         await two.contacts.rename(BEN, session, "Ann Weber")
         await until(lambda: one.runner.sessions[session].customer.name == "Ann Weber")
         assert two.runner.sessions[session].customer.name == "Ann Weber"
-        await one.desk.end_chat(BEN, session)
-        await one.desk.wrap_up(BEN, session, "done", "Solved")
+        await two.desk.end_chat(BEN, session)
+        await two.desk.wrap_up(BEN, session, "done", "Solved")
         await until(lambda: session not in one.runner.sessions)
         while not [each for each in await one.journal.crm_entries(session=session, state="done") if each.action == "record"]:
-            pass
+            await asyncio.sleep(0.01)
         entries = await one.journal.crm_entries(session=session)
         assert sorted((each.action, each.state, each.attempts) for each in entries) == [
             ("create", "done", 1),
@@ -121,7 +122,7 @@ async def test_what_an_agent_has_seen_and_attached_at_one_node_is_known_at_the_o
     async with two_houses(tmp_path) as (one, two):
         session = await chat(one, BEN)
         await one.caller.text(OURS, "and now it is dark")
-        await until(lambda: two.runner.sessions[session].unread and one.runner.sessions[session].unread)
+        await until(lambda: [each.runner.sessions[session].unread for each in (one, two)] == [2, 2])
         await two.desk.session(BEN, session)
         await until(lambda: not one.runner.sessions[session].unread)
         media = await two.desk.keep_media(BEN, picture())

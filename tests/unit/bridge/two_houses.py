@@ -39,7 +39,7 @@ class Branch(House):
             self.runner.listen(self.contacts, own=True)
             self.supervisor = Supervisor(self.runner, self.desk, self.records, news=self.news)
             await self.supervisor.load()
-            for run in (self.news.run, self.contacts.run, self.supervisor.run):
+            for run in (self.news.run, self.desk.run, self.contacts.run, self.supervisor.run):
                 await stack.enter_async_context(running(run))
             yield self
 
