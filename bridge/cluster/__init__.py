@@ -151,6 +151,16 @@ class Cluster(Protocol):
     async def owner(self, name: str) -> NodeId | None:
         """Who owns it; None when nobody does."""
 
+    async def steady(self) -> bool:
+        """Is what the nodes share what it was a lease time ago?
+
+        Not when it was lost since: then a node may still count on a lease that nobody knows of any more. Ask after a lease was
+        granted, before what only one node may do; nothing is to be feared for a session, whose writes have the lease's token.
+
+        Raises:
+            ClusterUnavailableError: It cannot be known.
+        """
+
     # --- the log
 
     async def nodes(self) -> frozenset[NodeId]:

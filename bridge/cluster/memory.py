@@ -140,6 +140,10 @@ class MemoryCluster:
         held = self._hub.holder(name)
         return held.node if held else None
 
+    async def steady(self) -> bool:
+        """See `Cluster.steady`. It is lost with this process."""
+        return True
+
     # --- the log
 
     async def nodes(self) -> frozenset[NodeId]:

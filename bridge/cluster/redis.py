@@ -241,6 +241,10 @@ class RedisCluster:
             node = await self._redis.hget(self._lease_of(name), "node")
         return None if node is None else NodeId(node.decode())
 
+    async def steady(self) -> bool:
+        """See `Cluster.steady`."""
+        return await self._log.steady()
+
     # --- the log
 
     def joined(self, replica: Replica, *, founder: Callable[[], Awaitable[None]]) -> AbstractAsyncContextManager[None]:

@@ -17,7 +17,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -217,6 +217,8 @@ class RedisLog:
         self._op = 0
         self._own: dict[int, _Own] = {}
         self._to_write = asyncio.Event()
+        self._lost_at: float | None = None
+        """When this node last saw that another log was there, or none; None: never."""
         self._waited_at: int | None = None
         """The last entry applied when Redis had more, and did not give it."""
 
@@ -273,7 +275,8 @@ class RedisLog:
                     raise
                 finally:
                     await stop(keeping)
-                    await self._place.release(lease)
+                    with suppress(ClusterUnavailableError):  # it runs out
+                        await self._place.release(lease)
             await asyncio.sleep(TRY_AGAIN_AFTER)
 
     async def _keep_founder(self, lease: Lease) -> None:
@@ -311,6 +314,15 @@ class RedisLog:
     def _same_version(self, found: _Found) -> None:
         if found.version != self._version:
             raise ClusterVersionError(self._version, found.version)
+
+    async def steady(self) -> bool:
+        """See `Cluster.steady`."""
+        if self._replica is None:
+            return True
+        async with answering():
+            epoch = await self._redis.hget(self._head, "id")
+        # Who was granted a lease by a Redis that has lost everything sees here that there is no log, or another one.
+        return epoch == self._epoch and (self._lost_at is None or uptime() - self._lost_at >= self._ttl)
 
     # --- following
 
@@ -375,6 +387,8 @@ class RedisLog:
         while True:
             found = await self._look()
             lost = found is None or not found.whole or (found.epoch == self._epoch and found.seq < self._seq)
+            if lost or found is None or found.epoch != self._epoch:
+                self._lost_at = uptime()
             if found is not None and not lost:
                 self._same_version(found)
                 self._adopt(replica, found)

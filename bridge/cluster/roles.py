@@ -72,12 +72,22 @@ class Roles:
         while True:
             try:
                 lease = await self._cluster.acquire(f"role:{role}", self._ttl)
+                if lease is not None and await self._sure_of(lease):
+                    return lease
             except ClusterUnavailableError as error:
                 log.warning("cluster.unavailable", reason=str(error))
-            else:
-                if lease is not None:
-                    return lease
             await asyncio.sleep(self._ttl / 4 * random.uniform(0.75, 1.25))  # noqa: S311  # so that nodes do not ask in step
+
+    async def _sure_of(self, lease: Lease) -> bool:
+        """Nobody else can still count on an older lease of this role; False: it was given back."""
+        try:
+            if await self._cluster.steady():
+                return True
+        except BaseException:
+            await self._give_back(lease)
+            raise
+        await self._give_back(lease)
+        return False
 
     async def _serve(self, tenure: Tenure, lease: Lease, work: Callable[[Tenure], Coroutine[Any, Any, None]]) -> bool:
         """Work while the lease is ours. False: it is not any more."""

@@ -18,6 +18,7 @@ import pytest
 
 from bridge.cluster import ClusterUnavailableError, ClusterVersionError, Entry, NodeId
 from bridge.cluster.redis import RedisCluster, connect
+from bridge.cluster.roles import Roles, Tenure
 from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -237,6 +238,36 @@ async def test_a_log_that_went_on_without_us_wins(server: RedisServer, stack: As
     assert await one.append(b"after") == 5
     await until(lambda: len(second.texts) == 5)
     assert first.texts == second.texts == ["kept", "a", "b", "c", "after"]
+
+
+async def test_a_lost_redis_gives_nobody_a_role_twice(server: RedisServer, stack: AsyncExitStack, namespace: str) -> None:
+    """A lease that only its holder knows of still counts: the role is another node's only after it has run out there."""
+    options = {"ttl": 1.5}
+    members = [(await member(stack, name, server.url, namespace, **options))[0] for name in ("one", "two", "three")]
+    at_it, most = list[Tenure](), 0
+
+    async def work(tenure: Tenure) -> None:
+        nonlocal most
+        at_it.append(tenure)
+        try:
+            while True:
+                most = max(most, sum(each.mine() for each in at_it))
+                await asyncio.sleep(0.01)
+        finally:
+            at_it.remove(tenure)
+
+    roles = [asyncio.create_task(Roles(cluster, ttl=1.5).hold("outbox", work)) for cluster in members]
+    for _ in range(2):
+        await until(lambda: bool(at_it))
+        before = at_it[0]
+        server.stop(signal.SIGKILL)
+        server.start()
+        await until(lambda before=before: before not in at_it)  # type: ignore[misc]
+    await until(lambda: bool(at_it))
+    for role in roles:
+        role.cancel()
+    await asyncio.wait(roles)
+    assert most == 1
 
 
 async def test_without_redis_an_append_gives_up(server: RedisServer, stack: AsyncExitStack, namespace: str) -> None:
