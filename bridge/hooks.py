@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from bridge.journal import Delivery, Journal
+from bridge.journal import Delivery, Journal, JournalUnavailableError
 from bridge.metrics import Metrics
 from bridge.notices import DELIVERY, EVENT, sign
 from bridge.settings import HookSettings
@@ -63,6 +63,9 @@ class Hooks:
         clock: Seconds since the epoch.
         chance: Evenly between 0 and 1; spreads what failed together.
         metrics: Counts the outcomes.
+        mine: Whether it is still this node that tells, when there are several; asked right before each request. A node that stood
+            still would tell old news after new ones, of which another has taken care.
+        poll: Seconds after which the journal is looked at without anybody having called, as by another node.
     """
 
     def __init__(
@@ -73,11 +76,13 @@ class Hooks:
         clock: Callable[[], float],
         chance: Callable[[], float],
         metrics: Metrics,
+        mine: Callable[[], bool] = lambda: True,
+        poll: float = LOOK_AGAIN,
     ) -> None:
         self._metrics = metrics
         self._journal = journal
         self._clock = clock
-        self._endpoints = [_Endpoint(journal, settings, clock, chance, metrics) for settings in endpoints]
+        self._endpoints = [_Endpoint(journal, settings, clock, chance, metrics, mine, poll) for settings in endpoints]
 
     def kick(self) -> None:
         """There may be something to deliver."""
@@ -85,7 +90,7 @@ class Hooks:
             endpoint.kick()
 
     async def run(self, started: asyncio.Event) -> None:
-        """Deliver until cancelled; what is under way then is delivered again at the next start."""
+        """Deliver until cancelled; what is under way then is delivered again at the next start. May be run again afterwards."""
         connector = aiohttp.TCPConnector(limit=0)
         async with (
             aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=HEADERS) as http,
@@ -133,6 +138,8 @@ class _Endpoint:
         clock: Callable[[], float],
         chance: Callable[[], float],
         metrics: Metrics,
+        mine: Callable[[], bool],
+        poll: float,
     ) -> None:
         self.name = settings.name
         self._journal = journal
@@ -141,6 +148,8 @@ class _Endpoint:
         self._clock = clock
         self._chance = chance
         self._metrics = metrics
+        self._mine = mine
+        self._poll = poll
         self._kicked = asyncio.Event()
         self._busy: set[int] = set()
         """Deliveries under way."""
@@ -160,8 +169,11 @@ class _Endpoint:
                 self._kicked.clear()
                 try:
                     wait = await self._start_due(tasks, http)
+                except JournalUnavailableError as error:
+                    # What has to be delivered is in the database and waits.
+                    log.warning("hook.unreadable", endpoint=self.name, reason=str(error))
+                    wait = 1.0
                 except Exception:
-                    # The database does not work just now. What has to be delivered is in it and waits.
                     log.exception("hook.unreadable", endpoint=self.name)
                     wait = 1.0
                 with contextlib.suppress(TimeoutError):
@@ -170,6 +182,8 @@ class _Endpoint:
 
     async def _start_due(self, tasks: asyncio.TaskGroup, http: aiohttp.ClientSession) -> float:
         """Start what can be started; returns the seconds until there may be more, unless kicked."""
+        if not self._mine():
+            return self._poll
         now = self._clock()
         room = (1 if self._failures else MOST_AT_ONCE) - len(self._busy)
         if room <= 0:
@@ -182,10 +196,12 @@ class _Endpoint:
             self._busy.add(delivery.n)
             tasks.create_task(self._run(delivery, http))
         soonest = await self._journal.next_delivery(self.name, now)
-        return LOOK_AGAIN if soonest is None else min(LOOK_AGAIN, max(0.05, soonest - now))
+        return self._poll if soonest is None else min(self._poll, max(0.05, soonest - now))
 
     async def _run(self, delivery: Delivery, http: aiohttp.ClientSession) -> None:
         try:
+            if not self._mine():
+                return
             failed = _Failed("switched off: it said 410 Gone", gone=True) if self._gone else await self._post(delivery, http)
             await self._settle(delivery, failed)
         except Exception:

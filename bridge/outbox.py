@@ -34,7 +34,7 @@ import msgspec
 import structlog
 
 from bridge.events import SUPPRESSED, MessageId, ProviderRef, SessionId, TextAccepted, TextRejected, TextState
-from bridge.journal import Journal, LineTypeRow, MessageRow, OutboxNow, OutboxRow, OutboxText, Unit
+from bridge.journal import Journal, JournalUnavailableError, LineTypeRow, MessageRow, OutboxNow, OutboxRow, OutboxText, Unit
 from bridge.media_out import DoesNotFitError, OutPlan
 from sms.consent import QUIET_FROM, QUIET_UNTIL, NumberState, Reason, may_text
 from sms.errors import Diagnosis, diagnose
@@ -195,8 +195,11 @@ class Outbox:
                 self._wake.clear()
                 try:
                     wait = await self._round(tasks)
+                except JournalUnavailableError as error:
+                    # What has to be sent is in the database and waits.
+                    log.warning("outbox.unreadable", reason=str(error))
+                    self._stale, wait = True, 1.0
                 except Exception:
-                    # The database does not work just now. What has to be sent is in it and waits.
                     log.exception("outbox.unreadable")
                     self._stale, wait = True, 1.0
                 with contextlib.suppress(TimeoutError):

@@ -60,7 +60,10 @@ class Records:
 
     def ready(self) -> tuple[bool, str]:
         """Whether traffic may come."""
-        return (False, "draining") if self._draining() else (True, "")
+        if self._draining():
+            return False, "draining"
+        trouble = self._runner.journal.trouble
+        return (True, "") if trouble is None else (False, trouble)
 
 
 def state_of(stored: StoredSession) -> State:

@@ -21,9 +21,12 @@ class LossyLine:
         """Break at the next commit: before the server gets it, or after it has done it and before anybody hears of that."""
         self.down = False
         """Nobody can be reached."""
+        self.silent = False
+        """What is asked never arrives."""
         self.breaks = 0
         """How often it broke."""
         self._open: set[asyncio.StreamWriter] = set()
+        self._ended = asyncio.Condition()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection to its end."""
@@ -39,6 +42,8 @@ class LossyLine:
         for each in (writer, up_writer):
             self._open.discard(each)
             each.close()
+        async with self._ended:
+            self._ended.notify_all()
 
     async def _questions(
         self,
@@ -57,8 +62,9 @@ class LossyLine:
                     up.write(data)
                     await answers.read(1)  # the server has done it
                 return
-            up.write(data)
-            await up.drain()
+            if not self.silent:
+                up.write(data)
+                await up.drain()
         carrying.cancel()
 
     async def _answers(self, up: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,6 +72,12 @@ class LossyLine:
             writer.write(data)
             await writer.drain()
         writer.close()
+
+    async def close(self) -> None:
+        """Break every connection, and wait until that is over."""
+        self.hang_up()
+        async with self._ended:
+            await self._ended.wait_for(lambda: not self._open)
 
     def hang_up(self) -> None:
         """Break every connection."""
@@ -84,4 +96,4 @@ async def lossy_line(url: str) -> AsyncIterator[LossyLine]:
             yield line
         finally:
             server.close()
-            line.hang_up()
+            await line.close()

@@ -95,7 +95,9 @@ class Threads:
 
     def __init__(self, url: str, *, count: int, writer: bool) -> None:
         self._engine = _make_engine(address(url), count=count, writer=writer, patient=False)
-        self._numbered = writer and self._engine.dialect.name == "postgresql"
+        self.remote = self._engine.dialect.name == "postgresql"
+        """There is a server, which may go away."""
+        self._numbered = writer and self.remote
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="journal-writer" if writer else "journal-reader")
 
     def __enter__(self) -> Self:

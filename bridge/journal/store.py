@@ -41,6 +41,7 @@ from bridge.journal.rows import (
 from bridge.journal.shared import Shared
 from bridge.journal.texts import Texts, spool
 from bridge.journal.units import apply_units
+from bridge.journal.watch import Watch
 from bridge.journal.writer import GroupWriter
 
 
@@ -66,6 +67,8 @@ class Journal(
     Reading sees everything whose `commit` has returned, and never waits for a writer.
     """
 
+    _watch: Watch | None = None
+
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str) -> AsyncIterator[Self]:
@@ -84,11 +87,24 @@ class Journal(
         with Threads(url, count=READERS, writer=False) as readers, Threads(url, count=1, writer=True) as writing:
             writer: Writer = GroupWriter(writing, _apply)
             task = asyncio.create_task(writer.run(), name="journal-writer")
+            journal = cls(readers, writer)
+            watching = None
+            if readers.remote:
+                journal._watch = Watch(readers)
+                watching = asyncio.create_task(journal._watch.run(), name="journal-watch")
             try:
-                yield cls(readers, writer)
+                yield journal
             finally:
+                if watching is not None:
+                    watching.cancel()
+                    await asyncio.wait([watching])
                 writer.close()
                 await task
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be saved or read just now, in words, as of about a second ago; None: it can. A file has no trouble."""
+        return None if self._watch is None else self._watch.trouble
 
     # --- writing ---------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 
+from bridge.journal import JournalUnavailableError
 from bridge.media_links import MediaLinks
 from bridge.media_store import MediaStore
 from bridge.uploads import Uploads
@@ -229,6 +230,11 @@ def _request_log(metrics: WebMetrics) -> Middleware:
         except (ConnectionError, asyncio.CancelledError):
             status = 499  # the client has gone; nobody is there to read an answer
             raise
+        except JournalUnavailableError as error:
+            status = 503
+            log.warning("http.unavailable", route=_route_of(request), reason=str(error))
+            words = "The database cannot be reached just now. Nothing has been changed; please try again in a moment."
+            response = web.Response(status=status, text=words, headers={"Retry-After": "2"})
         except Exception:
             log.exception("http.failed", route=_route_of(request))
             response = web.Response(status=500, text="Something went wrong here. It has been written to the log.")

@@ -68,6 +68,7 @@ async def test_who_tries_again_after_an_outage_saves_once(line: LossyLine, cut: 
         assert [type(result) for result in first] == [JournalUnavailableError] * 3
         with pytest.raises(JournalUnavailableError):
             await journal.commit(units[0])
+        line.hang_up()
         with pytest.raises(JournalUnavailableError):
             await journal.events(ANA)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bridge.events import AgentId
-from bridge.journal import JournalError
+from bridge.journal import JournalError, JournalUnavailableError
 from bridge.web.console.agents import Brake, SignedIn, SignIns, same
 from bridge.web.console.views import page
 from bridge.web.console.words import LANGUAGE_COOKIE, LANGUAGES, language_of, ngettext, speak
@@ -133,9 +133,7 @@ class SignInPages:
             return self._show_form(
                 request, login, _("Too many people are signing in. Please try again in a moment."), following, 503
             )
-        for brake, key in brakes:  # before it is known: a hundred tries at the same time are a hundred tries
-            brake.failed(key, now=now)
-        agent = await self._check(login, password, By(login, request.remote))
+        agent = await self._counted(login, password, By(login, request.remote), brakes, now)
         if isinstance(agent, TurnedAway):
             minutes = max(1, math.ceil(((agent.until or now) - now) / 60.0))
             error = ngettext("Too many tries. Please wait %(n)s minute.", "Too many tries. Please wait %(n)s minutes.", minutes)
@@ -143,8 +141,6 @@ class SignInPages:
         if agent is None:
             log.warning("desk.sign_in_refused")
             return self._show_form(request, login, _("Login or password is not right."), following, 403)
-        for brake, key in brakes:
-            brake.succeeded(key, now=now)
         return await self._enter(request, agent, following)
 
     async def _enter(self, request: web.Request, agent: Agent, following: str) -> web.Response:
@@ -161,6 +157,25 @@ class SignInPages:
         if person is not None and person.account.language is not None:
             self.set_cookie(response, LANGUAGE_COOKIE, person.account.language, ONE_YEAR)
         return response
+
+    async def _counted(
+        self, login: str, password: str, by: By, brakes: list[tuple[Brake, str]], now: float
+    ) -> Agent | TurnedAway | None:
+        """As `_check`, and what turns out to be wrong is counted; with the journal away nobody can know what is."""
+        for brake, key in brakes:  # before it is known: a hundred tries at the same time are a hundred tries
+            brake.failed(key, now=now)
+        wrong = True
+        try:
+            agent = await self._check(login, password, by)
+            wrong = not isinstance(agent, Agent)
+        except JournalUnavailableError:
+            wrong = False
+            raise
+        finally:
+            if not wrong:
+                for brake, key in brakes:
+                    brake.succeeded(key, now=now)
+        return agent
 
     async def _check(self, login: str, password: str, by: By) -> Agent | TurnedAway | None:
         """Whom the two belong to, one check after the other; None: to nobody."""

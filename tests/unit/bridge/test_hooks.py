@@ -484,3 +484,52 @@ async def test_a_database_that_does_not_work_for_a_while_costs_a_repeat(post: Po
     async with post.working():
         await settled(post, delivered=1)
     assert post.receivers["crm"].ids == ["-1", "-1"]
+
+
+async def test_of_several_nodes_one_tells(post: Post) -> None:
+    """What other nodes save is found without a call; who may tell no more is silent, and begins anew when it may again."""
+    receiver, mine = post.receivers["crm"], False
+    settings = [HookSettings(name="crm", url=receiver.url, secret=SecretStr(SECRET))]
+    hooks = Hooks(
+        post.journal, settings, clock=post.clock, chance=lambda: 0.5, metrics=post.metrics, mine=lambda: mine, poll=0.02
+    )
+    await post.notice("a1")
+    for turn in range(1, 3):
+        mine = False
+        started = asyncio.Event()
+        task = asyncio.create_task(hooks.run(started))
+        await started.wait()
+        hooks.kick()
+        await asyncio.sleep(0.1)
+        assert len(receiver.ids) == turn - 1
+        mine = True
+        async with asyncio.timeout(5.0):
+            while len(receiver.ids) < turn or (await post.state())[0]:  # noqa: ASYNC110  # nothing says when
+                await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.wait([task])
+        await post.notice(f"a{turn + 1}")
+    assert receiver.ids == ["a1", "a2"]
+
+
+async def test_a_node_that_stood_still_before_its_request_is_silent(post: Post) -> None:
+    """It has the notice in its hands and finds that another node tells by now."""
+    receiver, answers = post.receivers["crm"], [True]
+    settings = [HookSettings(name="crm", url=receiver.url, secret=SecretStr(SECRET))]
+    hooks = Hooks(
+        post.journal,
+        settings,
+        clock=post.clock,
+        chance=lambda: 0.5,
+        metrics=post.metrics,
+        mine=lambda: bool(answers and answers.pop(0)),
+    )
+    await post.notice("a1")
+    started = asyncio.Event()
+    task = asyncio.create_task(hooks.run(started))
+    await started.wait()
+    await asyncio.sleep(0.2)
+    task.cancel()
+    await asyncio.wait([task])
+    assert receiver.ids == []
+    assert (await post.state())[0] == 1
