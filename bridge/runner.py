@@ -477,6 +477,11 @@ class Runner:
         live = LiveSession(self._session(state, self._flow_of(state)), customer, moved.seq, None, mine=False, node=node)
         if before is not None:
             live.unread, live.last = before.unread, before.last
+        else:  # the floor may have offered it before anything else was known of it here
+            for agent in self.floor.acd.agents:
+                offer = self.floor.acd.agent_view(agent).offer
+                if offer is not None and offer.session == state.id:
+                    self._desk_changed(agent)
         return live
 
     def session_given(self, live: LiveSession) -> None:
