@@ -39,6 +39,8 @@ LARGEST_WRITE = 1_000_000
 SNAPSHOT_EVERY = 1000
 SNAPSHOT_AFTER = 30.0
 """Entries, and seconds when there are fewer, after which there is a new snapshot."""
+LARGEST_SHARE = 0.01
+"""Of the time may go into copying, because nothing else happens meanwhile."""
 KEPT = 4096
 """Entries that stay behind a snapshot, for nodes that are slow."""
 TRY_AGAIN_AFTER = 0.1
@@ -217,6 +219,7 @@ class RedisLog:
         self._op = 0
         self._own: dict[int, _Own] = {}
         self._to_write = asyncio.Event()
+        self._dumping_took = 0.0
         self._lost_at: float | None = None
         """When this node last saw that another log was there, or none; None: never."""
         self._waited_at: int | None = None
@@ -524,11 +527,13 @@ class RedisLog:
         new = self._seq - saved
         if new <= 0:
             return uptime()
-        if new < self._snapshot_every and uptime() - since < SNAPSHOT_AFTER:
+        waited = uptime() - since
+        if waited < SNAPSHOT_AFTER and (new < self._snapshot_every or waited < self._dumping_took / LARGEST_SHARE):
             return since
         assert self._replica is not None
-        epoch, seq, last = self._epoch, self._seq, self._last
+        epoch, seq, last, began = self._epoch, self._seq, self._last, uptime()
         snapshot = msgspec.msgpack.encode(self._now(self._replica))
+        self._dumping_took = uptime() - began
         async with answering():
             await self._save(keys=self._keys, args=[epoch, seq, last, snapshot, self._kept])
         return uptime()

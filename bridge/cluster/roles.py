@@ -106,7 +106,7 @@ class Roles:
             working.result()
         elif ended:
             raise asyncio.CancelledError  # by its own doing
-        return ended
+        return ended and tenure.mine()  # work that has seen for itself that the role is gone is not over
 
     async def _keep(self, lease: Lease) -> None:
         """Renew the lease; returns as soon as it is void, or can no longer be known to be ours."""
