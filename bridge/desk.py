@@ -213,7 +213,7 @@ class Desk:
         if offer is None or live is None:
             return ()
         state = live.state
-        waited = 0.0 if state.since is None else self._runner.clock() - state.since
+        waited = 0.0 if state.since is None else max(0.0, self._runner.clock() - state.since)
         summary = desk_cards.summary(state)
         if summary in map(_, desk_cards.NO_SUMMARY) and offer.session in self._waiting:
             summary = self._waiting[offer.session].said or summary

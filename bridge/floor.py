@@ -341,7 +341,7 @@ class Floor:
 
     def agrees(self, state: State) -> bool:
         """Whether lines and desks have of this session what it says of itself."""
-        return all(self.acd.agrees(seen) for seen in seen_in(state))
+        return all(self.acd.agrees(seen) for seen in _told_by(state))
 
     def facts(self, state: State, customer: Customer, now: float) -> Facts:
         """What the flow of this session may read now."""
@@ -422,7 +422,12 @@ def floor_plan(settings: Settings) -> FloorPlan:
 
 
 def seen_in(state: State) -> tuple[Seen, ...]:
-    """What a session says of itself: of its call, its chat and a colleague who is asked."""
+    """What a session says of itself where it waits or somebody has it; of all else it is as if it said nothing."""
+    return tuple(seen for seen in _told_by(state) if seen.place is not None or seen.agent is not None)
+
+
+def _told_by(state: State) -> tuple[Seen, ...]:
+    """Of its call, its chat and a colleague who is asked."""
     return _call_seen(state), _text_seen(state), _asked_seen(state)
 
 

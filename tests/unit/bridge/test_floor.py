@@ -6,7 +6,7 @@ import pytest
 
 from bridge import events as e
 from bridge.acd import AnyAcdOutput, QueueChanged, QueueInUse
-from bridge.floor import Customer, Floor, floor_plan
+from bridge.floor import Customer, Floor, floor_plan, seen_in
 from bridge.floor_ops import ReconfigureFloor
 from bridge.legs import CallState, TextLeg
 from bridge.session import State
@@ -209,3 +209,13 @@ def test_a_session_agrees_with_the_floor_or_not(floor: Floor) -> None:
     assert floor.agrees(waits)
     assert not floor.agrees(state())
     assert not floor.agrees(state(text=TextLeg.CHATTING, chat_agent=BEN, chat_queue=e.QueueId("support_sms")))
+
+
+def test_a_session_speaks_only_of_where_it_waits_and_who_has_it() -> None:
+    """Most sessions do neither most of the time, and what they all say goes to every node."""
+    assert seen_in(state()) == ()
+    [chat] = seen_in(state(text=TextLeg.CHATTING, chat_agent=BEN, chat_queue=e.QueueId("support_sms")))
+    assert (chat.channel, chat.agent, chat.place) == ("sms", BEN, None)
+    [call] = seen_in(state(call=CallState.QUEUED, queue=SUPPORT, since=START))
+    assert call.place is not None
+    assert call.place.queue == SUPPORT
