@@ -69,7 +69,7 @@ class People(Door):
         """Why calls and texts of *number* are not taken; None: they are.
 
         Asked for every text, so the answer is kept a moment. What was blocked through this journal counts at once, what
-        another node blocked after BLOCKS_FOR.
+        another node blocked after BLOCKS_FOR, or after `forget_cached`.
         """
         now, blocks = asyncio.get_running_loop().time(), self._blocks
         at, row = blocks.get(number, (-BLOCKS_FOR, None))
@@ -80,8 +80,8 @@ class People(Door):
             blocks[number] = (now, row)  # thrown away with the others when somebody was blocked meanwhile
         return row
 
-    def _look_again(self) -> None:
-        """Forget who is blocked and who is not."""
+    def forget_cached(self) -> None:
+        """Look anew at everything that is remembered of the journal, as somebody else has changed it: who is blocked."""
         self._blocks = {}
 
     async def blocklist(self, limit: int, after: str | None = None) -> list[BlockRow]:
@@ -126,7 +126,7 @@ class People(Door):
             StillOpenError: a session of theirs is open, or a text is on its way out or in. Nothing has changed.
         """
         erased: Erased = await self._write(lambda connection: erase(connection, number, at, keep_opt_out=keep_opt_out))
-        self._look_again()
+        self.forget_cached()
         return erased
 
     async def export(self, number: str) -> Mapping[str, Any]:

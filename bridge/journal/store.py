@@ -124,7 +124,7 @@ class Journal(
         committed = await self._writer.submit(unit)
         assert isinstance(committed, Committed)
         if unit.block or unit.unblock:
-            self._look_again()
+            self.forget_cached()
         return committed
 
     @property

@@ -116,6 +116,24 @@ async def test_work_ends_with_the_lease(nodes: tuple[Any, Any]) -> None:
         assert not tenures[0].mine()
 
 
+async def test_work_that_sees_for_itself_that_the_role_is_gone_begins_again(nodes: tuple[Any, Any]) -> None:
+    """It is not done only because it stops before it is cancelled: it goes on when the role is ours again."""
+    one, _ = nodes
+    tenures = list[Tenure]()
+
+    async def careful(tenure: Tenure) -> None:
+        tenures.append(tenure)
+        while tenure.mine():  # noqa: ASYNC110  # as work does that asks before every step
+            await asyncio.sleep(0.001)
+
+    async with holding(one, careful) as task:
+        for times in range(1, 4):
+            await until(lambda times=times: len(tenures) == times)  # type: ignore[misc]
+            assert await one.acquire("role:outbox", ttl=TTL) is not None
+        await until(lambda: len(tenures) == 4)
+        assert not task.done()
+
+
 async def test_what_breaks_the_work_is_told(nodes: tuple[Any, Any]) -> None:
     """Its error reaches whoever holds the role here, the role is free; work that is done ends it too."""
     one, two = nodes

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bridge.events import MessageId, ProviderRef, SessionId
 from bridge.journal import (
     AlreadyHandledError,
+    BlockRow,
     FencedError,
     InboundRow,
     Journal,
@@ -226,3 +227,13 @@ async def test_a_text_of_ours_that_comes_again_is_another_mistake(journal: Journ
     with pytest.raises(UnitRefusedError) as error:
         await journal.commit(Unit(messages=[ours]))
     assert isinstance(error.value, JournalError)
+
+
+async def test_what_is_remembered_can_be_forgotten(journal_url: str) -> None:
+    """Whoever hears that another node has blocked somebody need not wait until the answer has grown old."""
+    async with Journal.open(journal_url) as here, Journal.open(journal_url) as there:
+        assert await here.blocked(CUSTOMER) is None
+        await there.commit(Unit(block=[BlockRow(number=CUSTOMER, reason="rude", actor="agent:ben", at=1.0)]))
+        assert await here.blocked(CUSTOMER) is None
+        here.forget_cached()
+        assert await here.blocked(CUSTOMER) is not None
