@@ -74,7 +74,8 @@ class Service:
         """Texts that got a 2xx: the provider's id, and the words."""
         self.fences: dict[str, list[int]] = defaultdict(list)
         self._turn = itertools.count()
-        self._pinned: dict[str, str] = {}
+        self._pinned: dict[tuple[str, str], str] = {}
+        """By handset and words, the node that is to get them."""
         self.down: set[str] = set()
         """Nodes that the front has been told to leave out."""
         twilio.route = self._route
@@ -87,7 +88,7 @@ class Service:
     def _route(self, url: str, fields: Mapping[str, str]) -> str:
         """The next node for each webhook, or the one that a test wants for this handset."""
         path = "/" + url.split("/", 3)[3]
-        pinned = self._pinned.get(fields.get("From", ""))
+        pinned = self._pinned.get((fields.get("From", ""), fields.get("Body", "")))
         if pinned is not None:
             return self.nodes[pinned].url + path
         there = [node for node in self.nodes.values() if node.answers and node.name not in self.down] or list(self.nodes.values())
@@ -98,11 +99,11 @@ class Service:
         if at is None:
             sid = await self.twilio.text(handset, to, body, within=60.0)
         else:
-            self._pinned[handset] = at
+            self._pinned[handset, body] = at
             try:
                 sid = await self.twilio.text(handset, to, body, within=60.0)
             finally:
-                del self._pinned[handset]
+                del self._pinned[handset, body]
         self.kept[sid] = body
         return sid
 
@@ -224,6 +225,23 @@ class Service:
         assert self.twilio.problems == []
         return evidence
 
+    async def closed(self, session: str) -> bool:
+        """Whether nothing more is expected of *session*."""
+        return self.one(f"select closed_at from session where id = '{session}'") is not None
+
+    async def all_answered(self) -> bool:
+        """Whether agents, as `Worker` is one, have answered every text."""
+        waiting = self.one(
+            """select count(*) from message as asked where asked.direction = 'in' and not exists (
+               select * from message as said where said.direction = 'out' and said.body = 're: ' || asked.body)"""
+        )
+        return bool(waiting == 0)
+
+    async def lines(self, node: str, session: str, kind: str) -> list[dict[str, Any]]:
+        """The data of every line of this kind that *node* shows."""
+        async with self.api(node) as api:
+            return [line["data"] for line in (await api.session(session))["timeline"] if line["kind"] == kind]
+
     async def watch(self) -> None:
         """Look again and again under which fences sessions are saved, until cancelled."""
         while True:
@@ -249,6 +267,11 @@ class Service:
                 [f"not within {within} s: {what}", *(f"--- {node.name}\n{node.said()}" for node in self.nodes.values())]
             )
             await asyncio.sleep(0.1)
+
+
+async def ring(desk: DeskClient) -> tuple[str, str] | None:
+    """What rings at a desk: session and channel."""
+    return desk.offers[0] if desk.offers else None
 
 
 class Worker:
