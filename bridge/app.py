@@ -33,6 +33,7 @@ from bridge.cluster.clocks import clock_problem
 from bridge.contacts import Contacts
 from bridge.crm.book import Book
 from bridge.crm.csv_import import CsvImports
+from bridge.crm.imports import NodesImports
 from bridge.desk import Desk
 from bridge.floor import Floor, floor_plan
 from bridge.floor_ops import FloorPlan
@@ -245,7 +246,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         contacts = Contacts(
             runner, crm, book, chance=random.random, link=lambda media: links.url(media, expires_at=clock() + valid), news=news
         )
-        imports = CsvImports(journal, settings.data / "imports", clock=clock, region=settings.country)
+        imports = NodesImports(CsvImports(journal, settings.data / "imports", clock=clock, region=settings.country), news)
         stack.push_async_callback(imports.close)
         book.watch(contacts.contact_changed)
         contacts.watch(desk.session_changed)

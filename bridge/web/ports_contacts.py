@@ -85,16 +85,16 @@ class ContactBook(Protocol):
 
 
 class Imports(Protocol):
-    """CSV files on their way into the contacts: `bridge.crm.csv_import.CsvImports`."""
+    """CSV files on their way into the contacts: `bridge.crm.imports.NodesImports`."""
 
     async def take(self, file: str, path: Path) -> Progress:
         """Look at an uploaded file, which is ours from now on; raises `ImportRefusedError`."""
 
-    def start(self, job: str, mapping: Mapping[str, str], actor: str, *, dry_run: bool) -> Progress:
+    async def start(self, job: str, mapping: Mapping[str, str], actor: str, *, dry_run: bool) -> Progress:
         """Begin; raises `ImportRefusedError`."""
 
-    def state(self, job: str) -> Progress | None:
-        """None: there is no such import (any more)."""
+    async def state(self, job: str) -> Progress | None:
+        """None: there is no such import (any more), or its node does not answer."""
 
     def errors(self, job: str) -> AsyncIterator[bytes]:
         """The error report as CSV: line, column, value, why."""

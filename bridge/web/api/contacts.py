@@ -289,12 +289,12 @@ class Contacts:
 
     async def _start(self, call: Call) -> m.Import:
         asked: m.ImportStart = call.body
-        known = self._imports.state(call.path["id"])
+        known = await self._imports.state(call.path["id"])
         mapping = asked.mapping if asked.mapping is not None else {} if known is None else known.mapping
-        return _import(self._imports.start(call.path["id"], mapping, call.key.author, dry_run=asked.dry_run))
+        return _import(await self._imports.start(call.path["id"], mapping, call.key.author, dry_run=asked.dry_run))
 
     async def _state(self, call: Call) -> m.Import:
-        known = self._imports.state(call.path["id"])
+        known = await self._imports.state(call.path["id"])
         if known is None:
             raise ProblemError("not_found", "There is no such import (any more).")
         return _import(known)

@@ -363,10 +363,10 @@ class ContactPages:
         return web.Response(headers={"HX-Redirect": f"/contacts/import/{taken.id}"})
 
     async def _job(self, request: web.Request, who: Who) -> web.Response:
-        return self._job_page(request, who, "")
+        return await self._job_page(request, who, "")
 
-    def _job_page(self, request: web.Request, who: Who, problem: str) -> web.Response:
-        job = self._imports.state(request.match_info["job"])
+    async def _job_page(self, request: web.Request, who: Who, problem: str) -> web.Response:
+        job = await self._imports.state(request.match_info["job"])
         if job is None:
             raise NoContactError(_("There is no such import (any more). Please upload the file again."))
         return shell_page(
@@ -382,18 +382,18 @@ class ContactPages:
 
     async def _start(self, request: web.Request, who: Who) -> web.Response:
         job, form = request.match_info["job"], await read_form(request)
-        known = self._imports.state(job)
+        known = await self._imports.state(job)
         columns = () if known is None else known.columns
         chosen = {column: form.get(f"column-{n}", "") for n, column in enumerate(columns)}
         mapping = {column: field for column, field in chosen.items() if field in FIELDS}
         try:
-            self._imports.start(job, mapping, _actor(who), dry_run="dry_run" in form)
+            await self._imports.start(job, mapping, _actor(who), dry_run="dry_run" in form)
         except ImportRefusedError as error:
-            return self._job_page(request, who, _(str(error)))
+            return await self._job_page(request, who, _(str(error)))
         return _see(f"/contacts/import/{job}")
 
     async def _progress(self, request: web.Request, _who: Who) -> web.Response:
-        job = self._imports.state(request.match_info["job"])
+        job = await self._imports.state(request.match_info["job"])
         if job is None:
             return page("contacts_problem.html", request, problem=_("This import is not known any more."))
         return page("contacts_progress.html", request, job=job)

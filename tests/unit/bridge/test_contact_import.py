@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from bridge.crm import imports as nodes
 from bridge.crm.csv_import import CsvImports, ImportRefusedError, Progress
 from bridge.crm.csv_rows import BadRowError, check, contact_of, guess, harmless
+from bridge.crm.imports import NodesImports
 from bridge.journal import Journal
 from bridge.journal.crm_rows import ContactFields
+from tests.unit.bridge.two_nodes import two_nodes
 
 GOOD = """First name;Last name;Phone;Mobile phone;E-mail;Company;Langue;Kundennummer
 Maria;Silva;(555) 010-0123;+1 555 010 0124;maria@example.com;Example;es;7
@@ -217,3 +220,47 @@ async def test_two_processes_may_import_in_one_place(journal: Journal, tmp_path:
     await first.close()
     await second.close()
     assert list(place.iterdir()) == []
+
+
+async def test_an_import_is_looked_at_and_begun_at_any_node(tmp_path: Path) -> None:
+    """Where the file is not, the node that has it is asked; what nobody has is gone."""
+    async with two_nodes(tmp_path) as (one, two):
+        here, there = (
+            NodesImports(CsvImports(node.journal, tmp_path / node.name, clock=lambda: 1000.0, region="US"), node.news)
+            for node in (one, two)
+        )
+        path = here.folder / "people.csv"
+        path.write_text("Name,Phone\nAnn,5550100123\nBob,12\n")
+        taken = await here.take("people.csv", path)
+        assert await there.state(taken.id) == taken
+        with pytest.raises(ImportRefusedError, match="telephone numbers"):
+            await there.start(taken.id, {}, "agent:ann", dry_run=False)
+        assert (await there.start(taken.id, taken.mapping, "agent:ann", dry_run=False)).state == "running"
+        while (now := await there.state(taken.id)) is not None and now.state == "running":
+            pass
+        assert (now and now.created, now and now.wrong) == (1, 1)
+        report = b"".join([chunk async for chunk in there.errors(taken.id)])
+        assert report == b"".join([chunk async for chunk in here.errors(taken.id)])
+        assert b"12" in report
+        await here.close()
+        assert await there.state(taken.id) is None
+        with pytest.raises(ImportRefusedError, match="upload the file again"):
+            await there.start(taken.id, {}, "agent:ann", dry_run=False)
+        assert [chunk async for chunk in there.errors(taken.id)] == []
+        await there.close()
+
+
+async def test_a_long_report_is_passed_on_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole lines of it."""
+    monkeypatch.setattr(nodes, "MOST_PASSED_ON", 100)
+    async with two_nodes(tmp_path) as (one, two):
+        files = CsvImports(one.journal, tmp_path / "one", clock=lambda: 1000.0, region="US")
+        NodesImports(files, one.news)
+        there = NodesImports(CsvImports(two.journal, tmp_path / "two", clock=lambda: 1000.0, region="US"), two.news)
+        taken = await take(files, "Name,Phone\n" + "Bob,12\n" * 50)
+        await bring(files, taken)
+        report = b"".join([chunk async for chunk in there.errors(taken.id)])
+        assert 0 < len(report) <= 100
+        assert report.endswith(b"\n")
+        await files.close()
+        await there.close()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bridge import news as module
@@ -99,3 +100,26 @@ async def test_a_node_that_could_not_hear_looks_at_everything_again(monkeypatch:
         await until(lambda: heard == ["", ""])
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_whoever_has_it_answers_a_question(tmp_path: Path) -> None:
+    """Who has it not says nothing; an answer that nobody gives, or that comes too late, is none."""
+    async with two_nodes(tmp_path) as (one, two):
+
+        async def knows(about: str) -> str | None:
+            return f"{about} it is" if about == "tea" else None
+
+        two.news.answer("drinks", knows)
+        assert await one.news.ask("drinks", "tea", timeout=20.0) == "tea it is"
+        assert await one.news.ask("drinks", "coffee", timeout=0.05) is None
+        assert await one.news.ask("cakes", "tea", timeout=0.05) is None
+        assert await two.news.ask("drinks", "tea", timeout=0.05) is None
+        answer = {"node": "two", "topic": "drinks", "about": "late", "answers": "nothing that was asked"}
+        await two.cluster.publish(TOPIC, msgspec.json.encode(answer))
+        assert await one.news.ask("drinks", "tea", timeout=20.0) == "tea it is"
+
+
+async def test_a_node_that_is_alone_asks_nobody() -> None:
+    """And does not wait for an answer."""
+    async with MemoryCluster(NodeId("main"), Hub()) as cluster:
+        assert await News(cluster).ask("drinks", "tea", timeout=1e9) is None

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from bridge.channel import Sent
 from bridge.crm.book import Book
 from bridge.crm.csv_import import CsvImports
+from bridge.crm.imports import NodesImports
 from bridge.events import MessageId, ProviderRef, Purpose, SessionId
 from bridge.journal import Journal, MessageRow, OutboxRow, SessionRow, TimelineLine, Unit
 from bridge.media_store import MediaStore
@@ -200,7 +201,7 @@ async def programs(folder: Path, *, reporting: Callable[[Journal], Reporting] | 
 
         clock: Callable[[], float] = lambda: here[0].clock  # noqa: E731  # the clock is the test's
         book = Book(journal, clock=clock, region="US")
-        imports = CsvImports(journal, folder / "imports", clock=clock, region="US")
+        imports = NodesImports(CsvImports(journal, folder / "imports", clock=clock, region="US"))
         calling = FakeCalling()
         api = Api(
             Behind(

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from bridge.crm.book import Book
 from bridge.crm.csv_import import CsvImports
+from bridge.crm.imports import NodesImports
 from bridge.journal import Journal
 from bridge.media_links import MediaLinks
 from bridge.media_store import MediaStore
@@ -94,7 +95,9 @@ async def everything(tmp_path: Path) -> AsyncIterator[Everything]:
             redeliver=no,
             forget_mails=none,
             now=lambda: NOW,
-            contacts=ContactParts(book, FakeCards(), CsvImports(journal, tmp_path / "imports", clock=lambda: NOW, region="US")),
+            contacts=ContactParts(
+                book, FakeCards(), NodesImports(CsvImports(journal, tmp_path / "imports", clock=lambda: NOW, region="US"))
+            ),
         )
         app = make_app(
             desk,

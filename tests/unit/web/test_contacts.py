@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from bridge.crm import CrmRef
 from bridge.crm.book import Book
 from bridge.crm.csv_import import CsvImports
+from bridge.crm.imports import NodesImports
 from bridge.events import AgentId, QueueId, SessionId
 from bridge.journal import ConsentRow, Journal, SessionRow, Suppression, Unit
 from bridge.journal.crm_rows import StoredContact
@@ -68,7 +69,7 @@ async def pages_of(folder: Path, *roles: str) -> AsyncIterator[Pages]:
     desk.roles = roles
     async with Journal.open(f"sqlite:///{folder}/journal.db") as journal:
         book = Book(journal, clock=lambda: NOW, region="US")
-        imports = CsvImports(journal, folder / "imports", clock=lambda: NOW, region="US")
+        imports = NodesImports(CsvImports(journal, folder / "imports", clock=lambda: NOW, region="US"))
         app = make_app(
             desk,
             FakeIntake(),
