@@ -17,7 +17,6 @@ from bridge.acd import (
     Redirect,
     Seen,
     Target,
-    Told,
     contact_id,
     inherited,
 )
@@ -50,14 +49,14 @@ from bridge.floor_ops import (
     WakeFloor,
     WeighOffer,
 )
-from bridge.hindsight import Witness, WitnessDump
+from bridge.hindsight import Witness, WitnessDump, correction
 from bridge.hours import hours_at, reopens_in_words
 from bridge.legs import LIVE, CallState, TextLeg
 from bridge.offers import Circumstances, OfferPolicy, PolicyDump, QueueRules
 from bridge.session import Facts, State, Suspicion
 from bridge.settings import AgentSettings, QueueSettings, Settings, TargetSettings
 from bridge.text_leg import ONLY
-from ewt.estimator import AgentSeen, ContactSeen, Estimator, Snapshot
+from ewt.estimator import Estimator
 from ewt.estimator import QueueSpec as EwtQueue
 from ewt.forecast import Forecast
 from ivr_flows.facts import Desk, Ewt
@@ -250,10 +249,10 @@ class Floor:
 
     def _resync(self, now: float) -> bool:
         """Give the estimator what the lines have, if it believes anything else; whether it did."""
-        told, believed = self.acd.told(), self.estimator.snapshot()
-        if _facts_told(told) == _facts_believed(believed):
+        true = correction(self.acd.told(), self.estimator.snapshot(), now)
+        if true is None:
             return False
-        self.estimator.resync(now, _snapshot(told, believed, now))
+        self.estimator.resync(now, true)
         return True
 
     # --- as it is, elsewhere
@@ -527,48 +526,6 @@ def _text_seen(state: State) -> Seen:
     if state.text is TextLeg.CHATTING:
         return Seen(state.id, "sms", agent=state.chat_agent, queue=state.chat_queue)
     return Seen(state.id, "sms")
-
-
-def _facts_told(told: Told) -> tuple[frozenset[Any], frozenset[Any]]:
-    """Who is there, in a form that can be compared."""
-    return (
-        frozenset((who.agent, frozenset(who.queues), who.slots, who.voice_free, who.chat_free) for who in told.agents),
-        frozenset(_fact(who.contact, who.queue, who.agent, who.priority, who.since) for who in told.contacts),
-    )
-
-
-def _facts_believed(believed: Snapshot) -> tuple[frozenset[Any], frozenset[Any]]:
-    return (
-        frozenset((who.id, frozenset(who.queues), who.slots, who.voice_free, who.chat_free) for who in believed.agents),
-        frozenset(_fact(who.id, who.queue, who.agent, who.priority, who.since) for who in believed.contacts),
-    )
-
-
-def _fact(contact: str, queue: str, agent: str | None, priority: int, since: float) -> tuple[object, ...]:
-    """The place of one in line; of one whom an agent has, only who that is."""
-    return (contact, queue, priority, since) if agent is None else (contact, queue, agent)
-
-
-def _snapshot(told: Told, believed: Snapshot, now: float) -> Snapshot:
-    """What is true, with what only the estimator can know."""
-    known = {who.id: who for who in believed.contacts}
-    contacts = []
-    for who in told.contacts:
-        before = known.get(who.contact)
-        contacts.append(
-            ContactSeen(
-                who.contact,
-                who.queue,
-                who.priority,
-                who.since,
-                joined=now if before is None else before.joined,
-                queued=before is None or before.queued,
-                agent=who.agent,
-            )
-        )
-    return Snapshot(
-        tuple(AgentSeen(who.agent, who.queues, who.slots, who.voice_free, who.chat_free) for who in told.agents), tuple(contacts)
-    )
 
 
 def _ewt(forecast: Forecast) -> Ewt:

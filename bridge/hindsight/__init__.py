@@ -1,5 +1,6 @@
 """What became of the forecasts: who was told how long, how long it was, and how good that makes the estimator. Pure."""
 
+from bridge.hindsight.correction import correction
 from bridge.hindsight.report import HalfHour, QueueScores, Report, report_on
 from bridge.hindsight.scores import (
     ALARM_AFTER,
@@ -32,6 +33,7 @@ __all__ = [
     "Witness",
     "WitnessDump",
     "alarm_of",
+    "correction",
     "reliability",
     "report_on",
     "score",
