@@ -23,6 +23,7 @@ from bridge.journal import (
     MessageRow,
     NoticeRow,
     OutboxRow,
+    OvertakenError,
     Suppression,
     Unit,
 )
@@ -482,17 +483,27 @@ class Intake:
             else:
                 return
         async with self._ledger:
-            current = await self._journal.message(row.id)
-            assert current is not None
-            assert current.state != "received"
-            unit, now = Unit(), self._runner.clock()
-            write_text(unit, event, current.state, now)
-            if isinstance(event, e.TextRejected) and event.error_class == "opted_out" and event.code != e.SUPPRESSED:
-                # The session that could have learnt it is over; the number is not to be texted again all the same.
-                evidence = f"provider code {event.code}"
-                unit.suppress.append(Suppression(number=row.recipient, sender=row.sender, evidence=evidence, at=now))
-            unit.notices.extend(self._notices(unit, row))
+            while not await self._saved(event, row):
+                log.debug("text.overtaken", message=row.id)
+
+    async def _saved(self, event: TextEvent, row: MessageRow) -> bool:
+        """Keep what became of a text that no open session has. False: another node has kept more of it meanwhile; look again."""
+        current = await self._journal.message(row.id)
+        assert current is not None
+        assert current.state != "received"
+        unit, now = Unit(), self._runner.clock()
+        write_text(unit, event, current.state, now)
+        unit.message_updates[:] = [msgspec.structs.replace(step, after=current.state) for step in unit.message_updates]
+        if isinstance(event, e.TextRejected) and event.error_class == "opted_out" and event.code != e.SUPPRESSED:
+            # The session that could have learnt it is over; the number is not to be texted again all the same.
+            evidence = f"provider code {event.code}"
+            unit.suppress.append(Suppression(number=row.recipient, sender=row.sender, evidence=evidence, at=now))
+        unit.notices.extend(self._notices(unit, row))
+        try:
             await self._runner.commit(unit)
+        except OvertakenError:
+            return False
+        return True
 
 
 def _inbound(text: InboundText, message: e.MessageId, media: tuple[e.Media, ...], now: float) -> MessageRow:

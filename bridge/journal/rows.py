@@ -86,6 +86,8 @@ class MessageUpdate(msgspec.Struct, frozen=True, kw_only=True):
     provider_ref: ProviderRef | None = None
     segments: int | None = None
     error_code: str | None = None
+    after: MessageState | None = None
+    """The state that this step follows; in any other the unit is declined: OvertakenError. None: whatever it is."""
 
 
 class MessageStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -442,6 +444,14 @@ class AlreadyHandledError(JournalError):
 
     def __init__(self, message: MessageId) -> None:
         super().__init__(f"inbound text {message} has been handled already")
+        self.message = message
+
+
+class OvertakenError(JournalError):
+    """Another node has taken a text a step further since the unit was computed; look again and compute it anew."""
+
+    def __init__(self, message: MessageId) -> None:
+        super().__init__(f"text {message} is in another state by now")
         self.message = message
 
 

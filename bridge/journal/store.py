@@ -117,6 +117,7 @@ class Journal(
             FencedError: another node has taken the session over.
             StaleSessionError: the session is not at `expected_seq`.
             AlreadyHandledError: an inbound text of the unit has been dealt with before.
+            OvertakenError: a text is not in the state that a step of the unit follows.
             UnitRefusedError: the unit contradicts itself or what is saved. Other units are not affected.
             JournalUnavailableError: the database does not work just now.
             JournalClosedError: too late.

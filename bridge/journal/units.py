@@ -20,6 +20,7 @@ from bridge.journal.rows import (
     JournalError,
     MessageRow,
     MessageUpdate,
+    OvertakenError,
     StaleSessionError,
     Unit,
     UnitRefusedError,
@@ -36,7 +37,7 @@ def apply_units(connection: Connection, units: list[Unit]) -> list[Committed | J
         Exception: the database objected to one of them; the transaction has to be rolled back.
     """
     positions = _positions(connection, {unit.session for unit in units if unit.session is not None})
-    batch = Batch(positions, _dealt_with(connection, units))
+    batch = Batch(positions, _dealt_with(connection, units), _states(connection, units))
     results = [batch.add(unit) for unit in units]
     batch.write(connection)
     return results
@@ -76,19 +77,29 @@ def _dealt_with(connection: Connection, units: list[Unit]) -> set[MessageId]:
     return before
 
 
+def _states(connection: Connection, units: list[Unit]) -> dict[MessageId, str]:
+    """The states of texts that must not have gone on, locked like the others, and after them."""
+    if not (named := {change.id for unit in units for change in unit.message_updates if change.after is not None}):
+        return {}
+    query = _STATES if connection.dialect.name == "sqlite" else f"{_STATES} FOR UPDATE"
+    return {row[0]: row[1] for row in select_in(connection, query, sorted(named))}
+
+
 class Batch:
     """The rows of several units, table by table.
 
     Args:
         positions: Where their sessions stand.
         dealt_with: Inbound texts of theirs that need nobody any more.
+        states: Of texts that must not have gone on.
     """
 
-    def __init__(self, positions: dict[SessionId, Position], dealt_with: set[MessageId]) -> None:
+    def __init__(self, positions: dict[SessionId, Position], dealt_with: set[MessageId], states: dict[MessageId, str]) -> None:
         self._before = positions
         self._positions = {session: position.end for session, position in positions.items()}
         self._fences = {session: position.fence for session, position in positions.items()}
         self._dealt_with = dealt_with
+        self._states = states
         self._new_sessions: dict[SessionId, dict[str, Any]] = {}
         self._session_updates: dict[SessionId, dict[str, Any]] = defaultdict(dict)
         self._inserts: dict[str, Rows] = defaultdict(list)
@@ -130,14 +141,18 @@ class Batch:
         self._upserts["kv"] += ({"key": key, "value": value} for key, value in unit.kv.items())
         return end
 
-    def _deal_with(self, unit: Unit) -> AlreadyHandledError | None:
-        """Take the inbound texts of *unit* for dealt with, or say which one is so already."""
-        if not unit.inbound_handled and not unit.messages:
+    def _deal_with(self, unit: Unit) -> AlreadyHandledError | OvertakenError | None:
+        """Take the inbound texts of *unit* for dealt with and texts of ours for as far as it says, or say what is already so."""
+        for change in unit.message_updates:
+            if change.after is not None and self._states.get(change.id) != change.after:
+                return OvertakenError(change.id)
+        if not unit.inbound_handled and not unit.messages and not unit.message_updates:
             return None
         names = {*unit.inbound_handled, *(message.id for message in unit.messages if message.direction == "in")}
         if before := names & self._dealt_with:
             return AlreadyHandledError(min(before))
         self._dealt_with |= names
+        self._states.update((change.id, change.state) for change in unit.message_updates if change.id in self._states)
         return None
 
     def _add_session(self, session: SessionId, unit: Unit, start: Committed | None) -> Committed:
@@ -249,8 +264,8 @@ class Batch:
             (_UNBLOCK, self._unblocked),
             (FILL, self._replies),
         ):
-            if rows:
-                connection.execute(statement, rows)
+            if rows:  # in one order, so that two nodes do not wait for each other
+                connection.execute(statement, sorted(rows, key=_first))
 
 
 def _step(source: MessageRow | MessageUpdate, at: float) -> dict[str, Any]:
@@ -265,6 +280,11 @@ def _step(source: MessageRow | MessageUpdate, at: float) -> dict[str, Any]:
     }
 
 
+def _first(row: dict[str, Any]) -> str:
+    """What an update finds its row by; it is the first of its values."""
+    return str(next(iter(row.values())))
+
+
 @cache
 def _update_session(names: tuple[str, ...]) -> Update:
     changes: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
@@ -276,6 +296,7 @@ _SESSION_COLUMNS = tuple(column.name for column in tables.session.columns)
 _SEARCHED = ("customer", "our_number", "opened_at", "closed_at", "queue", "agent")
 _POSITIONS = f"SELECT id, seq, lines, fence, {', '.join(_SEARCHED)} FROM session WHERE id {{keys}} ORDER BY id"  # noqa: S608 - ours
 _HANDLED = "SELECT message, handled FROM inbound WHERE message {keys} ORDER BY message"
+_STATES = "SELECT id, state FROM message WHERE id {keys} ORDER BY id"
 _SAID = "SELECT id FROM message WHERE id {keys}"
 _STAYED, _MOVED = (
     ("ON CONFLICT (id) DO UPDATE SET", ", ".join(f"{name} = excluded.{name}" for name in _SESSION_COLUMNS if name not in kept))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.events import MessageId, ProviderRef, SessionId
+from bridge.events import MessageId, ProviderRef, SessionId, TextState
 from bridge.journal import (
     AlreadyHandledError,
     BlockRow,
@@ -21,12 +21,15 @@ from bridge.journal import (
     Journal,
     JournalError,
     MessageRow,
+    MessageUpdate,
+    OvertakenError,
     SessionRow,
     StaleSessionError,
     TimelineLine,
     Unit,
     UnitRefusedError,
 )
+from sms.message import RANK, advance
 
 CUSTOMER, US = "+15550100200", "+15550100100"
 ANA = SessionId("ana")
@@ -237,3 +240,54 @@ async def test_what_is_remembered_can_be_forgotten(journal_url: str) -> None:
         assert await here.blocked(CUSTOMER) is None
         here.forget_cached()
         assert await here.blocked(CUSTOMER) is not None
+
+
+async def test_a_step_of_a_text_that_was_overtaken_is_declined(journal: Journal) -> None:
+    """Of two nodes that have read the same state the second looks again, also in one transaction; blind steps go on as ever."""
+    ours = msgspec.structs.replace(said("o1"), direction="out", state="accepted", author="flow")
+    await journal.commit(Unit(messages=[ours]))
+
+    def to(state: TextState, after: TextState | None, key: str) -> Unit:
+        step = MessageUpdate(id=MessageId("o1"), state=state, at=2.0, after=after)
+        return Unit(message_updates=[step], kv={key: b"v"})
+
+    units = [to("delivered", "accepted", "first"), to("sent", "accepted", "late"), to("read", "delivered", "next")]
+    results = await asyncio.gather(*(journal.commit(unit) for unit in units), return_exceptions=True)
+    assert [type(result).__name__ for result in results] == ["Committed", "OvertakenError", "Committed"]
+    with pytest.raises(OvertakenError, match="o1"):
+        await journal.commit(to("sent", "accepted", "late"))
+    with pytest.raises(OvertakenError):
+        await journal.commit(Unit(message_updates=[MessageUpdate(id=MessageId("ghost"), state="sent", at=2.0, after="accepted")]))
+    await journal.commit(to("failed", None, "blind"))
+
+    assert [await journal.value(key) for key in ("first", "late", "next", "blind")] == [b"v", None, b"v", b"v"]
+    steps = [step.state for step in await journal.message_steps(MessageId("o1"))]
+    assert steps == ["accepted", "delivered", "read", "failed"]
+
+
+async def test_reports_at_two_nodes_end_at_the_highest(journal_url: str) -> None:
+    """Whoever looks again when it was overtaken never takes a text back."""
+    async with Journal.open(journal_url) as one, Journal.open(journal_url) as two:
+        ours = msgspec.structs.replace(said("o1"), direction="out", state="accepted", author="flow")
+        await one.commit(Unit(messages=[ours]))
+
+        async def report(journal: Journal, state: TextState) -> None:
+            while True:
+                current = await journal.message(MessageId("o1"))
+                assert current is not None
+                assert current.state != "received"
+                step = MessageUpdate(id=MessageId("o1"), state=advance(current.state, state), at=2.0, after=current.state)
+                try:
+                    await journal.commit(Unit(message_updates=[step]))
+                except OvertakenError:
+                    continue
+                return
+
+        states: list[TextState] = ["queued", "sent", "read", "delivered", "sending"]
+        await asyncio.gather(*(report(journal, state) for state in states for journal in (one, two)))
+        final = await one.message(MessageId("o1"))
+        ranks = [RANK[step.state] for step in await one.message_steps(MessageId("o1")) if step.state != "received"]
+
+    assert final is not None
+    assert final.state == "read"
+    assert ranks == sorted(ranks)
