@@ -97,13 +97,14 @@ class Wire:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.cut:
-            writer.transport.abort()
-            return
         try:
             there, back = await asyncio.open_unix_connection(self._socket)
         except OSError:
             writer.transport.abort()
+            return
+        if self.cut:
+            writer.transport.abort()
+            back.transport.abort()
             return
         self._open |= {writer, back}
         task = asyncio.current_task()
