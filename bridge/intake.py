@@ -48,6 +48,8 @@ _FROM_JSON = msgspec.json.Decoder(InboundText)
 ATTEMPTS = 5
 RETRY_AFTER = 20.0
 """Seconds between attempts to give a kept text to its session."""
+AWAY_AGAIN = 0.5
+"""Seconds before the second attempt when the journal, or the node that has the session, cannot be reached; doubled each time."""
 GIVEN_UP_FOR = 600.0
 """Seconds for which this node leaves a text alone that it could not give to any session; another one may try meanwhile."""
 KEEP_WITHIN, KEEP_AGAIN = 5.0, 0.25
@@ -245,7 +247,7 @@ class Intake:
             self._runner.spawn(self._route_texts(text.sender))
 
     async def _route_texts(self, sender: str) -> None:
-        waiting, attempts = self._waiting[sender], Counter[e.MessageId]()
+        waiting, attempts, pause = self._waiting[sender], Counter[e.MessageId](), AWAY_AGAIN
         while waiting:
             text, message = waiting[0]
             try:
@@ -254,6 +256,12 @@ class Intake:
                     await self._correlate(text, message, tuple(media))
             except AlreadyHandledError:
                 log.info("text.handled_elsewhere", message=message)
+            except (JournalUnavailableError, SessionAwayError) as error:
+                # Nothing is wrong with the text. It waits, and what the same customer wrote after it waits with it.
+                log.warning("text.waits", message=message, reason=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RETRY_AFTER)
+                continue
             except Exception:
                 # It stays unhandled in the journal: it is tried again, in its turn, and later on by whoever sweeps.
                 log.exception("text.not_routed", message=message, attempt=attempts[message] + 1)
@@ -263,6 +271,7 @@ class Intake:
                     continue
                 self._given_up[message] = self._runner.clock() + GIVEN_UP_FOR
             del waiting[0]
+            pause = AWAY_AGAIN
         del self._waiting[sender]
 
     async def _fetch(self, remote: RemoteMedia) -> e.Media | None:

@@ -18,6 +18,7 @@ from bridge.floor import Customer
 from bridge.intake import ATTEMPTS, GIVEN_UP_FOR, Intake
 from bridge.journal import AlreadyHandledError, Committed, InboundRow, Journal, JournalUnavailableError, Unit
 from bridge.legs import TextLeg
+from bridge.live import SessionAwayError
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule
@@ -56,6 +57,7 @@ class Node:
         self.told: list[str] = []
         self.done: list[str] = []
         self.faults = 0
+        self.fault: Exception = RuntimeError("not today")
         self.gate = asyncio.Event()
         self.gate.set()
         self.work: list[asyncio.Task[None]] = []
@@ -88,7 +90,7 @@ class Node:
         await self.gate.wait()
         if self.faults:
             self.faults -= 1
-            raise RuntimeError("not today")
+            raise self.fault
         await self.commit(Unit(inbound_handled=[event.message]))
         self.done.append(event.body)
 
@@ -192,6 +194,25 @@ async def test_a_text_nobody_can_deal_with_is_left_alone_for_a_while(
     await node.intake.sweep(10.0)
     await node.settled()
     assert node.done == ["odd"]
+
+
+@pytest.mark.parametrize("fault", [JournalUnavailableError("gone"), SessionAwayError("node b is gone")])
+async def test_a_text_waits_as_long_as_it_has_nowhere_to_go(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """The journal or the owner of its session is away: that is not held against it, and what comes after it keeps its place."""
+    monkeypatch.setattr(module, "AWAY_AGAIN", 0.001)
+    monkeypatch.setattr(module, "RETRY_AFTER", 0.01)
+    node, _ = nodes
+    await node.keep("one", 900.0)
+    await node.keep("two", 901.0)
+    node.faults, node.fault = 3 * ATTEMPTS, fault
+    with capture_logs() as logs:
+        await node.intake.sweep(10.0)
+        await node.settled()
+
+    assert node.done == ["one", "two"]
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == []
 
 
 class Away:
