@@ -50,13 +50,6 @@ class Node(ServerProcess):
         cluster = {**config["cluster"], "node": name}
         super().__init__(own, {**config, "web": web, "sip": sip, "cluster": cluster})
         self.name = name
-        self.stopped = False
-        """SIGSTOP: it is there and does nothing."""
-
-    @property
-    def answers(self) -> bool:
-        """As far as a front knows that does not look closely: a stopped node takes connections like any other."""
-        return self.alive
 
 
 class Service:
@@ -91,7 +84,7 @@ class Service:
         pinned = self._pinned.get((fields.get("From", ""), fields.get("Body", "")))
         if pinned is not None:
             return self.nodes[pinned].url + path
-        there = [node for node in self.nodes.values() if node.answers and node.name not in self.down] or list(self.nodes.values())
+        there = [node for node in self.nodes.values() if node.alive and node.name not in self.down] or list(self.nodes.values())
         return there[next(self._turn) % len(there)].url + path
 
     async def text(self, handset: str, body: str, *, at: str | None = None, to: str = NUMBER) -> str:
@@ -129,15 +122,26 @@ class Service:
         await self[name].kill()
         return at
 
-    def stop(self, name: str) -> None:
-        """SIGSTOP: it sleeps, and everything it holds with it."""
+    def stop(self, name: str) -> float:
+        """SIGSTOP: it sleeps, with all it holds; the front leaves it out. Returns when, in seconds since the epoch."""
+        self.down.add(name)
         self[name].send(signal.SIGSTOP)
-        self[name].stopped = True
+        return time.time()
 
     def cont(self, name: str) -> None:
         """SIGCONT: it goes on and does not know that it slept."""
         self[name].send(signal.SIGCONT)
-        self[name].stopped = False
+        self.down.discard(name)
+
+    def lose_redis(self) -> float:
+        """SIGKILL: everything in it is gone. Returns when, in seconds since the epoch."""
+        self.redis.stop(signal.SIGKILL)
+        return time.time()
+
+    def lose_journal(self) -> float:
+        """Stop PostgreSQL. Returns when, in seconds since the epoch."""
+        self.postgres.stop()
+        return time.time()
 
     async def terminate(self, name: str, *, within: float = 60.0) -> int:
         """SIGTERM, and wait until it has drained and ended; returns the exit status."""
@@ -174,6 +178,15 @@ class Service:
         finally:
             await redis.aclose()
         return owners
+
+    async def owners_of_open(self) -> dict[str, str]:
+        """By open session, the name of the node that works on it."""
+        open_now = {row["id"] for row in await asyncio.to_thread(self.rows, "select id from session where closed_at is null")}
+        return {session: self._name_of(nodes[0]) for session, nodes in (await self.owners()).items() if session in open_now}
+
+    async def closed_ones(self) -> set[str]:
+        """Sessions that are over."""
+        return {row["id"] for row in await asyncio.to_thread(self.rows, "select id from session where closed_at is not null")}
 
     async def owner(self, session: str) -> str | None:
         """The name of the node that works on *session*; None while nobody does."""
