@@ -50,10 +50,10 @@ class Roles:
         self._ttl = ttl
 
     async def hold(self, role: str, work: Callable[[Tenure], Coroutine[Any, Any, None]]) -> None:
-        """Ask for the role, and do its work whenever this node has it, until the work returns or this is cancelled.
+        """Ask for the role, and do its work whenever this node has it, until the work is over or this is cancelled.
 
-        The work is cancelled as soon as the role may be another node's, and begun again when it is ours again. What it raises is
-        raised here, after the role was given back.
+        The work is cancelled as soon as the role may be another node's, and begun again when it is ours again; so is work that
+        returns because it has seen that the role is gone. What it raises is raised here, after the role was given back.
         """
         if self._cluster.alone:
             await work(Tenure(role, lambda: True))

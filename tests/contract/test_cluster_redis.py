@@ -16,9 +16,10 @@ from typing import Any, Self
 import msgspec
 import pytest
 
-from bridge.cluster import ClusterUnavailableError, ClusterVersionError, Entry, NodeId
+from bridge.cluster import ClusterUnavailableError, ClusterVersionError, Delivery, Entry, NodeId
 from bridge.cluster.redis import RedisCluster, connect
 from bridge.cluster.roles import Roles, Tenure
+from bridge.events import AgentId, AgentLost, SessionId
 from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -318,10 +319,7 @@ async def test_redis_throws_everybody_out(server: RedisServer, stack: AsyncExitS
     two, second = await member(stack, "two", server.url, namespace)
     client = await stack.enter_async_context(connect(server.url))
 
-    async def handler(_: NodeId, question: bytes) -> bytes:
-        return question
-
-    two.answer(handler)
+    two.answer(_say_it_back)
     tasks, questions = [], []
     for n in range(20):
         tasks += [*appending(one, f"one {n}"), *appending(two, f"two {n}")]
@@ -335,6 +333,54 @@ async def test_redis_throws_everybody_out(server: RedisServer, stack: AsyncExitS
     answers = await asyncio.gather(*questions, return_exceptions=True)
     assert all(answer == b"%d" % n or isinstance(answer, ClusterUnavailableError) for n, answer in enumerate(answers))
     assert await one.ask(NodeId("two"), b"still there?", timeout=PATIENT) == b"still there?"
+
+
+async def test_who_listens_goes_on_listening(server: RedisServer, stack: AsyncExitStack, namespace: str) -> None:
+    """After a killed connection and after a restart of Redis updates come again, and letters and questions too."""
+    one, _ = await member(stack, "one", server.url, namespace, ttl=2.0)
+    two, _ = await member(stack, "two", server.url, namespace, ttl=2.0)
+    client = await stack.enter_async_context(connect(server.url))
+    heard = list[bytes]()
+
+    async def listen() -> None:
+        async with two.subscribe("desk.kim") as updates:
+            async for update in updates:
+                heard.append(update)
+
+    listening = asyncio.create_task(listen())
+
+    async def hears(word: bytes) -> None:
+        async with asyncio.timeout(60):
+            while word not in heard:
+                with suppress(ClusterUnavailableError):
+                    await one.publish("desk.kim", word)
+                await asyncio.sleep(0.05)
+
+    await hears(b"before")
+    await client.client_kill_filter(_type="pubsub")
+    await hears(b"after a kill")
+    server.stop(signal.SIGKILL)
+    server.start()
+    await hears(b"after a restart")
+
+    two.answer(_say_it_back)
+
+    async def answers() -> bool:
+        try:
+            return await one.ask(NodeId("two"), b"there?", timeout=5.0) == b"there?"
+        except ClusterUnavailableError:
+            return False
+
+    await until_true(answers)
+    await two.acquire("ana", 30.0)
+    assert await one.deliver(SessionId("ana"), AgentLost(AgentId("kim")))
+    assert await anext(two.mailbox()) == Delivery(SessionId("ana"), AgentLost(AgentId("kim")))
+    listening.cancel()
+    await asyncio.wait([listening])
+
+
+async def _say_it_back(_: NodeId, question: bytes) -> bytes:
+    return question
 
 
 # --- the log is long

@@ -134,6 +134,24 @@ async def test_work_that_sees_for_itself_that_the_role_is_gone_begins_again(node
         assert not task.done()
 
 
+async def test_work_that_sees_the_end_of_its_tenure_is_begun_again(nodes: tuple[Any, Any]) -> None:
+    """It may return by itself then; it is over only when it returns while the role is ours."""
+    one, _ = nodes
+    tenures, begun = list[Tenure](), asyncio.Event()
+
+    async def work(tenure: Tenure) -> None:
+        tenures.append(tenure)
+        begun.set()
+        while len(tenures) == 1 and tenure.mine():  # noqa: ASYNC110  # that is how work sees it
+            await asyncio.sleep(0.001)
+
+    async with holding(one, work) as task:
+        await begun.wait()
+        assert await one.acquire("role:outbox", ttl=TTL) is not None
+        await task
+    assert len(tenures) == 2
+
+
 async def test_what_breaks_the_work_is_told(nodes: tuple[Any, Any]) -> None:
     """Its error reaches whoever holds the role here, the role is free; work that is done ends it too."""
     one, two = nodes
