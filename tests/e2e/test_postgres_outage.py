@@ -1,6 +1,6 @@
 """PostgreSQL is stopped under load and comes back: nothing acknowledged is lost or doubled, and nobody has to start anything.
 
-    OUTAGE=45 pytest tests/e2e/test_postgres_outage.py -k load -s      # seconds; longer than a session tries to save a step
+With OUTAGE=45 in the environment it is away for so many seconds, which is longer than a session tries to save a step.
 """
 
 import asyncio
