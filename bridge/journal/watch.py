@@ -47,6 +47,8 @@ class Watch:
             await asyncio.sleep(EVERY / 4)
 
     def _say(self, trouble: str | None) -> None:
-        if trouble != self.trouble:
-            log.warning("journal.away" if trouble else "journal.back", reason=trouble)
+        if trouble is not None and trouble != self.trouble:
+            log.warning("journal.away", reason=trouble)
+        elif trouble is None and self.trouble is not None:
+            log.warning("journal.back")
         self.trouble = trouble
