@@ -244,6 +244,14 @@ class State(msgspec.Struct, kw_only=True):
     elsewhere: dict[e.MessageId, str] = {}
     """Texts that went to one of them, and to which."""
 
+    cut_off: bool = False
+    """It was us who ended the last call, and the customer has been texted so: who calls again has the place there was."""
+
+    @property
+    def awaits_call(self) -> bool:
+        """A call of this customer's belongs in here: they are to be called back, or we have cut them off."""
+        return self.callback is not None or (self.cut_off and self.text is TextLeg.OPEN)
+
     @property
     def silent(self) -> bool:
         """Nothing may be sent but the answers that are owed."""

@@ -57,6 +57,14 @@ class LiveSession:
         self.task: asyncio.Task[None] | None = None
         self.leaving = False
         """Is being handed to another node: what is in the inbox is still done, then the task ends."""
+        self.leaves_for: NodeId | None = None
+        """To which one; None: to any."""
+
+    def leave(self, to: NodeId | None = None) -> None:
+        """Hand it to another node as soon as what is in the inbox has been done."""
+        if not self.leaving:
+            self.leaving, self.leaves_for = True, to
+            self.inbox.put_nowait((None, None))
 
     @property
     def state(self) -> State:

@@ -7,6 +7,7 @@ writes of an owner that does not know yet that it is none any more, by the numbe
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Collection
 from typing import Protocol
@@ -22,6 +23,8 @@ log = structlog.get_logger()
 
 AT_ONCE = 20
 """Sessions of a dead node that are taken up at the same time."""
+COME_BACK = 10.0
+"""Seconds that a living node may need to be heard again once what the nodes share is there again."""
 
 
 class Keeper(Protocol):
@@ -57,15 +60,15 @@ class Ownership:
         self.taking = True
         """False while this node is about to leave: it takes no sessions of others."""
         self._renewed = asyncio.Event()
-        self._steady_since = time.monotonic()
-        """Since when the nodes have known of each other without a break. For one lease time after it, one that seems to be gone
-        may only not have come back yet."""
+        self._steady_since = -math.inf
+        """Since when the nodes have known of each other without a break. For a while after one, a node that seems to be dead may
+        only not have come back yet; and to take its calls away would end them."""
         self._gone: dict[NodeId | None, float] = {}
         """Nodes that have sessions and give no sign of life, and since when; None: of sessions of which nobody knows whose."""
         self._taking: set[e.SessionId] = set()
 
     def unsteady(self) -> None:
-        """What the nodes share has begun anew."""
+        """What the nodes share was away, or has begun anew."""
         self._steady_since = time.monotonic()
         self._gone.clear()
 
@@ -107,6 +110,7 @@ class Ownership:
                     await self._again(held[e.SessionId(session)])
             except ClusterUnavailableError as error:
                 log.warning("cluster.unavailable", reason=str(error))
+                self.unsteady()
                 continue
             self._renewed.set()
             self._renewed.clear()
@@ -125,21 +129,26 @@ class Ownership:
     async def _inherit(self) -> None:
         while True:
             await asyncio.sleep(self.ttl / 8)
-            if not self.taking:
-                continue
+            began = time.monotonic()
             try:
                 alive = await self._cluster.nodes()
-                for node in self._missing(alive):
+            except ClusterUnavailableError:
+                self.unsteady()
+                continue
+            if time.monotonic() - began > self.ttl / 2:
+                self.unsteady()  # it stood still, and signs of life have run out that nobody could renew
+            for node in self._missing(alive) if self.taking else ():
+                try:
                     await self._inherit_from(node)
-            except (ClusterUnavailableError, JournalError) as error:
-                log.warning("cluster.not_inherited", reason=str(error))
+                except (ClusterUnavailableError, JournalError) as error:
+                    log.warning("cluster.not_inherited", reason=str(error))
 
     def _missing(self, alive: Collection[NodeId]) -> list[NodeId | None]:
         """Nodes that have been gone for so long that they are dead."""
         now = time.monotonic()
         seen = {live.node for live in self._sessions.values() if not live.mine and live.node not in alive}
         self._gone = {node: self._gone.get(node, now) for node in seen}
-        if now - self._steady_since < self.ttl:
+        if now - self._steady_since < self.ttl + COME_BACK:
             return []
         # A node that is gone from the list has given no sign of life for a lease time already; one that nobody knows has not.
         return [node for node, since in self._gone.items() if node is not None or now - since >= self.ttl / 2]

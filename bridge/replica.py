@@ -52,9 +52,11 @@ class SessionMoved(msgspec.Struct, frozen=True, tag="session"):
 
 
 class SessionGiven(msgspec.Struct, frozen=True, tag="given"):
-    """Its node works on this session no longer, and it is not over: who can is to take it."""
+    """Its node works on this session no longer, and it is not over."""
 
     session: e.SessionId
+    to: NodeId | None = None
+    """Who is to take it; None: who can."""
 
 
 class LineWritten(msgspec.Struct, frozen=True, tag="line"):
@@ -219,7 +221,8 @@ class NodeReplica:
                 live = self._sessions.get(said.session)
                 if live is not None and not live.mine:
                     live.node = None
-                    self._hands.session_given(live)
+                    if said.to in {None, self._cluster.node}:
+                        self._hands.session_given(live)
             case LineWritten():
                 self._hands.tell_line(said.session, said.line)
             case CustomerNamed():

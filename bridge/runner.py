@@ -12,13 +12,14 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 import structlog
 
 from bridge import events as e
 from bridge.acd import (
+    GRACE,
     AgentStateChanged,
     AnyAcdOutput,
     GhostHealed,
@@ -101,6 +102,8 @@ LEASE = 10.0
 """Seconds for which a node owns a session without saying so again."""
 ASK_FOR = 10.0
 """Seconds for which another node may take to do what it is asked."""
+FETCH_FOR = 3.0
+"""Seconds for which a call waits for the session that it belongs to, when another node has that."""
 SWEEP_EVERY = 15.0
 """Seconds between two looks for texts that a node had accepted before it died."""
 TURN = 0.3
@@ -118,11 +121,14 @@ _TWICE_IS_ONCE = (
 """Events that may be told again when it is not known whether they were heard."""
 
 
+What: TypeAlias = Literal["tell", "settle", "hang_up", "give"]
+
+
 class Question(msgspec.Struct, frozen=True):
     """What one node wants the node of a session to do."""
 
     session: e.SessionId
-    what: Literal["tell", "settle", "hang_up"]
+    what: What
     after: str
     """Once it knows everything up to here, because whoever asks does."""
     event: msgspec.Raw = msgspec.Raw(b"null")
@@ -468,6 +474,7 @@ class Runner:
             live.node = await self.cluster.owner(stored.id)
             self._live.add(live)
         self.replica.over = None
+        await self.replica.catch_up()
 
     def as_replica(self, moved: SessionMoved, node: NodeId, before: LiveSession | None) -> LiveSession:
         """See `replica.Hands`."""
@@ -500,8 +507,9 @@ class Runner:
             if live.saved is not None:
                 raw = msgspec.Raw(live.session.state_json())
                 await self.replica.say(SessionMoved(live.state.id, live.seq, raw, live.customer.name))
-        for _ in range(2):  # it heals what has differed at two looks
-            await self.heal_floor()
+        await self.heal_floor()
+        await asyncio.sleep(GRACE)
+        await self.heal_floor()  # it heals what has differed at two looks
 
     async def take_over(self, stored: StoredSession, lease: Lease) -> None:
         """See `ownership.Keeper`. Texts go on where they are; a call is lost with its node."""
@@ -542,9 +550,7 @@ class Runner:
             return False
         going = [live for live in self._live.mine if live.state.call in NO_CALL and not live.session.closed] if others else []
         for live in going:
-            if not live.leaving:
-                live.leaving = True
-                live.inbox.put_nowait((None, None))
+            live.leave()
         return bool(going)
 
     async def _answer(self, node: NodeId, question: bytes) -> bytes:
@@ -563,6 +569,9 @@ class Runner:
                     await self.settled(asked.session)
                 case "hang_up":
                     await self.hang_up(asked.session)
+                case "give":
+                    if live.state.call in NO_CALL:  # or it stays where its call is
+                        live.leave(node)
         except UnexpectedEvent as refusal:
             raise AskRefused(b"refused " + str(refusal).encode()) from refusal
         except JournalError as error:
@@ -570,9 +579,7 @@ class Runner:
             raise AskRefused(b"broken " + str(error).encode()) from error
         return self.replica.position.encode()
 
-    async def _ask(
-        self, session: e.SessionId, what: Literal["tell", "settle", "hang_up"], event: e.AnyEvent | None = None
-    ) -> None:
+    async def _ask(self, session: e.SessionId, what: What, event: e.AnyEvent | None = None) -> None:
         """Let the node that works on the session do it, whichever that is by now.
 
         Raises:
@@ -686,6 +693,8 @@ class Runner:
             await self._call_providers[event.provider].perform(e.RefuseCall(event.leg, 603))
             return
         live = None if flow is None else self._awaiting_call(customer, event.called)
+        if live is not None and not live.mine:
+            live = await self._fetch(live.state.id)
         if live is None:
             live = self._open(event.called, customer, flow=flow, leg=event.leg, service="call")
         else:
@@ -695,13 +704,25 @@ class Runner:
         self.metrics.calls.labels(event.provider).inc()
         self.post(live.state.id, event)
 
+    async def _fetch(self, session: e.SessionId) -> LiveSession | None:
+        """Work on a session of another node from now on, because its call is here. None: that cannot be."""
+        try:
+            async with asyncio.timeout(FETCH_FOR):
+                await self._ask(session, "give")
+                while not (live := self._live[session]).mine:  # noqa: ASYNC110  # it is taken beside this
+                    await asyncio.sleep(0.02)
+        except (TimeoutError, KeyError, UnexpectedEvent, SessionAwayError) as error:
+            log.info("session.not_fetched", session=session, reason=repr(error))
+            return None
+        return live
+
     def _awaiting_call(self, customer: Customer, called: str) -> LiveSession | None:
-        """The session in which the caller is to be called back: they have not waited for that."""
+        """The session in which the caller is to be called back and has not waited for that, or from which we cut them off."""
         number = customer.number.e164
         waiting = [
             live
             for live in ([] if number is None else self.sessions_of(number))
-            if live.state.callback is not None and live.state.call in NO_CALL and live.state.our_number == called
+            if live.state.awaits_call and live.state.call in NO_CALL and live.state.our_number == called
         ]
         return max(waiting, key=lambda live: live.state.touched_at, default=None)
 
@@ -913,7 +934,7 @@ class Runner:
                 await self.ownership.release(live.lease)
             if live.leaving and not live.session.closed:
                 log.info("session.given", session=live.state.id)
-                await self.replica.say(SessionGiven(live.state.id))
+                await self.replica.say(SessionGiven(live.state.id, live.leaves_for))
 
     async def _take(  # noqa: C901, PLR0912  # flat: a few lines for each way in which a step can fail
         self, live: LiveSession, event: e.AnyEvent | None, done: asyncio.Future[None] | None
@@ -1264,7 +1285,8 @@ class Runner:
                     await self._acd_moved.wait()
             except TimeoutError:
                 try:
-                    await self.do(WakeFloor())
+                    if not await self.do(WakeFloor()):
+                        await asyncio.sleep(0.05)  # our clock is ahead of the one that counts
                 except Exception:  # whatever it is, it would come again at once, and the calls in progress need not end with it
                     log.exception("floor.failed")
                     await asyncio.sleep(1.0)

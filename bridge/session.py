@@ -330,7 +330,7 @@ class Session(CallSide):
                 return "There is no number to call."
             case e.CallbackStarted() | e.CallbackCancelled() if state.callback is None:
                 return "There is no callback to make any more."
-            case e.CallArrived() if state.call is not CallState.NONE and state.callback is None:
+            case e.CallArrived() if state.call is not CallState.NONE and not state.awaits_call:
                 return "The call is over."
             case _:
                 return None
@@ -358,9 +358,12 @@ class Session(CallSide):
 
     def _call_arrived(self, event: e.CallArrived, facts: Facts, now: float) -> None:
         state = self.state
-        again = state.callback is not None
-        if again:
+        again = state.awaits_call
+        cut_off, state.cut_off = state.cut_off and state.callback is None, False
+        if state.callback is not None:
             self._callback_merged()
+        elif cut_off:
+            state.timers.pop("text", None)
         self._move_call(e.CallArrived)
         state.leg, state.provider = event.leg, event.provider
         self._record("call.arrived", caller=event.caller, called=event.called)
@@ -371,7 +374,7 @@ class Session(CallSide):
             self._out.append(e.RefuseCall(event.leg, 404))
             return
         state.flow_revision = self._flow.revision
-        promised = None if state.callback is None else state.callback.since
+        promised = state.callback.since if state.callback is not None else state.since if cut_off else None
         # A callback that is not due yet has no place: who calls before that begins to wait now, like anybody else.
         place = promised if promised is not None and promised <= now else None
         self._run, outputs = FlowRun.start(self._flow, facts, now=now, place_since=place)
@@ -456,6 +459,7 @@ class Session(CallSide):
             # The caller agreed to be texted in this call: say that it was us, and keep the place. What the flow has to
             # say to callers who hung up would not be true.
             self._run = None
+            state.cut_off = True
             self._say("rescue")
             state.timers["text"] = now + self._limits.reply_window
         else:

@@ -5,7 +5,8 @@ import pytest
 
 from bridge import events as e
 from bridge.legs import CallState, TextLeg
-from tests.unit.bridge.story import ANN, LEG, LIMITS, START, Story, support
+from bridge.session import UnexpectedEvent
+from tests.unit.bridge.story import ANN, CALLER, LEG, LIMITS, OURS, START, Story, support
 
 
 def in_line(*, hold: bool = False, desk: str | None = "support_sms") -> Story:
@@ -52,6 +53,27 @@ def test_a_caller_who_was_texting_in_line_is_told_that_it_was_us_and_keeps_the_p
     assert not story.asked()
     story.text("yes")
     assert [(join.channel, join.since) for join in story.new(e.JoinQueue)] == [("sms", START)]
+
+
+def test_a_caller_who_was_cut_off_and_calls_again_has_the_place_there_was() -> None:
+    """In the same session, so that nothing that was said is lost; and the rescue need not be answered any more."""
+    story = asked_by_text()
+    restart(story)
+    story.tell(e.CallArrived(LEG, "loopback", CALLER, OURS))
+    story.press("1")
+    story.press("2")
+    assert [join.since for join in story.new(e.JoinQueue) if join.channel == "voice"] == [START]
+    story.wait(LIMITS.reply_window + 1.0)
+    assert not story.closed()
+
+
+def test_a_caller_who_went_on_by_text_and_calls_has_another_conversation() -> None:
+    """The place is the chat's by then."""
+    story = asked_by_text()
+    restart(story)
+    story.text("yes")
+    with pytest.raises(UnexpectedEvent):
+        story.tell(e.CallArrived(LEG, "loopback", CALLER, OURS))
 
 
 def test_a_rescue_nobody_answers_ends_in_its_window() -> None:
