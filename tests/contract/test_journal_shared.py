@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from bridge.journal import Journal
+from bridge.events import SessionId
+from bridge.journal import Journal, SessionRow, TimelineLine, Unit
 from bridge.journal.house import Draft, DraftMovedError, Entry, Revision
 
 BY = Entry(1.0, "ann", "settings.published", "settings")
@@ -55,3 +56,18 @@ async def test_of_two_who_publish_at_once_one_is_refused(both: tuple[Journal, Jo
             *(journal.save_draft(Draft(n + 1, n, "ann", 1.0, "brand: B"), over=over) for journal in both), return_exceptions=True
         )
         assert {type(each) for each in drafts} == {DraftMovedError, type(None)}
+
+
+async def test_two_nodes_make_the_same_facts_at_once(both: tuple[Journal, Journal]) -> None:
+    """Neither holds the other up for good, and nothing is counted twice."""
+    for n in range(30):
+        row = SessionRow(
+            state="closed", customer="+15550100123", our_number="+15550100200", language="en", opened_at=1.0, closed_at=9.0
+        )
+        lines = [TimelineLine(float(at), "call.arrived", {}) for at in range(1, 4)]
+        await both[0].commit(Unit(session=SessionId(f"s{n}"), row=row, snapshot=b"{}", timeline=lines))
+    for _ in range(5):
+        read = await asyncio.gather(*(journal.catch_up() for journal in both))
+        assert max(read) == 30
+        assert await both[0].catch_up() == 0
+        await both[1].forget_facts()
