@@ -17,6 +17,7 @@ from bridge.media_out import OutPlan, plan
 from bridge.media_store import Blobs, CommandScanner, DiskBlobs
 from bridge.notices import HookRule
 from bridge.outbox import Dress
+from bridge.secret import fingerprint
 from bridge.settings import MediaSettings, Settings, SettingsError, TwilioSettings
 from bridge.telephony.provider import CallSink
 from bridge.telephony.sip import SipCallProvider, SipConfig
@@ -30,11 +31,11 @@ from sms.providers.twilio import TwilioSms
 
 
 @asynccontextmanager
-async def cluster_of(settings: Settings) -> AsyncIterator[Cluster]:
+async def cluster_of(settings: Settings, secret: bytes) -> AsyncIterator[Cluster]:
     """What this node shares with others, if there may be any.
 
     Raises:
-        SettingsError: What that needs is not installed.
+        SettingsError: What that needs is not installed, or the nodes that are there have another *secret*.
         ClusterUnavailableError: It does not answer.
     """
     shared = settings.cluster
@@ -43,7 +44,8 @@ async def cluster_of(settings: Settings) -> AsyncIterator[Cluster]:
             yield alone
         return
     try:
-        from bridge.cluster.redis import RedisCluster, connect  # noqa: PLC0415  # an extra
+        from bridge.cluster.checks import announce_secret, announced_secret  # noqa: PLC0415  # an extra
+        from bridge.cluster.redis import RedisCluster, connect  # noqa: PLC0415
     except ImportError as error:
         raise SettingsError("cluster.url: several nodes need the extra redis: pip install 'sidetone[redis]'") from error
     node = NodeId(f"{shared.node_name}-{secrets.token_hex(4)}")  # who comes back is another one
@@ -51,6 +53,14 @@ async def cluster_of(settings: Settings) -> AsyncIterator[Cluster]:
     async with RedisCluster(
         node, client, namespace=shared.namespace, ttl=shared.lease, version=f"floor {FLOOR_VERSION}"
     ) as cluster:
+        known, own = await announced_secret(client, shared.namespace), fingerprint(secret)
+        if known is None or not await cluster.nodes():
+            await announce_secret(client, shared.namespace, own)
+        elif known != own:
+            raise SettingsError(
+                "secret: the nodes of this service have another one, so links signed by one would be refused by the others: "
+                "give the setting secret, the same on all, or let them share the data folder"
+            )
         yield cluster
 
 

@@ -195,7 +195,8 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         journal = await stack.enter_async_context(Journal.open(settings.journal_url))
         settings, begun = await settings_in_force(journal, file)
         flows, menus = load(settings, {})
-        cluster = await stack.enter_async_context(adapters.cluster_of(settings))
+        secret = _secret(settings)
+        cluster = await stack.enter_async_context(adapters.cluster_of(settings, secret))
         news = News(cluster)
         loopback_calls = LoopbackCallProvider(
             on_call,
@@ -209,7 +210,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             call_providers["sip"] = sip
         sms = adapters.sms_provider(settings, network, on_text, on_report, clock)
         pace = adapters.pace_of(settings)
-        secret, port = _secret(settings), settings.web.port or _free_port(settings.web.host)
+        port = settings.web.port or _free_port(settings.web.host)
         base = settings.public_url or f"http://{settings.web.host}:{port}"
         links = MediaLinks(key_for(secret, "media links"), base)
         blobs = await stack.enter_async_context(adapters.blobs_of(settings.media, settings.data / "media"))

@@ -21,6 +21,7 @@ from bridge import app as composition
 from bridge import demo as demonstration
 from bridge import headless
 from bridge.bench_cli import bench_commands
+from bridge.cluster import ClusterUnavailableError, ClusterVersionError
 from bridge.contacts_cli import contacts_commands
 from bridge.ewt_cli import ewt_commands
 from bridge.flow_cli import flow_commands
@@ -49,7 +50,16 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="Settings file.", s
 FILES = 65_536
 """Files and sockets the process may have open, where the system lets it."""
 DEFAULT_CONFIG = Path("config/sidetone.yaml")
-UNFIT = (SettingsError, FlowErrors, MenuErrors, JournalError, SecretError, OSError)
+UNFIT = (
+    SettingsError,
+    FlowErrors,
+    MenuErrors,
+    JournalError,
+    SecretError,
+    ClusterVersionError,
+    ClusterUnavailableError,
+    OSError,
+)
 """What can be wrong with what we are given to start with: told in words, without a traceback."""
 
 
