@@ -265,7 +265,7 @@ class Channel:
             line = OutboxRow(message=message, priority=API_PRIORITY, created_at=row.created_at, due_at=due, expires_at=expires_at)
             notices = notices_of(None, None, (), (), [row], endpoints=self._runner.hook_rules)
             await self._runner.commit(Unit(messages=[row], outbox=[line], notices=notices))
-        self._runner.outbox.kick()
+        self._runner.kick_outbox()
         return Sent(message=message, session=None, state="pending", due_at=due, missing=() if introduced else missing)
 
     async def cancel(self, message: e.MessageId) -> bool:

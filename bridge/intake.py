@@ -79,22 +79,8 @@ class OpenConversation(Protocol):
         """What correlation may know of it."""
 
 
-class Kicked(Protocol):
-    """An outbox."""
-
-    def kick(self) -> None:
-        """There may be something to send."""
-
-    async def reported(self, message: MessageRow, state: TextState, code: str | None) -> None:
-        """Learn from what became of a text: about its recipient, and about our number."""
-
-
 class Sessions(Protocol):
     """What the intake needs of the runner."""
-
-    @property
-    def outbox(self) -> Kicked:
-        """Who hands texts over."""
 
     journal: Journal
     metrics: Metrics
@@ -135,6 +121,12 @@ class Sessions(Protocol):
 
     async def commit(self, unit: Unit) -> Committed:
         """Save, with patience."""
+
+    def kick_outbox(self) -> None:
+        """There may be a text to send, whichever node does that."""
+
+    async def reported(self, message: MessageRow, state: TextState, code: str | None) -> None:
+        """Let whoever sends learn from what became of a text."""
 
     def only_here(self, key: str) -> AbstractAsyncContextManager[bool]:
         """No other node is in a block of this *key*; gives whether others may have done something meanwhile."""
@@ -233,7 +225,7 @@ class Intake:
             log.warning("report.of_nobody", provider=report.provider, reported=report.reported)
             return
         self._metrics.texts.labels("out", report.state).inc()
-        await self._runner.outbox.reported(row, report.state, report.code)
+        await self._runner.reported(row, report.state, report.code)
         if row.provider_ref is None:
             # The report overtook the provider's own answer, or that answer was lost: now we know that it has the text.
             await self.settle(row.session, e.TextAccepted(row.id, e.ProviderRef(report.ref), row.segments or 0))
@@ -372,7 +364,7 @@ class Intake:
             self._reply(unit, text, answer, owed=False, now=now)
         unit.notices.extend(self._notices(unit))
         await self._runner.commit(unit)
-        self._runner.outbox.kick()
+        self._runner.kick_outbox()
         if keyword in {"stop", "start"}:
             await self._tell_open(text, opted_out=keyword == "stop")
         return True

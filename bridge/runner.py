@@ -50,7 +50,7 @@ from bridge.floor_ops import (
     SetAgentState,
     WakeFloor,
 )
-from bridge.hooks import Hooks
+from bridge.hooks import LOOK_AGAIN, Hooks
 from bridge.intake import Intake
 from bridge.journal import (
     AgentStateRow,
@@ -60,6 +60,7 @@ from bridge.journal import (
     Journal,
     JournalError,
     JournalUnavailableError,
+    MessageRow,
     StaleSessionError,
     StoredSession,
     Suppression,
@@ -104,8 +105,10 @@ ASK_FOR = 10.0
 """Seconds for which another node may take to do what it is asked."""
 FETCH_FOR = 3.0
 """Seconds for which a call waits for the session that it belongs to, when another node has that."""
-SWEEP_EVERY = 15.0
-"""Seconds between two looks for texts that a node had accepted before it died."""
+SWEEP_EVERY = 5.0
+"""Seconds between two looks for texts that a node had accepted before it died; they are twice as old."""
+POLL = 1.0
+"""Seconds after which the journal is asked for what other nodes want to be sent, in case nobody has said so."""
 TURN = 0.3
 """Seconds by which each further node lets the one before it wake the floor."""
 JOURNAL_PATIENCE = 30.0
@@ -136,6 +139,14 @@ class Question(msgspec.Struct, frozen=True):
 
 
 _QUESTION = msgspec.json.Decoder(Question)
+
+
+class _Reported(msgspec.Struct, frozen=True):
+    """What became of a text, for the node that sends."""
+
+    message: e.MessageId
+    state: TextState
+    code: str | None
 
 
 class Listener(Protocol):
@@ -220,7 +231,17 @@ class Runner:
         self._founded = False
         self._tenure: Tenure | None = None
         """Of whoever sends texts, while that is this node."""
-        self.hooks = Hooks(journal, settings.hooks, clock=clock, chance=random.random, metrics=metrics)
+        self._telling: Tenure | None = None
+        """Of whoever tells the hooks, while that is this node."""
+        self.hooks = Hooks(
+            journal,
+            settings.hooks,
+            clock=clock,
+            chance=random.random,
+            metrics=metrics,
+            mine=lambda: self._telling is not None and self._telling.mine(),
+            poll=LOOK_AGAIN if cluster.alone else POLL,
+        )
         self._acd_moved = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self.intake = Intake(self, sms_provider, media)
@@ -234,6 +255,7 @@ class Runner:
             dress=dress,
             blocked=frozenset(settings.sms.blocked),
             mine=lambda: self._tenure is not None and self._tenure.mine(),
+            poll=None if cluster.alone else POLL,
         )
 
     # --- life
@@ -280,24 +302,30 @@ class Runner:
         finally:
             self._tenure = None
 
-    async def _run_hooks(self, _: Tenure) -> None:
-        await self.hooks.run(asyncio.Event())
+    async def _run_hooks(self, tenure: Tenure) -> None:
+        self._telling = tenure
+        try:
+            await self.hooks.run(asyncio.Event())
+        finally:
+            self._telling = None
 
     async def _sweep_texts(self, _: Tenure) -> None:
-        """Take up the texts that another node had accepted before it died."""
-        while not self.cluster.alone:
+        """Take up texts that a node had accepted before it died, or could not give to their session."""
+        while True:
             await asyncio.sleep(SWEEP_EVERY)
             try:
-                await self.intake.sweep(SWEEP_EVERY)
+                await self.intake.sweep(2 * SWEEP_EVERY)
             except JournalError:
                 log.warning("text.not_swept")
 
     async def _hear_kicks(self) -> None:
-        """Another node has texts to be sent that belong to no session."""
+        """Another node has texts to be sent that belong to no session, or has heard what became of one."""
         while True:
             try:
                 async with self.cluster.subscribe(KICKS) as kicks:
-                    async for _ in kicks:
+                    async for kick in kicks:
+                        if kick:
+                            await self._learn_of(msgspec.json.decode(kick, type=_Reported))
                         self.outbox.kick()
             except ClusterUnavailableError as error:
                 log.warning("cluster.unavailable", reason=str(error))
@@ -309,9 +337,24 @@ class Runner:
         if not self.cluster.alone:
             self.spawn(self._kick_others())
 
-    async def _kick_others(self) -> None:
+    async def _kick_others(self, kick: bytes = b"") -> None:
         with contextlib.suppress(ClusterUnavailableError):  # whoever sends looks from time to time
-            await self.cluster.publish(KICKS, b"")
+            await self.cluster.publish(KICKS, kick)
+
+    async def reported(self, message: MessageRow, state: TextState, code: str | None) -> None:
+        """Let whoever sends learn from what became of a text: about its recipient, and about our number."""
+        if self.sends or self.cluster.alone:
+            await self.outbox.reported(message, state, code)
+        else:
+            await self._kick_others(msgspec.json.encode(_Reported(message.id, state, code)))
+
+    async def _learn_of(self, report: "_Reported") -> None:
+        try:
+            row = await self.journal.message(report.message) if self.sends else None
+            if row is not None:
+                await self.outbox.reported(row, report.state, report.code)
+        except JournalError:
+            log.warning("report.not_learnt", message=report.message)
 
     def follow_settings(self, follower: Callable[[], None]) -> None:
         """Call *follower* after `settings` has become another."""
@@ -957,9 +1000,10 @@ class Runner:
         except (FencedError, StaleSessionError) as error:
             log.warning("session.fenced", why=str(error))
             if done is not None and not done.done():
-                done.set_exception(SessionAwayError("another node has taken the session over"))
-            live.lease = None
-            self.lose(live)
+                done.set_exception(SessionAwayError("the journal knows more of the session than this node"))
+            if isinstance(error, FencedError) or not await self._read_again(live):
+                live.lease = None
+                self.lose(live)
         except Exception as error:
             log.exception("session.step_failed", what=type(event).__name__)
             await self._roll_back(live)
@@ -1036,6 +1080,16 @@ class Runner:
                 if unit.notices:
                     self.hooks.kick()
                 return committed
+
+    async def _read_again(self, live: LiveSession) -> bool:
+        """A step of ours was saved although nobody could say so: go on from there. False: it was another node's."""
+        with contextlib.suppress(JournalError):
+            stored = await self.journal.session(live.state.id)
+            if stored is not None and (live.lease is None or stored.fence <= live.lease.token):
+                again = await self._load(stored)
+                live.session, live.seq, live.saved, live.ticks = again.session, again.seq, again.saved, again.ticks
+                return True
+        return False
 
     async def _roll_back(self, live: LiveSession) -> None:
         """Something of ours broke: go on from the last state that is safe."""

@@ -16,14 +16,14 @@ from bridge import intake as module
 from bridge.correlation import OpenSession
 from bridge.floor import Customer
 from bridge.intake import ATTEMPTS, GIVEN_UP_FOR, Intake
-from bridge.journal import AlreadyHandledError, Committed, InboundRow, Journal, JournalUnavailableError, Unit
+from bridge.journal import AlreadyHandledError, Committed, InboundRow, Journal, JournalUnavailableError, MessageRow, Unit
 from bridge.legs import TextLeg
 from bridge.live import SessionAwayError
 from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
 from bridge.notices import HookRule
 from bridge.settings import Settings
-from sms.message import InboundText
+from sms.message import InboundText, TextState
 from sms.provider import SmsProvider
 
 OURS, CUSTOMER = "+15550100200", "+15550100123"
@@ -53,7 +53,6 @@ class Node:
         self.hook_rules: tuple[HookRule, ...] = ()
         self.sms_name = "loopback"
         self.sessions: Mapping[e.SessionId, Conversation] = {}
-        self.outbox = cast("Any", SimpleNamespace(kick=lambda: None))
         self.told: list[str] = []
         self.done: list[str] = []
         self.faults = 0
@@ -74,6 +73,12 @@ class Node:
 
     def words_of(self, ours: str) -> Any:
         raise NotImplementedError(ours)
+
+    def kick_outbox(self) -> None:
+        """Nothing is sent here."""
+
+    async def reported(self, message: MessageRow, state: TextState, code: str | None) -> None:
+        """Nobody learns from it here."""
 
     async def customer(self, number: str | None, ours: str) -> Customer:  # noqa: ARG002  # all are alike
         return Customer(cast("Any", number))

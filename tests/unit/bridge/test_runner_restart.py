@@ -9,7 +9,7 @@ from bridge import events as e
 from bridge.floor_ops import AcceptWork
 from bridge.journal import JournalUnavailableError
 from bridge.legs import CallState, TextLeg
-from bridge.outbox import FIRST_LOOK
+from bridge.outbox import IN_FLIGHT_FOR
 from bridge.runner import JOURNAL_PATIENCE
 from bridge.session import UnexpectedEvent
 from bridge.web.ports import DeskRefusedError
@@ -99,7 +99,7 @@ async def test_an_invitation_on_its_way_is_answered_after_the_restart(tmp_path: 
         assert house.session == session
         for _ in range(3):
             await asyncio.sleep(0.05)
-            await house.later(FIRST_LOOK)
+            await house.later(IN_FLIGHT_FOR)
         await house.until(lambda: len(house.received) == 1)
         await house.caller.text(OURS, "here I am")
         await house.until(lambda: bool(house.desk.offers(BEN)))
@@ -125,7 +125,7 @@ async def test_what_was_to_be_sent_is_sent_once(tmp_path: Path) -> None:
     async with house.open():
         for _ in range(4):
             await asyncio.sleep(0.05)
-            await house.later(FIRST_LOOK)
+            await house.later(IN_FLIGHT_FOR)
         await house.until(lambda: len(house.received) == 3)
         assert house.received[1:] == ["one", "two"]
         await house.line("text.sent", 3)
