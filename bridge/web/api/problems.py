@@ -63,7 +63,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "rate": Kind(429, "Too fast", "Wait as many seconds as Retry-After says."),
         "failed": Kind(500, "Our fault", "It has been written to the log."),
         "unavailable": Kind(
-            503, "Not now", "A part of the service does not answer; try again later, with the same Idempotency-Key."
+            503, "Not now", "A part of the service does not answer; try again, with the same Idempotency-Key."
         ),
     }
 )
