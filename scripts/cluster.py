@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from argon2 import PasswordHasher
@@ -28,6 +29,9 @@ from rich.console import Console
 from rich.panel import Panel
 from ruamel.yaml import YAML
 
+from bridge.app import PACKAGED
+from bridge.demo import agent_voice, agents_phones
+from bridge.telephony.softphone import Softphone
 from sms.testing.twilio_server import ACCOUNT_SID, AUTH_TOKEN, TwilioServer
 
 ROOT = Path(__file__).parents[1]
@@ -270,12 +274,19 @@ async def front(folder: Path, ports: Ports, out: Console) -> AsyncIterator[None]
         await child.end()
 
 
-def settings(folder: Path, ports: Ports, *, journal: str, shared: str, provider: str) -> Path:
+def demonstration() -> dict[str, Any]:
+    """The settings of `make demo`."""
+    found: dict[str, Any] = YAML(typ="safe").load((ROOT / "config" / "demo.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def settings(folder: Path, ports: Ports, phones: Mapping[str, Softphone], *, journal: str, shared: str, provider: str) -> Path:
     """The one settings file of all nodes: the demonstration's, with what several nodes need."""
-    config = YAML(typ="safe").load((ROOT / "config" / "demo.yaml").read_text(encoding="utf-8"))
+    config = demonstration()
     password = PasswordHasher().hash("demo")
     agents = [
-        {**agent, "name": agent["name"].removesuffix(" (simulated)"), "password_hash": password} for agent in config["agents"]
+        {**agent, "name": agent["name"].removesuffix(" (simulated)"), "password_hash": password, "phone": phones[agent["id"]].uri}
+        for agent in config["agents"]
     ]
     public = f"http://127.0.0.1:{ports.web}"
     config |= {
@@ -429,7 +440,10 @@ async def _everything(out: Console) -> None:
         journal = await stack.enter_async_context(postgres(folder / "postgres", out))
         shared = await stack.enter_async_context(redis(folder / "redis", out))
         twilio = await stack.enter_async_context(TwilioServer(inbound_url=f"http://127.0.0.1:{ports.web}/twilio/sms"))
-        nodes = Nodes(settings(folder, ports, journal=journal, shared=shared, provider=twilio.url), ports, out)
+        # As in the demonstration, agents have phones that pick up and speak: what is shown is the desk.
+        names = tuple(agent["id"] for agent in demonstration()["agents"])
+        phones = await stack.enter_async_context(agents_phones(names, agent_voice(PACKAGED / "prompts")))
+        nodes = Nodes(settings(folder, ports, phones, journal=journal, shared=shared, provider=twilio.url), ports, out)
         stack.push_async_callback(nodes.end)
         for name in NODES:
             await nodes.start(name)

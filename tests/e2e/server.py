@@ -191,9 +191,10 @@ class Api:
 class DeskClient:
     """An agent's browser without the browser: the form, the cookie, the page's websocket, the buttons."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, password: str = PASSWORD) -> None:
         self._url = url
         self.name = name
+        self._password = password
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True), timeout=aiohttp.ClientTimeout(total=10))
         self._csrf = ""
         self.offers: list[tuple[str, str]] = []
@@ -215,7 +216,7 @@ class DeskClient:
             form = await answer.text()
         token = re.search(r'name="token" value="([^"]+)"', form)
         if token is not None:
-            data = {"login": self.name, "password": PASSWORD, "token": token[1], "next": "/"}
+            data = {"login": self.name, "password": self._password, "token": token[1], "next": "/"}
             async with self.http.post(f"{self._url}/sign-in", data=data) as answer:
                 assert answer.status == 200, f"sign-in: {answer.status}"
         await self.read()
