@@ -1,7 +1,7 @@
 """What several nodes share, all of it short-lived: the journal is the truth, this is only who does what just now.
 
-A session is worked on by one node at a time, the one that holds its lease. An event for a session goes to the mailbox of that
-node, or as a question that it answers. What changes the lines, the agents and the estimates goes into one log, which every node
+A session is worked on by one node at a time, the one that holds its lease. An event for a session goes to that node as a question
+that it answers. What changes the lines, the agents and the estimates goes into one log, which every node
 applies in the same order to its own copy (a *replica*). What desks show goes out as updates to whoever listens. One node alone
 uses `bridge.cluster.memory`, several `bridge.cluster.redis`.
 """
@@ -12,7 +12,7 @@ from typing import Any, NewType, Protocol
 
 import msgspec
 
-from bridge.events import AgentId, AnyEvent, SessionId
+from bridge.events import AgentId
 
 NodeId = NewType("NodeId", str)
 
@@ -56,13 +56,6 @@ class Lease(msgspec.Struct, frozen=True):
     node: NodeId
     token: int
     """Rises with every grant of the lease of this name, whoever gets it: of two nodes that both believe, the higher is right."""
-
-
-class Delivery(msgspec.Struct, frozen=True):
-    """An event in a mailbox."""
-
-    session: SessionId
-    event: AnyEvent
 
 
 class AgentPresence(msgspec.Struct, frozen=True):
@@ -213,18 +206,6 @@ class Cluster(Protocol):
 
         The handler gets who asks and what; it raises `AskRefused` to say no. Set before others can know of this node.
         """
-
-    # --- mailboxes
-
-    async def deliver(self, session: SessionId, event: AnyEvent) -> bool:
-        """Put *event* into the mailbox of the session's owner. False: nobody owns it, so become its owner or try again.
-
-        Events of one sender for one session arrive in order. An owner that dies loses its mailbox: deliver only what the
-        journal can give again.
-        """
-
-    def mailbox(self) -> AsyncIterator[Delivery]:
-        """What the other nodes and this one deliver to this node. One reader; it ends when the node leaves."""
 
     # --- presence and updates
 

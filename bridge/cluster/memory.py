@@ -15,13 +15,12 @@ from bridge.cluster import (
     AgentPresence,
     AskRefused,
     ClusterUnavailableError,
-    Delivery,
     Entry,
     Lease,
     NodeId,
     Replica,
 )
-from bridge.events import AgentId, AnyEvent, SessionId
+from bridge.events import AgentId
 
 log = structlog.get_logger()
 
@@ -49,7 +48,6 @@ class Hub:
         self.shared = shared
         self.leases: dict[str, tuple[Lease, float]] = {}
         self.tokens = itertools.count(1)
-        self.mailboxes: dict[NodeId, asyncio.Queue[Delivery | None]] = {}
         self.agents: dict[AgentId, tuple[AgentPresence, float]] = {}
         self.listeners: dict[str, set[asyncio.Queue[bytes]]] = defaultdict(set)
         self.members: dict[NodeId, MemoryCluster] = {}
@@ -79,7 +77,6 @@ class MemoryCluster:
         self.node = node
         self.alone = not hub.shared
         self._hub = hub
-        self._mailbox: asyncio.Queue[Delivery | None] = asyncio.Queue()
         self._founding: Replica | None = None
         self._handler: Callable[[NodeId, bytes], Awaitable[bytes]] | None = None
         self._answers: set[asyncio.Task[bytes]] = set()
@@ -87,7 +84,6 @@ class MemoryCluster:
     async def __aenter__(self) -> Self:
         """Join."""
         assert self._hub.shared or not self._hub.members
-        self._hub.mailboxes[self.node] = self._mailbox
         self._hub.members[self.node] = self
         return self
 
@@ -96,8 +92,7 @@ class MemoryCluster:
         hub = self._hub
         hub.leases = {session: held for session, held in hub.leases.items() if held[0].node != self.node}
         hub.agents = {agent: held for agent, held in hub.agents.items() if held[0].node != self.node}
-        del hub.mailboxes[self.node], hub.members[self.node]
-        self._mailbox.put_nowait(None)
+        del hub.members[self.node]
         for answer in self._answers:
             answer.cancel()
 
@@ -220,21 +215,6 @@ class MemoryCluster:
         except Exception as error:
             log.exception("cluster.not_answered", node=node)
             raise ClusterUnavailableError(f"{self.node} could not answer") from error
-
-    # --- mailboxes
-
-    async def deliver(self, session: SessionId, event: AnyEvent) -> bool:
-        """See `Cluster.deliver`."""
-        held = self._hub.holder(session)
-        if held is None:
-            return False
-        self._hub.mailboxes[held.node].put_nowait(Delivery(session, event))
-        return True
-
-    async def mailbox(self) -> AsyncIterator[Delivery]:
-        """See `Cluster.mailbox`."""
-        while (delivery := await self._mailbox.get()) is not None:
-            yield delivery
 
     # --- presence and updates
 

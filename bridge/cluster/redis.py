@@ -18,11 +18,11 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from bridge.cluster import AgentPresence, ClusterUnavailableError, Delivery, Lease, NodeId, Replica
-from bridge.cluster.redis_door import ANSWERS_WITHIN, answering, connect, milliseconds, stop, uptime
+from bridge.cluster import AgentPresence, ClusterUnavailableError, Lease, NodeId, Replica
+from bridge.cluster.redis_door import answering, connect, milliseconds, stop, uptime
 from bridge.cluster.redis_log import KEPT, SNAPSHOT_EVERY, RedisLog
 from bridge.cluster.redis_questions import Questions
-from bridge.events import AgentId, AnyEvent, SessionId
+from bridge.events import AgentId
 
 __all__ = ["RedisCluster", "connect"]
 
@@ -30,14 +30,8 @@ log = structlog.get_logger()
 
 BACKLOG = 1000
 """Updates a listener may be behind before the oldest are dropped."""
-LONGEST_MAILBOX = 100_000
-"""Events that may wait for a node; more than that nobody could work off before its leases run out."""
-READ_AT_ONCE = 200
-"""Events fetched from the mailbox in one question."""
 RENEW_AT_ONCE = 500
 """Leases renewed in one question, so that others get a word in between."""
-FORGOTTEN_AFTER = 3600.0
-"""Seconds after which nobody comes for the letters in a mailbox any more."""
 
 # A token is the time in microseconds, but above the last one: it rises even when a lease has run out and is forgotten, or when
 # Redis has lost everything. Doubles count microseconds exactly until the year 2255.
@@ -144,10 +138,6 @@ class RedisCluster:
             await self._release_all([lease for lease, _ in self._held.values()])
             for agent in list(self._present):
                 await self.absent(agent)
-            async with answering(), self._redis.pipeline(transaction=True) as both:
-                both.xadd(self._mailbox_of(self.node), {"end": b""})
-                both.pexpire(self._mailbox_of(self.node), milliseconds(self._ttl))
-                await both.execute()
         await self._redis.aclose()
 
     # --- signs of life
@@ -265,40 +255,6 @@ class RedisCluster:
         """See `Cluster.answer`."""
         self._questions.handler = handler
 
-    # --- mailboxes
-
-    async def deliver(self, session: SessionId, event: AnyEvent) -> bool:
-        """See `Cluster.deliver`."""
-        owner = await self.owner(session)
-        if owner is None:
-            return False
-        async with answering():
-            letter = {"session": session.encode(), "event": msgspec.json.encode(event)}
-            async with self._redis.pipeline(transaction=True) as both:
-                both.xadd(self._mailbox_of(owner), letter, maxlen=LONGEST_MAILBOX, approximate=True)
-                both.pexpire(self._mailbox_of(owner), milliseconds(FORGOTTEN_AFTER))
-                await both.execute()
-        return True
-
-    async def mailbox(self) -> AsyncIterator[Delivery]:
-        """See `Cluster.mailbox`. A letter is thrown away when the next one is asked for."""
-        stream = self._mailbox_of(self.node)
-        while True:
-            try:
-                async with answering():
-                    found = await self._redis.xread({stream: "0"}, count=READ_AT_ONCE, block=milliseconds(ANSWERS_WITHIN / 2))
-            except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error), retriable=True)
-                await asyncio.sleep(0.5)
-                continue
-            for _, letters in found or ():
-                for number, fields in letters:
-                    if b"end" in fields:
-                        return
-                    yield Delivery(SessionId(fields[b"session"].decode()), msgspec.json.decode(fields[b"event"], type=AnyEvent))
-                    async with answering():
-                        await self._redis.xdel(stream, number)
-
     # --- presence
 
     async def present(self, agent: AgentId, data: Mapping[str, Any], ttl: float) -> None:
@@ -352,9 +308,6 @@ class RedisCluster:
 
     def _lease_of(self, name: str) -> str:
         return f"{self._namespace}:lease:{{{name}}}"
-
-    def _mailbox_of(self, node: NodeId) -> str:
-        return f"{self._namespace}:mail:{{{node}}}"
 
     @property
     def _alive(self) -> str:

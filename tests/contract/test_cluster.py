@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from bridge.cluster import AgentPresence, Cluster, Delivery, NodeId
+from bridge.cluster import AgentPresence, Cluster, NodeId
 from bridge.cluster.memory import BACKLOG, Hub, MemoryCluster
 from bridge.cluster.redis import RedisCluster, connect
-from bridge.events import AgentId, AgentLost, SessionId
+from bridge.events import AgentId, SessionId
 
 ANA, KIM = SessionId("ana"), AgentId("kim")
 
@@ -179,35 +179,15 @@ async def test_a_node_knows_by_itself_when_its_lease_may_be_over(nodes: Nodes) -
     assert not nodes.first.valid(new)
 
 
-async def test_events_go_to_the_owner_in_order(nodes: Nodes) -> None:
-    """Whoever delivers, the events land in the owner's mailbox; without an owner the sender is told."""
-    assert not await nodes.first.deliver(ANA, AgentLost(KIM))
-    await nodes.second.acquire(ANA, ttl=10.0)
-    events = [AgentLost(AgentId(name)) for name in ("a", "b", "c")]
-
-    for event in events:
-        assert await nodes.first.deliver(ANA, event)
-
-    mailbox = nodes.second.mailbox()
-    assert [await anext(mailbox) for _ in events] == [Delivery(ANA, event) for event in events]
-
-
 async def test_a_node_that_leaves_gives_everything_back(nodes: Nodes) -> None:
-    """Its leases are free, its agents gone, and the reader of its mailbox comes to an end."""
+    """Its leases are free and its agents gone."""
     await nodes.second.acquire(ANA, ttl=10.0)
     await nodes.second.present(KIM, {}, ttl=10.0)
-    reader = asyncio.create_task(_all(nodes.second.mailbox()))
-    await nodes.first.deliver(ANA, AgentLost(KIM))
 
     await nodes.leave()
 
-    assert await reader == [Delivery(ANA, AgentLost(KIM))]
     assert await nodes.first.presence() == {}
     assert await nodes.first.acquire(ANA, ttl=10.0) is not None
-
-
-async def _all(mailbox: AsyncIterator[Delivery]) -> list[Delivery]:
-    return [delivery async for delivery in mailbox]
 
 
 async def test_agents_are_present_while_somebody_says_so(nodes: Nodes) -> None:
