@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bridge.telephony.softphone import PhoneConfig, Softphone
 from tests.e2e.server import DeskClient
 
 ROOT = Path(__file__).parents[2]
@@ -102,11 +103,24 @@ async def answered_at_the_desk(front: str, terminal: Terminal) -> None:
             await terminal.until(r"phone \+15550100123 \| Good morning")
 
 
+async def hears_the_flow(sip: str) -> None:
+    """A call through the front is answered by a node, and its audio comes from there."""
+    async with Softphone(PhoneConfig(user="+15550100124")) as phone:
+        call = await phone.call(sip)
+        async with asyncio.timeout(20.0):
+            while call.packets_heard < 50:  # noqa: ASYNC110  packets are not events
+                await asyncio.sleep(0.1)
+        await call.press("1")
+        await call.hang_up()
+        assert call.cause == "hung up"
+
+
 @pytest.mark.e2e
 async def test_a_newcomer_sees_a_node_die_and_the_service_go_on(folder: Path) -> None:
     """Pages and texts are answered, again when a node is killed, and it comes back; Ctrl-C leaves nothing behind."""
     async with cluster(folder) as terminal:
         front = (await terminal.until(r"Desk +(http://\S+)/ "))[1]
+        sip = (await terminal.until(r"SIP +(sip:\S+)"))[1]
         node = (await terminal.until(r"Node a +(http://\S+)/ +pid (\d+)"))[1]
         await terminal.until(r"Ctrl-C ends everything.*\n.*╯")
         async with aiohttp.ClientSession() as http:
@@ -116,6 +130,7 @@ async def test_a_newcomer_sees_a_node_die_and_the_service_go_on(folder: Path) ->
                 assert answer.status == 404
 
             await answered_at_the_desk(front, terminal)
+            await hears_the_flow(sip)
 
             await terminal.type("kill a")
             await terminal.until(r"a \| has ended, by SIGKILL")
