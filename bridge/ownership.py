@@ -1,8 +1,9 @@
 """Who works on which session.
 
-A node works on a session for as long as it holds its lease, and says so again well before that runs out. It stops as soon as it
-cannot be certain any more. Sessions whose node is gone are taken by whoever gets their lease first; the journal refuses the
-writes of an owner that does not know yet that it is none any more, by the number on the lease (the *fence*).
+A node works on a session for as long as it holds its lease, and says so again well before that runs out. Sessions whose node is
+gone are taken by whoever gets their lease first; the journal refuses the writes of an owner that does not know yet that it is none
+any more, by the number on the lease (the *fence*). So the journal has the last word: while what the nodes share is away, everybody
+goes on with what they have, and nothing leaves a node that the journal has not taken from it.
 """
 
 import asyncio
@@ -59,7 +60,6 @@ class Ownership:
         self.ttl = ttl
         self.taking = True
         """False while this node is about to leave: it takes no sessions of others."""
-        self._renewed = asyncio.Event()
         self._steady_since = -math.inf
         """Since when the nodes have known of each other without a break. For a while after one, a node that seems to be dead may
         only not have come back yet; and to take its calls away would end them."""
@@ -81,11 +81,21 @@ class Ownership:
                 log.warning("cluster.unavailable", reason=str(error))
                 await asyncio.sleep(0.5)
 
-    async def sure(self, live: LiveSession) -> bool:
-        """Wait until it is certain that the session is ours; False when it is not."""
-        while live.lease is not None and not self._cluster.valid(live.lease):
-            await self._renewed.wait()
-        return live.lease is not None
+    async def check(self, live: LiveSession) -> None:
+        """Make certain, between saving a step and doing what it led to, that the session is still ours.
+
+        The journal has just taken the step, so it was. But this process may have been stopped since; and while the nodes cannot reach
+        what they share, only the journal knows.
+
+        Raises:
+            FencedError: It is another node's.
+        """
+        lease = live.lease
+        if lease is None or self._cluster.valid(lease):
+            return
+        stored = await self._journal.session(live.state.id)
+        if stored is not None and stored.fence > lease.token:
+            raise FencedError(live.state.id, lease.token, stored.fence)
 
     async def release(self, lease: Lease) -> None:
         """Give a lease back; when that does not work it runs out."""
@@ -112,8 +122,6 @@ class Ownership:
                 log.warning("cluster.unavailable", reason=str(error))
                 self.unsteady()
                 continue
-            self._renewed.set()
-            self._renewed.clear()
 
     async def _again(self, live: LiveSession) -> None:
         """We slept past it, or it was forgotten. If nobody took the session meanwhile it is ours again."""

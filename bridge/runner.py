@@ -964,8 +964,6 @@ class Runner:
                 live.lease = live.lease or await self.ownership.acquire(live.state.id)
                 while not live.session.closed and not (live.leaving and live.inbox.empty()):
                     event, done = await self._next(live)
-                    if not await self.ownership.sure(live):
-                        break
                     await self._take(live, event, done)
             except Exception:  # one session's fault ends that session here; the journal has it, and a start brings it back
                 log.exception("session.broken")
@@ -1053,6 +1051,7 @@ class Runner:
         committed = await self.commit(unit)
         live.seq, live.saved = committed.seq, unit.snapshot
         self._live.note_phones(live)
+        await self.ownership.check(live)
         await self._perform(live, commands)
         await self._publish(live, unit, event, committed)
 
