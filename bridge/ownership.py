@@ -1,9 +1,9 @@
 """Who works on which session.
 
-A node works on a session for as long as it holds its lease, and says so again well before that runs out. Sessions whose node is
-gone are taken by whoever gets their lease first; the journal refuses the writes of an owner that does not know yet that it is none
-any more, by the number on the lease (the *fence*). So the journal has the last word: while what the nodes share is away, everybody
-goes on with what they have, and nothing leaves a node that the journal has not taken from it.
+A node works on a session for as long as it holds its lease, and says so again well before that runs out. Sessions whose node
+is gone are taken by whoever gets their lease first; the journal refuses the writes of an owner that does not know yet that it is
+none any more, by the number on the lease (the *fence*). So the journal has the last word: while what the nodes share is away,
+everybody goes on with what they have, and nothing leaves a node that the journal has not taken from it.
 """
 
 import asyncio
@@ -84,8 +84,8 @@ class Ownership:
     async def check(self, live: LiveSession) -> None:
         """Make certain, between saving a step and doing what it led to, that the session is still ours.
 
-        The journal has just taken the step, so it was. But this process may have been stopped since; and while the nodes cannot reach
-        what they share, only the journal knows.
+        The journal has just taken the step, so it was. But this process may have been stopped since; and while the nodes cannot
+        reach what they share, only the journal knows.
 
         Raises:
             FencedError: It is another node's.
