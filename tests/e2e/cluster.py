@@ -375,7 +375,12 @@ def own_redis() -> Iterator[RedisServer]:
 
 @asynccontextmanager
 async def service(
-    folder: Path, postgres: Postgres, *agents: Mapping[str, Any], names: Collection[str] = ("a", "b"), **more: Any
+    folder: Path,
+    postgres: Postgres,
+    *agents: Mapping[str, Any],
+    names: Collection[str] = ("a", "b"),
+    lease: float = LEASE,
+    **more: Any,
 ) -> AsyncIterator[Service]:
     """Nodes that take traffic, with everything around them. *more* replaces sections of the settings."""
     with own_redis() as redis:
@@ -387,7 +392,7 @@ async def service(
                 "public_url": "http://front.example",
                 "secret": SECRET,
                 "journal": {"url": journal},
-                "cluster": {"url": redis.url, "lease": LEASE},
+                "cluster": {"url": redis.url, "lease": lease},
                 "desk_grace": 10,
                 **more,
             }
