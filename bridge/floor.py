@@ -171,8 +171,8 @@ class Floor:
                 return acd.assign(agent, session, channel, queue, now)
             case MoveInLine(session, channel, to):
                 return acd.move(session, channel, to, now)
-            case ReconcileFloor(seen):
-                return acd.reconcile(seen, now)
+            case ReconcileFloor(seen, grace):
+                return acd.reconcile(seen, now, grace=grace)
             case ForgetWork(session):
                 return acd.forget((session, beside(session)), now)
             case ReconfigureFloor(plan):

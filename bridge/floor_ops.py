@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from bridge.acd import AgentChoice, AgentSpec, AnyAcdOutput, DeclineReason, LeaveOutcome, QueueSpec, Seen
+from bridge.acd import GRACE, AgentChoice, AgentSpec, AnyAcdOutput, DeclineReason, LeaveOutcome, QueueSpec, Seen
 from bridge.events import AgentId, Channel, OfferKind, QueueId, SessionId
 from bridge.offers import QueueRules
 from ewt.estimator import QueueSpec as EwtQueue
@@ -207,6 +207,8 @@ class ReconcileFloor(FloorOp, frozen=True):
     """`Acd.reconcile`: what every open session says of itself; one that is not in it is gone."""
 
     seen: tuple[Seen, ...]
+    grace: float = GRACE
+    """Seconds a difference must last."""
 
 
 class ForgetWork(FloorOp, frozen=True):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bridge.acd.ghosts import Difference, Seen, Suspicions
+from bridge.acd.ghosts import GRACE, Difference, Seen, Suspicions
 from bridge.acd.lines import (
     Agent,
     AgentDump,
@@ -557,14 +557,15 @@ class Acd:
 
     # --- ghosts
 
-    def reconcile(self, seen: Iterable[Seen], now: float) -> list[AnyAcdOutput]:
+    def reconcile(self, seen: Iterable[Seen], now: float, *, grace: float = GRACE) -> list[AnyAcdOutput]:
         """Compare what the sessions say with what stands here, and take their word where the difference has lasted.
 
-        Call it now and then (each minute); a difference is healed when two calls `GRACE` seconds apart have seen it unchanged.
+        Call it now and then (each minute); a difference is healed when two calls *grace* seconds apart have seen it unchanged.
 
         Args:
             seen: What every live session says; one that is not in it is gone.
             now: Seconds since the epoch.
+            grace: Less, where something is known to have been lost.
         """
         told = {Work(one.session, one.channel): one for one in seen}
         differences: dict[Work, Difference] = {}
@@ -578,7 +579,7 @@ class Acd:
                     here = None if agent is None else self._agents[agent].work[work]
                 differences[work] = (here, story)
         out = _Outputs()
-        for work in self._suspicions.confirmed(differences, now):
+        for work in self._suspicions.confirmed(differences, now, grace):
             self._heal(work, told.get(work), now, out)
         return self._settle(None, now, out)
 

@@ -39,13 +39,13 @@ class Suspicions:
     def __init__(self) -> None:
         self._since: dict[Work, tuple[Difference, float]] = {}
 
-    def confirmed(self, differences: Mapping[Work, Difference], now: float) -> Iterator[Work]:
-        """Those of *differences* that were there `GRACE` seconds ago already, word for word."""
+    def confirmed(self, differences: Mapping[Work, Difference], now: float, grace: float) -> Iterator[Work]:
+        """Those of *differences* that were there *grace* seconds ago already, word for word."""
         before, self._since = self._since, {}
         for work, story in differences.items():
             known, since = before.get(work, (None, now))
             self._since[work] = (story, since if known == story else now)
-            if known == story and now - since >= GRACE:
+            if known == story and now - since >= grace:
                 del self._since[work]
                 yield work
 

@@ -134,3 +134,12 @@ def test_healing_does_not_end_a_break() -> None:
     outputs = it.reconcile([], LATER)
     assert of(AgentStateChanged, outputs) == []
     assert it.agent_view(ANN).state == "not_ready"
+
+
+def test_where_something_was_lost_a_difference_need_not_last_so_long() -> None:
+    """Two looks all the same: what is only on its way is no ghost."""
+    it = acd(agent(ANN))
+    it.assign(ANN, S1, "voice", CALLS, 0.0)
+    assert it.reconcile([], 10.0, grace=5.0) == []
+    assert it.reconcile([], 14.0, grace=5.0) == []
+    assert of(GhostHealed, it.reconcile([], 15.0, grace=5.0)) == [GhostHealed(S1, "voice", "work_gone", ANN)]
