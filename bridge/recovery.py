@@ -1,0 +1,188 @@
+"""How what was open comes back: at the first node's start, at a node that joins the others, and after the death of one.
+
+A session is in the journal after every step. Whoever works on it next loads it from there and tells it that its process has
+restarted; whoever only reads it (a *copy*) loads it once and then hears of every step.
+"""
+
+import asyncio
+import contextlib
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from bridge import events as e
+from bridge.cluster import Cluster, Lease, NodeId
+from bridge.customers import Customers
+from bridge.floor import Customer, Floor
+from bridge.floor_ops import AssignWork, ForgetWork, Op, SetAgentState
+from bridge.journal import Journal, JournalError, StoredSession
+from bridge.legs import NO_CALL, TextLeg
+from bridge.listeners import Listeners
+from bridge.live import LiveSession, OpenSessions
+from bridge.ownership import Ownership
+from bridge.replica import NodeReplica, SessionMoved
+from bridge.rules import Rules
+from bridge.session import State
+from bridge.settings import Settings
+from sms.numbers import look_up
+
+log = structlog.get_logger()
+
+STATE_FROM_JSON = msgspec.json.Decoder(State)
+
+
+class Workshop(Protocol):
+    """What this needs of the runner."""
+
+    journal: Journal
+    floor: Floor
+    cluster: Cluster
+    settings: Settings
+    rules: Rules
+    customers: Customers
+    listeners: Listeners
+    replica: NodeReplica
+    ownership: Ownership
+    open_sessions: OpenSessions
+
+    def put(self, live: LiveSession, event: e.AnyEvent) -> "asyncio.Future[None]":
+        """Put *event* into the inbox of a session of this node; done when it is saved and performed."""
+
+    def post(self, session: e.SessionId, event: e.AnyEvent) -> None:
+        """Put *event* into a session's inbox and go on."""
+
+    def start(self, live: LiveSession) -> None:
+        """Work on a session from now on."""
+
+    async def do(self, op: Op) -> object:
+        """Change the floor."""
+
+
+class Recovery:
+    """Brings sessions back.
+
+    Args:
+        runner: Who works on them then.
+    """
+
+    def __init__(self, runner: Workshop) -> None:
+        self._runner = runner
+
+    # --- at the start
+
+    async def restore(self) -> None:
+        """The first node of the service: all that is open is this node's."""
+        runner, lives = self._runner, []
+        for stored in await runner.journal.open_sessions():
+            lease = await runner.ownership.acquire(stored.id)
+            if lease is None:
+                continue  # a second node has started meanwhile
+            live = await self.load(stored)
+            live.lease = lease
+            lives.append(live)
+        for live in lives:
+            await self._seat(live.state)
+        back = []
+        for live in lives:
+            back.append(runner.put(live, e.ProcessRestarted()))  # before anything of its own that came due meanwhile
+            runner.start(live)
+        # Nobody is offered anything before everybody stands in line again, or the first to come back would be served first.
+        for failure in await asyncio.gather(*back, return_exceptions=True):
+            if failure is not None:
+                log.error("session.not_restored", why=repr(failure))
+        for live in lives:
+            self._miss_agent(live)
+        for agent, row in (await runner.journal.agent_states()).items():
+            if agent in runner.floor.acd.agents and row.state in {"ready", "wrap_up", "not_ready"}:
+                await runner.do(SetAgentState(agent, "not_ready" if row.state == "not_ready" else "ready", row.reason))
+
+    async def learn(self) -> None:
+        """A further node: know what is open, to read it. Whoever works on it goes on doing so."""
+        runner, replica = self._runner, self._runner.replica
+        replica.over = set()
+        for stored in await runner.journal.open_sessions():
+            known = runner.open_sessions.get(stored.id)
+            if stored.id in replica.over or (known is not None and known.seq >= stored.seq):
+                continue
+            live = await self.load(stored)
+            live.mine = False
+            live.node = await runner.cluster.owner(stored.id)
+            runner.open_sessions.add(live)
+        replica.over = None
+        await replica.catch_up()
+
+    # --- one session
+
+    async def load(self, stored: StoredSession) -> LiveSession:
+        """A session as the journal has it."""
+        rules, state = self._runner.rules, STATE_FROM_JSON.decode(stored.snapshot)
+        flow = rules.flow_of(state)
+        if flow is None:
+            # The flow was edited while nobody was running it; the call it belonged to is gone, its texts are not.
+            state.run = None
+        rules.mend(state)
+        customer = await self._runner.customers.look_up(state.customer, state.our_number)
+        live = LiveSession(rules.session(state, flow), customer, stored.seq, stored.snapshot)
+        for message in await self._runner.journal.messages(state.id):
+            if message.direction == "out" and message.state != "received":
+                live.ticks[message.id] = message.state
+        return live
+
+    async def read_again(self, live: LiveSession) -> bool:
+        """A step of ours was saved although nobody could say so: go on from there. False: it was another node's."""
+        with contextlib.suppress(JournalError):
+            stored = await self._runner.journal.session(live.state.id)
+            if stored is not None and (live.lease is None or stored.fence <= live.lease.token):
+                again = await self.load(stored)
+                live.session, live.seq, live.saved, live.ticks = again.session, again.seq, again.saved, again.ticks
+                return True
+        return False
+
+    async def take_over(self, stored: StoredSession, lease: Lease) -> None:
+        """Work on what another node had. Texts go on where they are; a call is lost with its node."""
+        runner, live = self._runner, await self.load(stored)
+        live.lease = lease
+        before, state = runner.open_sessions.get(stored.id), live.state
+        if before is not None:
+            live.unread, live.last = before.unread, before.last
+        lost = state.call not in NO_CALL or not runner.floor.agrees(state)
+        if lost:
+            await runner.do(ForgetWork(state.id))
+            await self._seat(state)
+            runner.put(live, e.ProcessRestarted()).add_done_callback(_heard)
+        runner.start(live)
+        log.info("session.taken_over", session=state.id, restarted=lost)
+        await runner.replica.say(SessionMoved(state.id, live.seq, msgspec.Raw(stored.snapshot), live.customer.name))
+        self._miss_agent(live)
+
+    def copy(self, moved: SessionMoved, node: NodeId, before: LiveSession | None) -> LiveSession:
+        """A session of another node, to read; *before*: as it was known until now."""
+        runner, state = self._runner, STATE_FROM_JSON.decode(moved.state)
+        customer = Customer(look_up(state.customer, region=runner.settings.country)) if before is None else before.customer
+        customer.name = moved.name
+        live = LiveSession(runner.rules.session_again(state), customer, moved.seq, None, mine=False, node=node)
+        if before is not None:
+            live.unread, live.last = before.unread, before.last
+        else:  # the floor may have offered it before anything else was known of it here
+            for agent in runner.floor.acd.agents:
+                offer = runner.floor.acd.agent_view(agent).offer
+                if offer is not None and offer.session == state.id:
+                    runner.listeners.desk_changed(agent)
+        return live
+
+    async def _seat(self, state: State) -> None:
+        """A chat goes on with its agent."""
+        if state.text is TextLeg.CHATTING and state.chat_agent in self._runner.floor.acd.agents and state.chat_queue:
+            await self._runner.do(AssignWork(state.chat_agent, state.id, "sms", state.chat_queue))
+
+    def _miss_agent(self, live: LiveSession) -> None:
+        agent = live.state.chat_agent
+        if live.state.text is TextLeg.CHATTING and agent is not None and agent not in self._runner.floor.acd.agents:
+            self._runner.post(live.state.id, e.AgentLost(agent))
+
+
+def _heard(done: "asyncio.Future[None]") -> None:
+    """What becomes of it is in the log already."""
+    if not done.cancelled():
+        done.exception()
