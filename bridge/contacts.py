@@ -455,12 +455,8 @@ class Contacts:
         contact = msgspec.convert(match.candidates[0], CrmContact)
         if not self._local:
             await self._mirror(contact)
-        live = self._runner.sessions.get(match.session)
-        if live is None or contact.name is None:
-            return
-        live.customer.name = contact.name
-        if match.number is not None:
-            await self._runner.call_customer(match.number, contact.name)
+        if contact.name is not None and match.session in self._runner.sessions:
+            await self._runner.call_customer(match.number, contact.name, session=match.session)
 
     async def _mirror(self, contact: CrmContact) -> StoredContact:
         """What an outside CRM says of a person, written into our own contacts, so that the next call is greeted by it."""

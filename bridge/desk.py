@@ -717,9 +717,7 @@ class Desk:
         number, now = live.state.customer, self._runner.clock()
         known = await self._runner.journal.contact(number) or ContactRow(number=number, updated_at=now)
         await self._runner.commit(Unit(contacts=[msgspec.structs.replace(known, name=name or None, updated_at=now)]))
-        for other in self._runner.sessions_of(number):
-            other.customer.name = name or None
-            self.session_changed(other.state.id)
+        await self._runner.call_customer(number, name or None)
 
     def senders(self, agent: e.AgentId) -> tuple[Sender, ...]:
         """Numbers the agent may begin a conversation from."""

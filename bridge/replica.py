@@ -69,8 +69,11 @@ class LineWritten(msgspec.Struct, frozen=True, tag="line"):
 class CustomerNamed(msgspec.Struct, frozen=True, tag="name"):
     """What a customer is called from now on."""
 
-    number: str
+    number: str | None
+    """In every session of this number; None: it is not known."""
     name: str | None
+    session: e.SessionId | None = None
+    """In this session, too."""
 
 
 class Mark(msgspec.Struct, frozen=True, tag="mark"):
@@ -92,6 +95,9 @@ class Hands(Protocol):
 
     def tell_line(self, session: e.SessionId, line: TimelineLine) -> None:
         """Let everybody on this node hear of a line."""
+
+    def tell_changed(self, live: LiveSession) -> None:
+        """Let everybody on this node hear that something about a session is not what it was."""
 
     def session_given(self, live: LiveSession) -> None:
         """A session of another node is free."""
@@ -226,10 +232,18 @@ class NodeReplica:
             case LineWritten():
                 self._hands.tell_line(said.session, said.line)
             case CustomerNamed():
-                for live in self._sessions.of_customer(said.number):
-                    live.customer.name = said.name
+                self._named(said)
             case Mark():
                 pass
+
+    def _named(self, said: CustomerNamed) -> None:
+        named = [] if said.number is None else self._sessions.of_customer(said.number)
+        one = None if said.session is None else self._sessions.get(said.session)
+        if one is not None and one not in named:
+            named.append(one)
+        for live in named:
+            live.customer.name = said.name
+            self._hands.tell_changed(live)
 
     def _moved(self, moved: SessionMoved, node: NodeId) -> None:
         live = self._sessions.get(moved.session)

@@ -433,9 +433,9 @@ class Runner:
         committed = await self.commit(Unit(session=session, timeline=[line]))
         await self.replica.say(LineWritten(session, msgspec.structs.replace(line, n=committed.lines)))
 
-    async def call_customer(self, number: str, name: str | None) -> None:
-        """A customer is called so from now on, in every open session."""
-        await self.replica.say(CustomerNamed(number, name))
+    async def call_customer(self, number: str | None, name: str | None, *, session: e.SessionId | None = None) -> None:
+        """A customer is called so from now on, in every open session of the number (None: withheld), and in *session*."""
+        await self.replica.say(CustomerNamed(number, name, session))
 
     # --- sessions
 
@@ -749,6 +749,10 @@ class Runner:
         """See `replica.Hands`."""
         live = self.open_sessions.get(session)
         self.listeners.moved(session, [line], mine=live is not None and live.mine)
+
+    def tell_changed(self, live: LiveSession) -> None:
+        """See `replica.Hands`."""
+        self.listeners.moved(live.state.id, (), mine=live.mine)
 
     def session_given(self, live: LiveSession) -> None:
         """See `replica.Hands`."""
