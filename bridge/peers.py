@@ -9,7 +9,6 @@ import msgspec
 import structlog
 
 from bridge import events as e
-from bridge.acd import GRACE
 from bridge.cluster import AskRefused, Cluster, ClusterUnavailableError, NodeId
 from bridge.journal import JournalError
 from bridge.legs import NO_CALL
@@ -22,6 +21,8 @@ log = structlog.get_logger()
 
 ASK_FOR = 10.0
 """Seconds for which another node may take to do what it is asked."""
+AFTER_LOSS = 3.0
+"""Seconds after which what floor and sessions tell differently is put right when the log has begun anew: its end may be missing."""
 FETCH_FOR = 3.0
 """Seconds for which a call waits for the session that it belongs to, when another node has that."""
 
@@ -59,8 +60,8 @@ class Owner(Protocol):
     async def hang_up(self, session: e.SessionId) -> None:
         """End a session's call."""
 
-    async def heal_floor(self) -> None:
-        """Compare lines and desks with the sessions."""
+    async def heal_floor(self, grace: float) -> None:
+        """Compare lines and desks with the sessions; put right what differs for *grace* seconds."""
 
 
 class Peers:
@@ -217,6 +218,7 @@ class Peers:
             if live.saved is not None:
                 raw = msgspec.Raw(live.session.state_json())
                 await self._replica.say(SessionMoved(live.state.id, live.seq, raw, live.customer.name))
-        await self._owner.heal_floor()
-        await asyncio.sleep(GRACE)
-        await self._owner.heal_floor()  # it heals what has differed at two looks
+        await asyncio.sleep(AFTER_LOSS)  # the others say it too
+        await self._owner.heal_floor(AFTER_LOSS)
+        await asyncio.sleep(AFTER_LOSS)
+        await self._owner.heal_floor(AFTER_LOSS)  # it heals what has differed at two looks

@@ -18,6 +18,7 @@ import structlog
 
 from bridge import events as e
 from bridge.acd import (
+    GRACE,
     AgentStateChanged,
     AnyAcdOutput,
     GhostHealed,
@@ -844,6 +845,7 @@ class Runner:
         """Keep what the wait estimator has learned."""
         await self.duties.save_estimates()
 
-    async def heal_floor(self) -> None:
-        """Compare lines and desks with the sessions; what has differed at two looks is put right, as the sessions have it."""
-        await self.do(ReconcileFloor(tuple(seen for live in self.open_sessions.values() for seen in seen_in(live.state))))
+    async def heal_floor(self, grace: float = GRACE) -> None:
+        """Compare lines and desks with the sessions; what differs for *grace* seconds is put right, as the sessions have it."""
+        seen = tuple(seen for live in self.open_sessions.values() for seen in seen_in(live.state))
+        await self.do(ReconcileFloor(seen, grace))

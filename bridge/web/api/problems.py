@@ -62,9 +62,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "too_early": Kind(422, "Too far ahead", "Plan a text for the next 30 days only."),
         "rate": Kind(429, "Too fast", "Wait as many seconds as Retry-After says."),
         "failed": Kind(500, "Our fault", "It has been written to the log."),
-        "unavailable": Kind(
-            503, "Not now", "A part of the service does not answer; try again, with the same Idempotency-Key."
-        ),
+        "unavailable": Kind(503, "Not now", "A part of the service does not answer; try again, with the same Idempotency-Key."),
     }
 )
 
