@@ -22,7 +22,7 @@ log = structlog.get_logger()
 ASK_FOR = 10.0
 """Seconds for which another node may take to do what it is asked."""
 AFTER_LOSS = 3.0
-"""Seconds after which what floor and sessions tell differently is put right when the log has begun anew: its end may be missing."""
+"""Seconds for which floor and sessions may tell different stories when the log has begun anew: its end may be missing."""
 FETCH_FOR = 3.0
 """Seconds for which a call waits for the session that it belongs to, when another node has that."""
 
