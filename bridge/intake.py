@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from bridge import events as e
+from bridge.cluster import Cluster
 from bridge.correlation import Match, OpenSession, code_in, correlate_text
 from bridge.floor import Customer
 from bridge.journal import (
@@ -55,6 +56,9 @@ GIVEN_UP_FOR = 600.0
 KEEP_WITHIN, KEEP_AGAIN = 5.0, 0.25
 """Seconds for which a text is kept in hand while the journal does not work, and between two attempts to save it. Whoever brings
 it waits so long for an answer, which is less than they do for a dead server, and then brings it again or to another node."""
+BEFORE_US, BEFORE_US_AGAIN, BEFORE_US_SINCE = 2.0, 0.05, 10.0
+"""Seconds for which a text waits for what the same sender wrote before it and another node has; between two looks whether that is
+done; and how old that may be. What is older has nobody who deals with it just now."""
 CROWD, FEW, MANY = 8, 3, 32
 """While so many texts are being kept, so few are given to their sessions at one time, else so many. Whoever brings texts waits
 for an answer, and would bring them again; sessions can wait the moment that a crowd takes."""
@@ -84,6 +88,7 @@ class Sessions(Protocol):
 
     journal: Journal
     metrics: Metrics
+    cluster: Cluster
     clock: Callable[[], float]
     settings: Settings
     hook_rules: tuple[HookRule, ...]
@@ -244,6 +249,7 @@ class Intake:
             text, message = waiting[0]
             try:
                 media = [item for item in [await self._fetch(remote) for remote in text.media] if item is not None]
+                await self._let_earlier_pass(text, message)
                 async with self._few if self._arriving >= CROWD else self._many:
                     await self._correlate(text, message, tuple(media))
             except AlreadyHandledError:
@@ -265,6 +271,15 @@ class Intake:
             del waiting[0]
             pause = AWAY_AGAIN
         del self._waiting[sender]
+
+    async def _let_earlier_pass(self, text: InboundText, message: e.MessageId) -> None:
+        """Wait for an earlier text of the same sender that another node has: a session is told them in the order they came."""
+        loop, since = asyncio.get_running_loop(), self._runner.clock() - BEFORE_US_SINCE
+        until = loop.time() + BEFORE_US
+        while not self._runner.cluster.alone and loop.time() < until:
+            if not await self._journal.has_earlier_inbound(message, text.sender, text.recipient, since):
+                return
+            await asyncio.sleep(BEFORE_US_AGAIN)
 
     async def _fetch(self, remote: RemoteMedia) -> e.Media | None:
         for pause in (0.0, 0.5, 2.0):

@@ -5,7 +5,7 @@ from operator import eq, ge, lt
 from typing import Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, desc, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Text, desc, func, or_, select, text, type_coerce, update
 from sqlalchemy import insert as plain_insert
 
 from bridge.events import MessageId, ProviderRef, SessionId
@@ -14,10 +14,17 @@ from bridge.journal.bulk import insert_returning
 from bridge.journal.door import Door, as_struct, wanted
 from bridge.journal.rows import InboundRow, MessageRow, MessageState, MessageStep, OutboxNow, OutboxRow, OutboxText
 
-_message, _outbox, _step = tables.message, tables.outbox, tables.message_event
+_message, _outbox, _step, _inbound = tables.message, tables.outbox, tables.message_event, tables.inbound
 
 NEWEST = 2_000
 """Steps in the lives of texts among which what was sent a moment ago is looked for; there is no index by time."""
+
+
+class _Sides(msgspec.Struct, frozen=True):
+    """Between whom an inbound text went."""
+
+    sender: str
+    recipient: str
 
 
 class Texts(Door):
@@ -162,9 +169,21 @@ class Texts(Door):
         Args:
             before: Only those that came before then; None: all. Younger ones another node may have in its hands.
         """
-        table = tables.inbound
-        conditions = [table.c.handled.is_(False), *wanted((table.c.received_at, lt, before))]
-        return await self._read(select(table).where(*conditions).order_by(table.c.n), lambda row: as_struct(InboundRow, row))
+        conditions = [_inbound.c.handled.is_(False), *wanted((_inbound.c.received_at, lt, before))]
+        query = select(_inbound).where(*conditions).order_by(_inbound.c.n)
+        return await self._read(query, lambda row: as_struct(InboundRow, row))
+
+    async def has_earlier_inbound(self, message: MessageId, sender: str, recipient: str, since: float) -> bool:
+        """Whether *sender* has a text to *recipient* that was kept before this one, and since then, and that no session has yet."""
+        this = select(_inbound.c.n).where(_inbound.c.message == message).scalar_subquery()
+        query = select(_inbound.c.raw).where(
+            _inbound.c.handled.is_(False),
+            _inbound.c.n < this,
+            _inbound.c.received_at >= since,
+            type_coerce(_inbound.c.raw, Text).contains(sender, autoescape=True),
+        )
+        found = await self._read(query, lambda row: msgspec.json.decode(row["raw"], type=_Sides))
+        return _Sides(sender, recipient) in found
 
     # --- what was said ---------------------------------------------------------------------------------------------
 

@@ -272,6 +272,30 @@ async def test_an_inbound_text_is_spooled_once_until_a_unit_handles_it(journal: 
     assert not await journal.spool_inbound(inbound)
 
 
+async def test_an_inbound_text_knows_of_those_before_it(journal: Journal) -> None:
+    """Of the same two numbers, not too old, kept before it and not yet handled."""
+    rows = [
+        InboundRow(
+            provider="twilio",
+            ref=ProviderRef(f"SM{n}"),
+            raw=msgspec.json.encode({"sender": sender, "recipient": "5550_1%", "body": "oui"}),
+            received_at=float(n),
+            message=MessageId(f"i{n}"),
+        )
+        for n, sender in enumerate(["+1", "+12", "+1"])
+    ]
+    for row in rows:
+        await journal.spool_inbound(row)
+    last = rows[-1].message
+
+    assert await journal.has_earlier_inbound(last, "+1", "5550_1%", since=0.0)
+    assert not await journal.has_earlier_inbound(last, "+1", "5550_1%", since=0.5)
+    assert not await journal.has_earlier_inbound(last, "+1", "5550_12", since=0.0)
+    assert not await journal.has_earlier_inbound(rows[0].message, "+1", "5550_1%", since=0.0)
+    await journal.commit(Unit(inbound_handled=[rows[0].message]))
+    assert not await journal.has_earlier_inbound(last, "+1", "5550_1%", since=0.0)
+
+
 async def test_the_outbox_gives_the_most_urgent_first(journal: Journal) -> None:
     """Due texts come by priority, then age, then the order they were saved in; later ones wait for their time."""
     rows = [out("late", 3, 10.0), out("b", 1, 12.0), out("a", 1, 11.0), out("c", 1, 12.0), out("future", 0, 1.0, due_at=500.0)]

@@ -13,9 +13,11 @@ from structlog.testing import capture_logs
 
 from bridge import events as e
 from bridge import intake as module
+from bridge.cluster import Cluster, NodeId
+from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.correlation import OpenSession
 from bridge.floor import Customer
-from bridge.intake import ATTEMPTS, GIVEN_UP_FOR, Intake
+from bridge.intake import ATTEMPTS, BEFORE_US_SINCE, GIVEN_UP_FOR, Intake
 from bridge.journal import AlreadyHandledError, Committed, InboundRow, Journal, JournalUnavailableError, MessageRow, Unit
 from bridge.legs import TextLeg
 from bridge.live import SessionAwayError
@@ -43,9 +45,10 @@ class Conversation:
 class Node:
     """One node: an intake, and sessions that keep what they are told, each once a gate is open."""
 
-    def __init__(self, journal: Journal, folder: Path) -> None:
+    def __init__(self, name: str, hub: Hub, journal: Journal, folder: Path) -> None:
         self.journal = journal
         self.metrics = Metrics(CollectorRegistry())
+        self.cluster: Cluster = MemoryCluster(NodeId(name), hub)
         self.now = 1_000.0
         self.clock: Callable[[], float] = lambda: self.now
         spec: dict[str, Any] = {"numbers": [{"number": OURS, "desk": "texts"}], "queues": [{"id": "texts", "channel": "sms"}]}
@@ -132,7 +135,8 @@ async def nodes(tmp_path: Path) -> AsyncIterator[tuple[Node, Node]]:
     """Two nodes and one journal."""
     url = f"sqlite:///{tmp_path}/journal.db"
     async with Journal.open(url) as one, Journal.open(url) as two:
-        yield Node(one, tmp_path), Node(two, tmp_path)
+        hub = Hub(shared=True)
+        yield Node("one", hub, one, tmp_path), Node("two", hub, two, tmp_path)
 
 
 async def test_what_a_dead_node_had_accepted_is_taken_up_after_a_while(nodes: tuple[Node, Node]) -> None:
@@ -218,6 +222,39 @@ async def test_a_text_waits_as_long_as_it_has_nowhere_to_go(
 
     assert node.done == ["one", "two"]
     assert [line["event"] for line in logs if line["log_level"] == "error"] == []
+
+
+async def test_texts_of_one_customer_that_come_to_two_nodes_are_told_in_their_order(nodes: tuple[Node, Node]) -> None:
+    """The second waits until the first is with its session, as it would at one node; one to another number of ours does not."""
+    first, second = nodes
+    first.gate.clear()
+    await first.intake.text_arrived(InboundText("loopback", "r1", CUSTOMER, OURS, "hello", first.now))
+    await second.intake.text_arrived(InboundText("loopback", "r2", CUSTOMER, OURS, "again", second.now))
+    assert not await second.journal.has_earlier_inbound(e.MessageId("in-none"), CUSTOMER, OURS, 0.0)
+    [_, again] = await second.journal.unhandled_inbound()
+    assert await second.journal.has_earlier_inbound(again.message, CUSTOMER, OURS, second.now)
+    assert not await second.journal.has_earlier_inbound(again.message, CUSTOMER, "+15550100201", second.now)
+    async with asyncio.timeout(5.0):
+        while not first.told:  # noqa: ASYNC110  # it has no event
+            await asyncio.sleep(0.005)
+    assert second.told == []
+    first.gate.set()
+    await first.settled()
+    await second.settled()
+
+    assert (first.done, second.done) == (["hello"], ["again"])
+
+
+async def test_a_text_does_not_wait_for_ever_for_one_before_it(nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node that has the first may be dead: after a moment the second goes on, and at once when the first is old."""
+    monkeypatch.setattr(module, "BEFORE_US", 0.2)
+    node, _ = nodes
+    await node.keep("lost", node.now - BEFORE_US_SINCE - 1.0)
+    await node.keep("slow", node.now - 1.0)
+    await node.intake.text_arrived(InboundText("loopback", "r1", CUSTOMER, OURS, "hello", node.now))
+    await node.settled()
+
+    assert node.done == ["hello"]
 
 
 class Away:

@@ -32,6 +32,7 @@ QUESTIONS: dict[str, Callable[[Journal], Awaitable[Any]]] = {
     "known refs": lambda journal: journal.known_refs("twilio", NUMBER, 1.0),
     "reports not heard": lambda journal: journal.undecided("twilio", 1.0, 500),
     "inbound to be handled": lambda journal: journal.unhandled_inbound(),
+    "inbound before another": lambda journal: journal.has_earlier_inbound(TEXT, NUMBER, US, 1.0),
     "outbox": lambda journal: journal.outbox_now(1.0, 128),
     "may it be texted": lambda journal: journal.suppressed(NUMBER, US),
     "consents": lambda journal: journal.consents(NUMBER),
