@@ -136,7 +136,7 @@ class Ownership:
 
     async def _inherit(self) -> None:
         while True:
-            await asyncio.sleep(self.ttl / 8)
+            await asyncio.sleep(self.ttl / 20)  # so that what is left goes on within the lease time
             began = time.monotonic()
             try:
                 alive = await self._cluster.nodes()
