@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal, Protocol, TypeAlias
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -83,6 +84,8 @@ class Peers:
         self._replica = replica
         self._ownership = ownership
         self._owner = owner
+        self._blocks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Held by whoever on this node is in a block that is to be the only one, by key; a lease only parts nodes."""
 
     # --- questions
 
@@ -190,9 +193,10 @@ class Peers:
 
     @asynccontextmanager
     async def only_here(self, key: str) -> AsyncIterator[bool]:
-        """While the block lasts no other node is in a block of the same *key*, and this one knows all that came before.
+        """While the block lasts nobody else is in a block of the same *key*, and this node knows all that came before.
 
-        Gives whether other nodes may have done something since the block was asked for.
+        With one node alone there is nothing to wait for: what the block looks at and does is one step. Gives whether others may
+        have done something since the block was asked for.
 
         Raises:
             SessionAwayError: That cannot be made certain.
@@ -200,16 +204,17 @@ class Peers:
         if self._cluster.alone:
             yield False
             return
-        try:
-            while (lease := await self._cluster.acquire(f"only:{key}", self._ownership.ttl)) is None:  # noqa: ASYNC110  # nobody tells
-                await asyncio.sleep(0.02)
-            await self._replica.catch_up()
-        except ClusterUnavailableError as error:
-            raise SessionAwayError(str(error)) from error
-        try:
-            yield True
-        finally:
-            await self._ownership.release(lease)
+        async with self._blocks.setdefault(key, asyncio.Lock()):
+            try:
+                while (lease := await self._cluster.acquire(f"only:{key}", self._ownership.ttl)) is None:  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(0.02)
+                await self._replica.catch_up()
+            except ClusterUnavailableError as error:
+                raise SessionAwayError(str(error)) from error
+            try:
+                yield True
+            finally:
+                await self._ownership.release(lease)
 
     async def say_everything_again(self) -> None:
         """The log has begun anew: what was said last may be lost, so the others hear where this node's sessions are."""

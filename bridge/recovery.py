@@ -16,7 +16,7 @@ from bridge.cluster import Cluster, Lease, NodeId
 from bridge.customers import Customers
 from bridge.floor import Customer, Floor
 from bridge.floor_ops import AssignWork, ForgetWork, Op, SetAgentState
-from bridge.journal import Journal, JournalError, StoredSession
+from bridge.journal import Committed, Journal, JournalError, StoredSession, Unit
 from bridge.legs import NO_CALL, TextLeg
 from bridge.listeners import Listeners
 from bridge.live import LiveSession, OpenSessions
@@ -102,13 +102,11 @@ class Recovery:
         runner, replica = self._runner, self._runner.replica
         replica.over = set()
         for stored in await runner.journal.open_sessions():
-            known = runner.open_sessions.get(stored.id)
-            if stored.id in replica.over or (known is not None and known.seq >= stored.seq):
-                continue
             live = await self.load(stored)
-            live.mine = False
-            live.node = await runner.cluster.owner(stored.id)
-            runner.open_sessions.add(live)
+            live.mine, live.node = False, await runner.cluster.owner(stored.id)
+            known = runner.open_sessions.get(stored.id)  # meanwhile the log may have told us more than the journal has
+            if stored.id not in replica.over and (known is None or known.seq < stored.seq):
+                runner.open_sessions.add(live)
         replica.over = None
         await replica.catch_up()
 
@@ -129,8 +127,20 @@ class Recovery:
                 live.ticks[message.id] = message.state
         return live
 
+    async def saved_after_all(self, unit: Unit) -> Committed | None:
+        """What became of a step when somebody seems to have been faster: it was ourselves, and nobody could say so.
+
+        None: it was somebody else, or there is more after it already.
+        """
+        assert unit.session is not None
+        with contextlib.suppress(JournalError):
+            stored = await self._runner.journal.session(unit.session)
+            if stored is not None and stored.snapshot == unit.snapshot:
+                return Committed(stored.seq, stored.lines)
+        return None
+
     async def read_again(self, live: LiveSession) -> bool:
-        """A step of ours was saved although nobody could say so: go on from there. False: it was another node's."""
+        """The journal knows more of a session of ours than we do: go on from there. False: it is another node's by now."""
         with contextlib.suppress(JournalError):
             stored = await self._runner.journal.session(live.state.id)
             if stored is not None and (live.lease is None or stored.fence <= live.lease.token):

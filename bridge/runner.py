@@ -585,7 +585,13 @@ class Runner:
             fence=None if self.cluster.alone or live.lease is None else live.lease.token,
             now=now,
         )
-        committed = await self.commit(unit)
+        try:
+            committed = await self.commit(unit)
+        except StaleSessionError:
+            saved = await self.recovery.saved_after_all(unit)
+            if saved is None:
+                raise
+            committed = saved
         live.seq, live.saved = committed.seq, unit.snapshot
         self.open_sessions.note_phones(live)
         await self.ownership.check(live)

@@ -174,7 +174,7 @@ class Texts(Door):
         return await self._read(query, lambda row: as_struct(InboundRow, row))
 
     async def has_earlier_inbound(self, message: MessageId, sender: str, recipient: str, since: float) -> bool:
-        """Whether *sender* has a text to *recipient* that was kept before this one, and since then, and that no session has yet."""
+        """Whether *sender* has a text to *recipient* that was kept before this one, since then, and no session has yet."""
         this = select(_inbound.c.n).where(_inbound.c.message == message).scalar_subquery()
         query = select(_inbound.c.raw).where(
             _inbound.c.handled.is_(False),

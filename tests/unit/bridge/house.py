@@ -28,7 +28,7 @@ from bridge.media_store import MediaStore
 from bridge.metrics import Metrics
 from bridge.news import News
 from bridge.records import Records
-from bridge.runner import Runner
+from bridge.runner import LEASE, Runner
 from bridge.session import State
 from bridge.settings import Settings
 from bridge.telephony.loopback import AgentPhone, LoopbackCallProvider
@@ -74,12 +74,18 @@ class FragileJournal(Journal):
     """A journal whose database does not work for a while."""
 
     broken = False
+    unheard = 0
+    """So many commits are saved, and nobody hears of it."""
 
     async def commit(self, unit: Unit) -> Committed:
         """Save, or not."""
         if self.broken:
             raise JournalUnavailableError("the disk is full")
-        return await super().commit(unit)
+        committed = await super().commit(unit)
+        if self.unheard:
+            self.unheard -= 1
+            raise JournalUnavailableError("the connection was lost")
+        return committed
 
 
 class SlowSms(LoopbackSms):
@@ -109,6 +115,7 @@ class House:
         self.network = LoopbackNetwork(delay=0.02, clock=self.clock)
         self.caller: Handset = self.network.handset(CALLER)
         self.hub, self.node = Hub(), "main"
+        self.lease = LEASE
         self._prompts = folder / "no prompts"  # so that every prompt is over at once
         self.alive = False
 
@@ -144,6 +151,7 @@ class House:
                 media=MediaStore(self.settings.data / "media"),
                 metrics=Metrics(CollectorRegistry()),
                 clock=self.clock,
+                lease=self.lease,
             )
             self.desk = Desk(
                 self.runner, presets=lambda _: (Preset("form", "Form", "The form: https://example.com/form"),), news=self.news
