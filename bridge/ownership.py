@@ -198,8 +198,10 @@ class Ownership:
                 # From here on the journal takes nothing of the old owner's any more, so what is read next is the whole of it.
                 await self._keeper.commit(Unit(session=session, fence=lease.token))
                 stored = await self._journal.session(session)
-            except FencedError:
-                stored = None  # somebody with a newer lease, which ran out meanwhile
+            except FencedError:  # we stood still meanwhile, and somebody has a newer lease
+                await self.release(lease)
+                await self._learn_owner(session)
+                return
             if stored is None or stored.row.closed_at is not None:
                 await self.release(lease)
                 self._forget(session)
