@@ -1,20 +1,22 @@
 """Whether a node would find what nodes share, and whether it is one of them: for `sidetone doctor`, and for the start."""
 
 import time
-
-from redis.asyncio import Redis
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from bridge.cluster import ClusterUnavailableError
 from bridge.cluster.clocks import clock_problem
-from bridge.cluster.redis_door import answering, connect
+from bridge.cluster.redis_door import Client, answering, close, connect, servers
 
 OLDEST = (6, 2)
 """Of Redis: what the scripts and streams need."""
+KEEPS = "noeviction"
+"""The `maxmemory-policy` of Redis under which nothing is lost."""
 Check = tuple[str, str | None]
 """What was looked at, and what is wrong with it; None when nothing is."""
 
 
-async def announce_secret(client: "Redis", namespace: str, fingerprint: str) -> None:
+async def announce_secret(client: Client, namespace: str, fingerprint: str) -> None:
     """Say which secret the nodes of this service have; the founder does.
 
     Raises:
@@ -24,7 +26,7 @@ async def announce_secret(client: "Redis", namespace: str, fingerprint: str) -> 
         await client.set(_key(namespace), fingerprint)
 
 
-async def announced_secret(client: "Redis", namespace: str) -> str | None:
+async def announced_secret(client: Client, namespace: str) -> str | None:
     """The fingerprint of the secret that the nodes have, or had when they last ran; None: no node has ever said it.
 
     Raises:
@@ -43,25 +45,38 @@ async def examine(url: str, namespace: str, fingerprint: str | None) -> list[Che
         namespace: Of the keys.
         fingerprint: Of the secret on this machine; None: there is none yet.
     """
-    client = connect(url)
     try:
-        async with answering():
-            before = time.time()
-            seconds, microseconds = await client.time()
-            after = time.time()
-            version = str((await client.info("server"))["redis_version"])
+        client = connect(url)
+    except ValueError as error:
+        return [("Redis", str(error))]
+    try:
+        before = time.time()
+        found = (await servers(client)).values()
+        after = time.time()
         known = await announced_secret(client, namespace)
     except ClusterUnavailableError as error:
-        return [("Redis", f"it does not answer: {error}. Check cluster.url, and that Redis runs")]
+        return [("Redis", f"it does not answer as it should: {error}. Check cluster.url, and that Redis runs")]
     finally:
-        await client.aclose()
-    too_old = tuple(int(part) for part in version.split(".")[:2]) < OLDEST
-    redis = seconds + microseconds / 1e6
+        await close(client)
+    versions = sorted({str(each["redis_version"]) for each in found})
+    too_old = [version for version in versions if tuple(map(int, version.split(".")[:2])) < OLDEST]
+    clocks = [int(each["server_time_usec"]) / 1e6 for each in found if "server_time_usec" in each]
+    ahead = max((clock - min(max(clock, before), after) for clock in clocks), key=abs, default=0.0)
     return [
-        (f"Redis {version}", f"it is too old: {'.'.join(map(str, OLDEST))} or newer is needed" if too_old else None),
-        ("clock of Redis", clock_problem(redis - min(max(redis, before), after))),
+        (f"Redis {', '.join(versions)}", f"it is too old: {'.'.join(map(str, OLDEST))} or newer is needed" if too_old else None),
+        ("clock of Redis", clock_problem(ahead)),
+        ("memory of Redis", _memory_problem(found)),
         ("secret of the nodes", _secret_problem(known, fingerprint)),
     ]
+
+
+def _memory_problem(found: Iterable[Mapping[str, Any]]) -> str | None:
+    """Redis may make room for others only by refusing what is new, not by dropping what it has."""
+    for each in found:
+        policy = each.get("maxmemory_policy")
+        if int(each.get("maxmemory", 0)) and policy != KEEPS:
+            return f"when it is full it drops what nodes share (maxmemory-policy is {policy}): set maxmemory-policy {KEEPS}"
+    return None
 
 
 def _secret_problem(known: str | None, own: str | None) -> str | None:

@@ -1,12 +1,12 @@
 """What nodes share, on Redis 6.2 and newer. See `bridge.cluster` for what each method promises.
 
 Every key begins with the namespace, and keys that one script touches share a hash tag, so that a Redis Cluster keeps them
-together. Only Redis's own clock counts between nodes, so they need not agree on the time.
+together. What is asked of several leases at once goes there in full (`EVAL`), as each may lie on another server. Only Redis's own
+clock counts between nodes, so they need not agree on the time; masters and replicas have to.
 """
 
 import asyncio
 import contextlib
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -14,22 +14,18 @@ from typing import Any, Self
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from bridge.cluster import AgentPresence, ClusterUnavailableError, Lease, NodeId, Replica
-from bridge.cluster.redis_door import answering, connect, milliseconds, stop, uptime
+from bridge.cluster.redis_door import Client, answering, close, connect, milliseconds, stop, uptime
 from bridge.cluster.redis_log import KEPT, SNAPSHOT_EVERY, RedisLog
 from bridge.cluster.redis_questions import Questions
+from bridge.cluster.redis_topics import Topics
 from bridge.events import AgentId
 
 __all__ = ["RedisCluster", "connect"]
 
 log = structlog.get_logger()
 
-BACKLOG = 1000
-"""Updates a listener may be behind before the oldest are dropped."""
 RENEW_AT_ONCE = 500
 """Leases renewed in one question, so that others get a word in between."""
 
@@ -65,6 +61,10 @@ local now = redis.call('TIME')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] * 1000 + math.floor(now[2] / 1000))
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
+_PRESENT = """
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return redis.call('SADD', KEYS[2], ARGV[3])
+"""
 _ABSENT = """
 local said = redis.call('GET', KEYS[1])
 if not said or cjson.decode(said).node ~= ARGV[1] then return 0 end
@@ -91,7 +91,7 @@ class RedisCluster:
     def __init__(
         self,
         node: NodeId,
-        client: "Redis",
+        client: Client,
         *,
         namespace: str = "sidetone",
         version: str = "",
@@ -101,20 +101,20 @@ class RedisCluster:
         kept: int = KEPT,
     ) -> None:
         self.node = node
+        self._client = client
         self._redis: Any = client  # its types do not know that it answers in bytes
         self._namespace = namespace
         self._ttl = ttl
         self._clock = clock
         self._acquire = client.register_script(_ACQUIRE)
-        self._renew = client.register_script(_RENEW)
-        self._release = client.register_script(_RELEASE)
+        self._present = client.register_script(_PRESENT)
         self._absent = client.register_script(_ABSENT)
         self._show = client.register_script(_SHOW)
         self._nodes = client.register_script(_NODES)
         self._held: dict[str, tuple[Lease, float]] = {}
         """By name: what we were granted, and until when on our clock."""
-        self._present: set[AgentId] = set()
-        self._topics = _Topics(client.pubsub())
+        self._here: set[AgentId] = set()
+        self._topics = Topics(client)
         self._questions = Questions(node, client, namespace)
         self._log = RedisLog(self, client, namespace, version=version, ttl=ttl, snapshot_every=snapshot_every, kept=kept)
         self._joined = False
@@ -136,9 +136,9 @@ class RedisCluster:
         await self._questions.__aexit__(kind, error, trace)
         with contextlib.suppress(ClusterUnavailableError):
             await self._release_all([lease for lease, _ in self._held.values()])
-            for agent in list(self._present):
+            for agent in list(self._here):
                 await self.absent(agent)
-        await self._redis.aclose()
+        await close(self._client)
 
     # --- signs of life
 
@@ -197,8 +197,7 @@ class RedisCluster:
             asked = self._clock()
             async with answering(), self._redis.pipeline(transaction=False) as together:
                 for lease in some:
-                    args: list[Any] = [lease.node, lease.token, milliseconds(ttl)]
-                    await self._renew(keys=[self._lease_of(lease.name)], args=args, client=together)
+                    together.eval(_RENEW, 1, self._lease_of(lease.name), lease.node, lease.token, milliseconds(ttl))
                 renewed = await together.execute()
             for lease, ours in zip(some, renewed, strict=True):
                 if not ours:
@@ -222,7 +221,7 @@ class RedisCluster:
                 del self._held[lease.name]
         async with answering(), self._redis.pipeline(transaction=False) as together:
             for lease in leases:
-                await self._release(keys=[self._lease_of(lease.name)], args=[lease.node, lease.token], client=together)
+                together.eval(_RELEASE, 1, self._lease_of(lease.name), lease.node, lease.token)
             await together.execute()
 
     async def owner(self, name: str) -> NodeId | None:
@@ -259,16 +258,14 @@ class RedisCluster:
 
     async def present(self, agent: AgentId, data: Mapping[str, Any], ttl: float) -> None:
         """See `Cluster.present`."""
-        self._present.add(agent)
+        self._here.add(agent)
         said = msgspec.json.encode({"node": self.node, "data": data})
-        async with answering(), self._redis.pipeline(transaction=True) as both:
-            both.set(self._agent(agent), said, px=milliseconds(ttl))
-            both.sadd(self._agents, agent)
-            await both.execute()
+        async with answering():
+            await self._present(keys=[self._agent(agent), self._agents], args=[said, milliseconds(ttl), agent])
 
     async def absent(self, agent: AgentId) -> None:
         """See `Cluster.absent`."""
-        self._present.discard(agent)
+        self._here.discard(agent)
         async with answering():
             await self._absent(keys=[self._agent(agent)], args=[self.node])
 
@@ -322,73 +319,6 @@ class RedisCluster:
 
     def _topic(self, topic: str) -> str:
         return f"{self._namespace}:topic:{topic}"
-
-
-class _Topics:
-    """What this node listens to: one connection, and a queue for each listener."""
-
-    def __init__(self, pubsub: PubSub) -> None:
-        self._pubsub = pubsub
-        self._listeners: dict[str, set[asyncio.Queue[bytes]]] = defaultdict(set)
-        self._confirmed: dict[str, asyncio.Event] = {}
-        self._some = asyncio.Event()
-        self._asking = asyncio.Lock()
-        """Two topics at once would each open the connection, and one of them would be listened to by nobody."""
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> None:
-        self._task = asyncio.create_task(self._pass_on(), name="cluster updates")
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None
-        await stop(self._task)
-        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-
-    async def add(self, topic: str) -> asyncio.Queue[bytes]:
-        """A queue that gets everything from now on."""
-        queue: asyncio.Queue[bytes] = asyncio.Queue(BACKLOG)
-        first = not self._listeners[topic]
-        self._listeners[topic].add(queue)
-        if first:
-            self._confirmed[topic] = asyncio.Event()
-            try:
-                async with self._asking:
-                    await self._pubsub.subscribe(topic)
-            except BaseException:
-                await self.remove(topic, queue)
-                raise
-            self._some.set()
-        await self._confirmed[topic].wait()
-        return queue
-
-    async def remove(self, topic: str, queue: asyncio.Queue[bytes]) -> None:
-        """The queue gets nothing any more."""
-        self._listeners[topic].discard(queue)
-        if not self._listeners[topic]:
-            del self._listeners[topic], self._confirmed[topic]
-            with contextlib.suppress(RedisError, OSError):
-                async with self._asking:
-                    await self._pubsub.unsubscribe(topic)
-
-    async def _pass_on(self) -> None:
-        while True:
-            await self._some.wait()
-            try:
-                message = await self._pubsub.get_message(timeout=None)  # None: for as long as it takes
-            except (RedisError, OSError) as error:  # it subscribes again by itself when it connects again
-                log.warning("cluster.unavailable", reason=str(error), retriable=True)
-                await asyncio.sleep(0.5)
-                continue
-            if message is None:
-                continue
-            topic = message["channel"].decode()
-            if message["type"] == "subscribe" and topic in self._confirmed:
-                self._confirmed[topic].set()
-            elif message["type"] == "message":
-                for listener in self._listeners.get(topic, ()):
-                    if listener.full():
-                        listener.get_nowait()
-                    listener.put_nowait(message["data"])
 
 
 async def _updates(queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:

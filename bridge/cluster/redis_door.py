@@ -1,55 +1,181 @@
-"""The way to Redis: a client that is patient for a moment, and its errors as ours."""
+"""The way to Redis, in whatever way it is run: a client that is patient for a moment, and its errors as ours."""
 
 import asyncio
+import random
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
+from redis.asyncio import RedisCluster as RedisShards
+from redis.asyncio.client import PubSub
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.cluster import ClusterUnavailableError
 
 ANSWERS_WITHIN = 5.0
 """Seconds for one question to Redis."""
+REDIS_PORT = 6379
 SENTINEL_PORT = 26379
+LOST = (RedisConnectionError, RedisTimeoutError, ReadOnlyError)
+"""After these another connection may do better. Who may only read is a replica now: the name may lead to another server."""
+MOST_CONNECTIONS = 10_000
+"""To each server of a Redis Cluster; more questions at once are refused."""
 
 
-def connect(url: str) -> "Redis":
-    """A client that connects when it is first asked something.
+class Watched(Redis):
+    """The master of which sentinels know the address."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Leave the master and the sentinels."""
+        await super().aclose(close_connection_pool)
+        pool: Any = self.connection_pool
+        await pool.sentinel_manager.aclose()
+
+
+class Shards(RedisShards):
+    """A Redis Cluster.
 
     Args:
-        url: `redis://HOST:PORT/DB`, `rediss://` for TLS, or `redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB`.
+        hosts: Some of its servers, with their ports.
+        options: Of the connections.
+    """
+
+    def __init__(self, hosts: list[tuple[str, int]], options: dict[str, Any]) -> None:
+        nodes = [ClusterNode(host, port) for host, port in hosts]
+        super().__init__(startup_nodes=nodes, retry=_retry(), max_connections=MOST_CONNECTIONS, **options)
+        self.options = options
+
+    async def leave(self) -> None:
+        """Close every connection; what the client itself does only as long as it knows of no error."""
+        await self.aclose()
+        await self.nodes_manager.aclose()
+        await self.nodes_manager.aclose("startup_nodes")
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave it."""
+        await self.leave()
+
+
+Client: TypeAlias = Redis | Shards
+
+
+def connect(url: str) -> Client:
+    """A client that connects when it is first asked something; `close` it.
+
+    Args:
+        url: `redis://USER:PASSWORD@HOST:PORT/DB`, `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB` or
+            `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`; with `rediss` for TLS; `unix://PATH`. User and password are
+            percent-encoded. After a question mark: what `docs/operations.md` lists.
 
     Raises:
         ValueError: It is none of these.
     """
-    options: dict[str, Any] = {
-        "socket_timeout": ANSWERS_WITHIN,
-        "socket_connect_timeout": ANSWERS_WITHIN,
-        "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
-        "health_check_interval": 15,
-    }
-    if not url.startswith("redis+sentinel://"):
-        return Redis.from_url(url, **options)
     parts = urlsplit(url)
-    name, _, database = parts.path.strip("/").partition("/")
-    if not name:
+    kind = parts.scheme.partition("+")[2]
+    if not kind:
+        return Redis.from_url(url, retry=_retry(), retry_on_error=list(LOST), **_patience())
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    path, scheme = parts.path.strip("/"), parts.scheme.partition("+")[0]
+    name, _, database = path.partition("/") if kind == "sentinel" else ("", "", path)
+    options: dict[str, Any] = {**parse_url(f"{scheme}://{credentials}@/{database}?{parts.query}"), **_patience()}
+    if options.pop("connection_class", None) is SSLConnection:
+        options["ssl"] = True
+    if kind == "cluster":
+        if options.pop("db", 0):
+            raise ValueError("redis+cluster://HOST:PORT,HOST:PORT: a Redis Cluster has one database, which has no number")
+        return Shards(_addresses(hosts, REDIS_PORT), options)
+    if kind != "sentinel" or not name:
         raise ValueError("redis+sentinel://HOST:PORT,HOST:PORT/NAME: the name of the master is missing")
-    hosts = parts.netloc.rpartition("@")[2]
-    sentinels = [(host.partition(":")[0], int(host.partition(":")[2] or SENTINEL_PORT)) for host in hosts.split(",")]
-    credentials: dict[str, Any] = {"username": parts.username, "password": unquote(parts.password)} if parts.password else {}
-    watchers = Sentinel(sentinels)  # type: ignore[no-untyped-call]
-    master: Redis = watchers.master_for(name, db=int(database or 0), **credentials, **options)
+    at_sentinels = {key: value for key, value in options.items() if key.startswith(("ssl", "socket_"))}
+    for key in ("username", "password"):
+        if (given := options.pop(f"sentinel_{key}", None)) is not None:
+            at_sentinels[key] = given
+    watchers = Sentinel(_addresses(hosts, SENTINEL_PORT), sentinel_kwargs=at_sentinels)  # type: ignore[no-untyped-call]
+    master: Redis = watchers.master_for(name, redis_class=Watched, retry=_retry(), retry_on_error=list(LOST), **options)
     return master
+
+
+def _patience() -> dict[str, Any]:
+    return {"socket_timeout": ANSWERS_WITHIN, "socket_connect_timeout": ANSWERS_WITHIN, "health_check_interval": 15}
+
+
+def _retry() -> Retry:
+    return Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3)
+
+
+def _addresses(hosts: str, port: int) -> list[tuple[str, int]]:
+    found = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    return [(each.hostname or "", each.port or port) for each in found]
+
+
+async def close(client: Client) -> None:
+    """Give back what the client has open."""
+    await (client.leave() if isinstance(client, Shards) else client.aclose())
+
+
+async def servers(client: Client) -> dict[str, dict[str, Any]]:
+    """What the servers that take writes say of themselves (`INFO`), by their run id: another one after a restart or a failover.
+
+    Raises:
+        ClusterUnavailableError: One of them cannot be asked.
+    """
+    asked: Any = client  # its types do not know that it answers in bytes
+    async with answering():
+        if isinstance(client, Shards):
+            await client.initialize()
+            said = [await asked.info(target_nodes=[node]) for node in client.get_primaries()]
+        else:
+            said = [await asked.info()]
+    return {each["run_id"]: each for each in said}
+
+
+async def read(client: Client, stream: str, after: bytes, count: int, seconds: float) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The next entries of a stream, each with its id; none when there is none within the time given.
+
+    Raises:
+        ClusterUnavailableError: It does not answer.
+    """
+    asked: Any = client
+    async with answering():
+        if isinstance(client, Shards):
+            # It would ask a server for the keys in the question, every time.
+            await client.initialize()
+            node = client.get_node_from_key(stream)
+            question = ["XREAD", "COUNT", count, "BLOCK", milliseconds(seconds), "STREAMS", stream, after]
+            found = await asked.execute_command(*question, target_nodes=node)
+        else:
+            found = await asked.xread({stream: after}, count=count, block=milliseconds(seconds))
+    return [entry for _, entries in found or () for entry in entries]
+
+
+@asynccontextmanager
+async def listening(client: Client) -> AsyncIterator[PubSub]:
+    """A connection that hears what is published; of a Redis Cluster to any of its servers, as each hears everything.
+
+    Raises:
+        ClusterUnavailableError: None of them answers; also out of the block, when the connection is lost.
+    """
+    async with answering():
+        if not isinstance(client, Shards):
+            async with client.pubsub() as pubsub:
+                yield pubsub
+            return
+        await client.initialize()
+        node = random.choice(client.get_nodes())  # noqa: S311  # so that nodes spread
+        plain = Redis(host=node.host, port=int(node.port), retry=Retry(NoBackoff(), 0), **client.options)
+        async with plain, plain.pubsub() as pubsub:
+            yield pubsub
 
 
 @asynccontextmanager
@@ -62,11 +188,29 @@ async def answering() -> AsyncIterator[None]:
     before = 0 if task is None else task.cancelling()
     try:
         yield
-    except (RedisError, OSError) as error:
-        raise ClusterUnavailableError(str(error) or type(error).__name__) from error
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise ClusterUnavailableError(in_words(error)) from error
     finally:
         if task is not None and task.cancelling() > before:
             raise asyncio.CancelledError
+
+
+def in_words(error: BaseException) -> str:
+    """What is wrong, for whoever can put it right."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return (
+                f"its certificate is refused: {cause.verify_message}. ?ssl_ca_certs=FILE in cluster.url names who has signed it"
+            )
+        if isinstance(cause, ssl.SSLError):
+            return f"there is no encrypted connection: {cause.reason or cause}"
+        if isinstance(cause, AuthenticationError):
+            return f"it refuses our user and password: {cause}"
+        if isinstance(cause, NoPermissionError):
+            return f"our user may not do what is needed: {cause}"
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
 
 
 async def stop(*tasks: "asyncio.Task[None]") -> None:

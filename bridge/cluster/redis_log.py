@@ -22,10 +22,9 @@ from typing import Any, Protocol
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
 
 from bridge.cluster import PATIENCE, ClusterUnavailableError, ClusterVersionError, Entry, Lease, NodeId, Replica
-from bridge.cluster.redis_door import answering, milliseconds, stop, uptime
+from bridge.cluster.redis_door import Client, answering, read, servers, stop, uptime
 
 log = structlog.get_logger()
 
@@ -89,6 +88,9 @@ redis.call('HSET', KEYS[2], 'saved', ARGV[2], 'pos', ARGV[3], 'snapshot', ARGV[4
 redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', tonumber(head[2]) - tonumber(ARGV[2]) + tonumber(ARGV[5]))
 return 1
 """
+
+_TIME = "return redis.call('TIME')"
+"""Of the server that has the log."""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -183,7 +185,7 @@ class RedisLog:
     def __init__(
         self,
         place: Place,
-        client: "Redis",
+        client: Client,
         namespace: str,
         *,
         version: str,
@@ -192,6 +194,7 @@ class RedisLog:
         kept: int = KEPT,
     ) -> None:
         self._place = place
+        self._client = client
         self._redis: Any = client  # its types do not know that it answers in bytes
         self._version = version
         self._ttl = ttl
@@ -204,6 +207,7 @@ class RedisLog:
         self._read = client.register_script(_READ)
         self._found = client.register_script(_FOUND)
         self._save = client.register_script(_SAVE)
+        self._time = client.register_script(_TIME)
         self._replica: Replica | None = None
         """None: not joined."""
         self._founding: float | None = None
@@ -221,7 +225,9 @@ class RedisLog:
         self._to_write = asyncio.Event()
         self._dumping_took = 0.0
         self._lost_at: float | None = None
-        """When this node last saw that another log was there, or none; None: never."""
+        """When this node last saw that another log was there, or none, or that another server answers; None: never."""
+        self._servers = frozenset[str]()
+        """Run ids of those that answered last."""
         self._waited_at: int | None = None
         """The last entry applied when Redis had more, and did not give it."""
 
@@ -271,6 +277,7 @@ class RedisLog:
                 try:
                     self._replica = replica
                     if await self._try_join(replica, founder, patient=uptime() < patient_until):
+                        self._servers = frozenset(await servers(self._client))
                         await self._place.show(joined=True)
                         return
                 except BaseException:
@@ -303,7 +310,7 @@ class RedisLog:
             self._adopt(replica, found)
             return True
         async with answering():
-            seconds, micros = await self._redis.time()
+            seconds, micros = map(int, await self._time(keys=[self._stream]))
         if not self._filled:
             self._founding = seconds + micros / 1e6 - uptime()
             try:
@@ -324,6 +331,10 @@ class RedisLog:
             return True
         async with answering():
             epoch = await self._redis.hget(self._head, "id")
+        # A replica that has taken over may not have heard of the last leases, even though it has the whole log.
+        answering_now = frozenset(await servers(self._client))
+        if answering_now != self._servers:
+            self._servers, self._lost_at = answering_now, uptime()
         # Who was granted a lease by a Redis that has lost everything sees here that there is no log, or another one.
         return epoch == self._epoch and (self._lost_at is None or uptime() - self._lost_at >= self._ttl)
 
@@ -337,11 +348,8 @@ class RedisLog:
             try:
                 if not sure:
                     await self._make_sure(replica)
-                async with answering():
-                    found = await self._redis.xread(
-                        {self._stream: self._last}, count=READ_AT_ONCE, block=milliseconds(LOOK_EVERY)
-                    )
-                entries = [_written(id_, fields) for _, entries in found or () for id_, fields in entries]
+                found = await read(self._client, self._stream, self._last, READ_AT_ONCE, LOOK_EVERY)
+                entries = [_written(id_, fields) for id_, fields in found]
                 sure = bool(entries)
                 if not self._take(replica, entries):
                     await self._recover(replica)

@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
 
 from bridge.cluster import AskRefused, ClusterUnavailableError, NodeId
-from bridge.cluster.redis_door import ANSWERS_WITHIN, answering, milliseconds, stop
+from bridge.cluster.redis_door import ANSWERS_WITHIN, Client, answering, milliseconds, read, stop
 
 log = structlog.get_logger()
 
@@ -25,6 +24,12 @@ READ_AT_ONCE = 100
 TRY_AGAIN_AFTER = 0.1
 """Seconds."""
 BEGINNING = b"0-0"
+
+_OPEN = """
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'k', 'here')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return id
+"""
 
 
 class Questions:
@@ -36,11 +41,13 @@ class Questions:
         namespace: Before every key.
     """
 
-    def __init__(self, node: NodeId, client: "Redis", namespace: str) -> None:
+    def __init__(self, node: NodeId, client: Client, namespace: str) -> None:
         self.node = node
         self.handler: Callable[[NodeId, bytes], Awaitable[bytes]] | None = None
         """Who answers; None: nobody does."""
+        self._client = client
         self._redis: Any = client  # its types do not know that it answers in bytes
+        self._open = client.register_script(_OPEN)
         self._namespace = namespace
         self._last = BEGINNING
         self._numbers = itertools.count(1)
@@ -67,10 +74,7 @@ class Questions:
     async def listen(self, ttl: float) -> None:
         """Let others send letters for so many seconds."""
         stream = self._stream(self.node)
-        async with self._redis.pipeline(transaction=True) as both:
-            both.xadd(stream, {"k": b"here"}, maxlen=LONGEST, approximate=True)
-            both.pexpire(stream, milliseconds(ttl))
-            here, _ = await both.execute()
+        here = await self._open(keys=[stream], args=[LONGEST, milliseconds(ttl)])
         if _order(here) < _order(self._last):  # a new stream, by a clock that is behind
             self._last = BEGINNING
 
@@ -100,19 +104,15 @@ class Questions:
         stream = self._stream(self.node)
         while True:
             try:
-                async with answering():
-                    found = await self._redis.xread(
-                        {stream: self._last}, count=READ_AT_ONCE, block=milliseconds(ANSWERS_WITHIN / 2)
-                    )
+                letters = await read(self._client, stream, self._last, READ_AT_ONCE, ANSWERS_WITHIN / 2)
             except ClusterUnavailableError as error:
                 log.warning("cluster.unavailable", reason=str(error), retriable=True)
                 self._last = BEGINNING  # it may be another stream by now
                 await asyncio.sleep(TRY_AGAIN_AFTER)
                 continue
-            for _, letters in found or ():
-                for id_, letter in letters:
-                    self._last = id_
-                    self._take(letter)
+            for id_, letter in letters:
+                self._last = id_
+                self._take(letter)
 
     def _take(self, letter: Mapping[bytes, bytes]) -> None:
         kind = letter[b"k"]
