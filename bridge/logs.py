@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line (or coloured text), with session and leg bound and telephone numbers masked in one place."""
+"""Logs: JSON lines (or coloured text), with session and leg bound; numbers masked, and outages told in a line, in one place."""
 
 import logging
 import re
@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import structlog
 
+from bridge.cluster import ClusterUnavailableError
+from bridge.journal import JournalUnavailableError
+from bridge.live import SessionAwayError
 from sms.numbers import mask
 
 _NUMBER = re.compile(r"(?:\+|%2B)[1-9][0-9]{6,14}|(?<![0-9A-Za-z.])[0-9]{10,15}(?![0-9A-Za-z])", re.IGNORECASE)
@@ -15,6 +18,21 @@ _NUMBER = re.compile(r"(?:\+|%2B)[1-9][0-9]{6,14}|(?<![0-9A-Za-z.])[0-9]{10,15}(
 _COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """What a terminal obeys. JSON escapes it; text for people would not."""
 DEEPEST = 6
+OUTAGES = (JournalUnavailableError, ClusterUnavailableError, SessionAwayError)
+"""What is no error of ours: PostgreSQL, Redis or another node cannot be reached just now. Why can be said in a line."""
+
+
+def name_outages(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say of an outage what it is, as a warning; where in the program somebody met it helps nobody."""
+    found = event.get("exc_info")
+    error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
+    while isinstance(error, BaseExceptionGroup) and error.split(OUTAGES)[1] is None:
+        error = error.exceptions[0]
+    if isinstance(error, OUTAGES):
+        del event["exc_info"]
+        event["level"] = "warning"
+        event.setdefault("reason", str(error))
+    return event
 
 
 def mask_numbers(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -48,6 +66,7 @@ def set_up_logs(form: Literal["json", "console"], level: Literal["debug", "info"
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        name_outages,
         structlog.processors.format_exc_info,
         mask_numbers,
     ]

@@ -7,6 +7,8 @@ import msgspec
 import pytest
 import structlog
 
+from bridge.cluster import ClusterUnavailableError
+from bridge.journal import JournalUnavailableError
 from bridge.logs import mask_numbers, set_up_logs
 
 FULL = ("+15550100123", "15550100123", "5550100123", "%2B15550100123")
@@ -72,3 +74,24 @@ def test_an_error_is_written_without_numbers(capsys: pytest.CaptureFixture[str])
 
     assert "0100123" not in line
     assert "Traceback" in json.loads(line)["exception"]
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(
+    "outage",
+    [
+        JournalUnavailableError("no connection"),
+        ClusterUnavailableError("no connection"),
+        ExceptionGroup("some", [ExceptionGroup("more", [JournalUnavailableError("no connection")])]),
+    ],
+)
+def test_an_outage_is_a_warning_in_one_line(capsys: pytest.CaptureFixture[str], outage: Exception) -> None:
+    """Whoever meets it; what is our own fault comes with its traceback, also beside an outage."""
+    set_up_logs("json", "info")
+    for error in (outage, ExceptionGroup("two", [outage, LookupError("ours")])):
+        structlog.get_logger().error("reports.behind", exc_info=error)
+    told, ours = map(json.loads, capsys.readouterr().err.splitlines())
+
+    assert (told["level"], told["reason"]) == ("warning", "no connection")
+    assert "exception" not in told
+    assert (ours["level"], "LookupError: ours" in ours["exception"]) == ("error", True)
