@@ -52,6 +52,11 @@ class RedisServer:
             else:
                 return
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing when it has ended."""
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(number)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it by this signal; nothing when it has ended."""
         if self._server is not None:

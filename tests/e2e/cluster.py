@@ -87,14 +87,14 @@ class Service:
         there = [node for node in self.nodes.values() if node.alive and node.name not in self.down] or list(self.nodes.values())
         return there[next(self._turn) % len(there)].url + path
 
-    async def text(self, handset: str, body: str, *, at: str | None = None, to: str = NUMBER) -> str:
+    async def text(self, handset: str, body: str, *, at: str | None = None, to: str = NUMBER, within: float = 60.0) -> str:
         """Write to us, by the front or to the node *at*; returns when it was acknowledged, with the provider's id."""
         if at is None:
-            sid = await self.twilio.text(handset, to, body, within=60.0)
+            sid = await self.twilio.text(handset, to, body, within=within)
         else:
             self._pinned[handset, body] = at
             try:
-                sid = await self.twilio.text(handset, to, body, within=60.0)
+                sid = await self.twilio.text(handset, to, body, within=within)
             finally:
                 del self._pinned[handset, body]
         self.kept[sid] = body
