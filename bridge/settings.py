@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from socket import gethostname
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -65,13 +65,19 @@ def _own_secret(secret: SecretStr) -> SecretStr:
 
 def _redis(url: SecretStr) -> SecretStr:
     """What `bridge.cluster.redis.connect` takes. The words never show the URL: there may be a password in it."""
-    parts = urlsplit(url.get_secret_value())
-    if parts.scheme not in {"redis", "rediss", "redis+sentinel", "unix"}:
+    scheme, _, rest = url.get_secret_value().partition("://")
+    form = "unix" if scheme == "unix" else scheme.replace("rediss", "redis", 1)
+    if form not in _REDIS_FORMS:
+        forms = [known for known in _REDIS_FORMS if known != "unix"]
         raise ValueError(
-            "write it as redis://HOST:PORT/DB, rediss://... for TLS, or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB"
+            f"write it as {' or '.join(_REDIS_FORMS[known][1] for known in forms)}; with rediss in place of redis for TLS"
         )
-    if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
-        raise ValueError("redis+sentinel://HOST:PORT,HOST:PORT/NAME: the name of the master is missing")
+    pattern, words = _REDIS_FORMS[form]
+    found = re.fullmatch(pattern, rest)
+    if found is None:
+        raise ValueError(f"write it as {words}; in USER and PASSWORD / as %2F, ? as %3F, # as %23, @ as %40, % as %25")
+    if not {name for name, _ in parse_qsl(found["options"] or "", keep_blank_values=True)} <= REDIS_OPTIONS:
+        raise ValueError(f"after the question mark may stand {', '.join(sorted(REDIS_OPTIONS))}, each as NAME=VALUE")
     return url
 
 
@@ -103,6 +109,26 @@ SCREEN_POP_VALUES = frozenset({"id", "session", "number", "name", "queue", "agen
 """What the address of a contact may be filled with."""
 MOST_DIRECT_NUMBERS = 5
 """Of one agent."""
+_HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
+_WHO = r"(?:[^/?#@]*@)?"
+_OPTIONS = r"(?:\?(?P<options>[^#]*))?"
+_REDIS_FORMS = {
+    "redis": (rf"{_WHO}{_HOST}(?:/\d*)?{_OPTIONS}", "redis://USER:PASSWORD@HOST:PORT/DB"),
+    "redis+sentinel": (
+        rf"{_WHO}{_HOST}(?:,{_HOST})*/[^/?#]+(?:/\d*)?{_OPTIONS}",
+        "redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB (NAME is what the sentinels call the master)",
+    ),
+    "redis+cluster": (rf"{_WHO}{_HOST}(?:,{_HOST})*(?:/0?)?{_OPTIONS}", "redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT"),
+    "unix": (rf"{_WHO}/[^?#]+{_OPTIONS}", "unix:///PATH"),
+}
+"""By scheme without its s for TLS: what comes after it, and how to write it."""
+REDIS_OPTIONS = frozenset(
+    {
+        *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"),
+        *("sentinel_username", "sentinel_password", "client_name", "db"),
+    }
+)
+"""What may be said in the address of Redis after a question mark."""
 SHORTEST_TOKEN = 16
 """Characters. Nothing slows down whoever guesses tokens."""
 SHORTEST_SECRET = 32
@@ -138,7 +164,7 @@ class ClusterSettings(_Section):
 
     url: RedisUrl | None = Field(
         default=None,
-        description="Redis that the nodes share: redis://, rediss:// (TLS) or redis+sentinel://; none: one node alone",
+        description="Redis of all nodes: redis://, redis+sentinel://, redis+cluster://, rediss for TLS; none: one node alone",
     )
     node: str | None = Field(
         default=None,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import MISSING, Postgres, postgres, programs
+from tests.redis_kinds import minimal_acl, sharded
 from tests.redis_server import redis_server
 
 
@@ -32,6 +33,13 @@ def redis_url() -> Iterator[str]:
     """The address of a Redis server of our own."""
     with redis_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_shards_url() -> Iterator[str]:
+    """The address of a Redis Cluster of our own, with three masters."""
+    with sharded(rules=[*minimal_acl("*"), "+scan", "+pttl"]) as shards:  # tests look at every key, and let its time pass
+        yield shards.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

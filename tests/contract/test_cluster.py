@@ -32,7 +32,7 @@ class Nodes:
         self.leave = leave
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis_url", "redis_shards_url"])
 async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
     make = _in_memory if request.param == "memory" else _on_redis
     async with make(request) as (first, second, advance), AsyncExitStack() as ours, AsyncExitStack() as theirs:
@@ -59,7 +59,7 @@ async def _in_memory(_request: pytest.FixtureRequest) -> AsyncIterator[Made]:
 @asynccontextmanager
 async def _on_redis(request: pytest.FixtureRequest) -> AsyncIterator[Made]:
     """A namespace of its own for each test; time passes by taking it off whatever has an end."""
-    url: str = request.getfixturevalue("redis_url")
+    url: str = request.getfixturevalue(request.param)
     namespace = f"test{next(_NAMESPACES)}"
 
     now = 0.0

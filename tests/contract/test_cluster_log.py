@@ -101,9 +101,9 @@ async def service(kind: str, url: str = "") -> AsyncIterator[Service]:
         yield Service(make, stack)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis_url", "redis_shards_url"])
 async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    url = "" if request.param == "memory" else request.getfixturevalue(request.param)
     async with service(request.param, url) as made:
         yield made
 

@@ -39,10 +39,10 @@ class Work:
         return work
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis_url", "redis_shards_url"])
 async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Any, Any]]:
     hub, namespace = Hub(shared=True), f"roles{next(_NAMESPACES)}"
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    url = "" if request.param == "memory" else request.getfixturevalue(request.param)
     names = [NodeId("one"), NodeId("two")]
     async with AsyncExitStack() as stack:
         if url:
@@ -230,3 +230,20 @@ async def test_who_cannot_renew_stops_before_another_begins() -> None:
         one.deaf = None
         async with holding(one, work.of("one")):
             await until(lambda: work.at_it == ["one"])
+
+
+async def test_a_node_knows_which_roles_it_has(nodes: tuple[Any, Any]) -> None:
+    """Whoever wants to hear of it does: when it gets one, and when that is over."""
+    one, two = nodes
+    heard: list[tuple[str, bool]] = []
+    task = asyncio.create_task(
+        Roles(two, ttl=TTL, told=lambda role, held: heard.append((role, held))).hold("outbox", Work().of("two"))
+    )
+    async with holding(one, Work().of("one")):
+        await until(lambda: heard != [])
+        assert heard[0] == ("outbox", False)
+    await until(lambda: heard[-1] == ("outbox", True))
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert heard[-1] == ("outbox", False)

@@ -34,6 +34,11 @@ def test_one_node_alone_is_what_nobody_has_to_set() -> None:
         "rediss://user:word@redis.example/1",
         "redis+sentinel://s1.example,s2.example:26380/main/0",
         "unix:///run/redis/redis.sock",
+        "rediss://user:p%40ss%2Fword%23@redis.example:6380/0?ssl_ca_certs=/etc/ca.crt&ssl_check_hostname=false",
+        "rediss+sentinel://user:word@s1.example,[2001:db8::1]:26380/main?sentinel_username=u&sentinel_password=guard",
+        "redis+cluster://user:word@r1.example,r2.example:6380",
+        "rediss+cluster://r1.example/0?ssl_ca_certs=/etc/ca.crt",
+        "redis://redis.example?db=2&client_name=sidetone",
     ],
 )
 def test_every_address_that_is_taken_can_be_connected_to(url: str) -> None:
@@ -45,11 +50,35 @@ def test_every_address_that_is_taken_can_be_connected_to(url: str) -> None:
     connect(taken.url.get_secret_value())
 
 
-@pytest.mark.parametrize("url", ["http://redis.example", "redis.example:6379", "redis+sentinel://s1.example", ""])
-def test_an_address_of_something_else_is_refused(url: str) -> None:
-    """And a password in it is not shown."""
-    with pytest.raises(ValidationError, match=r"cluster\.url"):
-        settings(cluster={"url": url}, **SHARED)
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://redis.example", "write it as redis://"),
+        ("redis.example:6379", "write it as redis://"),
+        ("redis+ring://r1.example", "write it as redis://"),
+        ("http+cluster://r1.example", "write it as redis://"),
+        ("", "empty"),
+        ("redis+sentinel://s1.example", "NAME is what the sentinels call the master"),
+        ("redis+cluster://r1.example/3", "redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT;"),
+        ("redis+cluster://r1.example,", "redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT;"),
+        ("redis://r1.example,r2.example", "redis://USER:PASSWORD@HOST:PORT/DB"),
+        ("redis://:se/cret@redis.example", "/ as %2F"),
+        ("redis://:#secret@redis.example", "/ as %2F"),
+        ("redis://user:12/secret@redis.example", "/ as %2F"),
+        ("rediss://redis.example?ca=secret", "ssl_ca_certs"),
+        ("redis://redis.example/0#secret", "# as %23"),
+    ],
+)
+def test_an_address_of_something_else_is_refused(tmp_path: Path, url: str, said: str) -> None:
+    """In words that say what is missing, and without a part of the address: it may be of a password."""
+    file = tmp_path / "sidetone.yaml"
+    file.write_text(f"journal: {{url: postgresql://db.example/sidetone}}\ncluster: {{url: '{url}'}}\n")
+
+    with pytest.raises(SettingsError, match=r"cluster\.url") as refused:
+        load_settings(file)
+
+    assert said in str(refused.value)
+    assert "cret" not in str(refused.value).replace("secret is empty", "")
 
 
 def test_the_password_of_redis_may_stand_in_a_file(tmp_path: Path) -> None:
