@@ -413,6 +413,12 @@ def _watch(runner: Runner) -> None:
     metrics = runner.metrics
     metrics.sessions.set_function(lambda: len(runner.own_sessions))
     metrics.live_calls.set_function(lambda: runner.calls)
+    metrics.known.set_function(lambda: len(runner.sessions))
+    metrics.nodes.set_function(lambda: len(runner.ownership.alive))
+    metrics.reachable.set_function(lambda: runner.cluster.standing().reachable)
+    metrics.applied.set_function(lambda: runner.cluster.standing().applied)
+    metrics.behind.set_function(lambda: runner.cluster.standing().behind)
+    metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
     for gauge in (metrics.waiting, metrics.ewt):
         gauge.clear()  # of queues that are gone
     for queue in runner.floor.queues:

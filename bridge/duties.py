@@ -146,8 +146,7 @@ class Duties:
                         if kick:
                             await self._learn_of(msgspec.json.decode(kick, type=_Reported))
                         self._house.outbox.kick()
-            except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error))
+            except ClusterUnavailableError:  # said by whoever keeps the connection
                 await asyncio.sleep(1.0)
 
     async def reported(self, message: MessageRow, state: TextState, code: str | None) -> None:

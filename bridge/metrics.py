@@ -38,6 +38,30 @@ class Metrics:
             registry=registry,
         )
         self.sessions = Gauge("sidetone_sessions_open", "Sessions open now.", registry=registry)
+        self.known = Gauge("sidetone_sessions_known", "Open sessions of all nodes, as this one knows them.", registry=registry)
+        self.nodes = Gauge(
+            "sidetone_nodes", "Nodes that gave signs of life when this one last looked, with it.", registry=registry
+        )
+        self.reachable = Gauge(
+            "sidetone_cluster_reachable", "1: what nodes share took a sign of life of this node within the lease time; or 0.",
+            registry=registry,
+        )  # fmt: skip
+        self.applied = Gauge(
+            "sidetone_log_applied", "Number of the last entry of the nodes' log that is applied here.", registry=registry
+        )
+        self.behind = Gauge(
+            "sidetone_log_behind", "Entries in the nodes' log that were not applied here when this node last looked.",
+            registry=registry,
+        )  # fmt: skip
+        self.roles = Gauge("sidetone_role", "1: this node does what one does for all; or 0.", ["role"], registry=registry)
+        self.taken_over = Counter(
+            "sidetone_sessions_taken_over_total", "Sessions that another node left or gave, and this one went on with.",
+            registry=registry,
+        )  # fmt: skip
+        self.fenced = Counter(
+            "sidetone_steps_fenced_total", "Steps not taken because another node had the session by then.", registry=registry
+        )
+        self.tasks = Gauge("sidetone_tasks", "Asyncio tasks of the process.", registry=registry)
         self.live_calls = Gauge("sidetone_calls_live", "Calls in progress now.", registry=registry)
         self.waiting = Gauge("sidetone_queue_waiting", "Customers in line now, by queue.", ["queue"], registry=registry)
         self.ewt = Gauge(

@@ -65,7 +65,13 @@ class Ownership:
         only not have come back yet; and to take its calls away would end them."""
         self._gone: dict[NodeId | None, float] = {}
         """Nodes that have sessions and give no sign of life, and since when; None: of sessions of which nobody knows whose."""
+        self._left: set[NodeId] = set()
+        """Nodes that were heard, are not any more, and may have left sessions of which only the journal knows."""
+        self._named: set[NodeId] = set()
+        """Nodes of which it was said that they are dead."""
         self._taking: set[e.SessionId] = set()
+        self.alive: frozenset[NodeId] = frozenset({cluster.node})
+        """The nodes that gave signs of life when this one last looked."""
 
     def unsteady(self) -> None:
         """What the nodes share was away, or has begun anew."""
@@ -77,8 +83,7 @@ class Ownership:
         while True:
             try:
                 return await self._cluster.acquire(session, self.ttl)
-            except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error))
+            except ClusterUnavailableError:
                 await asyncio.sleep(0.5)
 
     async def check(self, live: LiveSession) -> None:
@@ -118,8 +123,7 @@ class Ownership:
                 void = await self._cluster.renew_all([live.lease for live in held.values() if live.lease is not None], self.ttl)
                 for session in void:
                     await self._again(held[e.SessionId(session)])
-            except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error))
+            except ClusterUnavailableError:
                 self.unsteady()
                 continue
 
@@ -143,6 +147,8 @@ class Ownership:
             except ClusterUnavailableError:
                 self.unsteady()
                 continue
+            self._left = (self._left | self.alive) - alive - {self._cluster.node}
+            self.alive = alive
             if time.monotonic() - began > self.ttl / 2:
                 self.unsteady()  # it stood still, and signs of life have run out that nobody could renew
             for node in self._missing(alive) if self.taking else ():
@@ -154,7 +160,7 @@ class Ownership:
     def _missing(self, alive: Collection[NodeId]) -> list[NodeId | None]:
         """Nodes that have been gone for so long that they are dead."""
         now = time.monotonic()
-        seen = {live.node for live in self._sessions.values() if not live.mine and live.node not in alive}
+        seen = {live.node for live in self._sessions.values() if not live.mine and live.node not in alive} | self._left
         self._gone = {node: self._gone.get(node, now) for node in seen}
         if now - self._steady_since < self.ttl + COME_BACK:
             return []
@@ -165,11 +171,15 @@ class Ownership:
         ours = {live.state.id for live in self._sessions.mine}
         known = [live.state.id for live in self._sessions.values() if not live.mine and live.node == node]
         if node is not None:
-            log.warning("node.dead", node=node, sessions=len(known))
             # The journal may have sessions that their node had no time to tell us of.
             others = {live.state.id for live in self._sessions.values() if not live.mine and live.node != node}
             stored = [each.id for each in await self._journal.open_sessions()]
             known = [session for session in stored if session not in ours | others]
+            if known and node not in self._named:
+                self._named.add(node)
+                log.warning("node.dead", node=node, sessions=len(known))
+            elif not known:
+                self._left.discard(node)
         await self.take_all(known)
 
     async def take_all(self, sessions: Collection[e.SessionId]) -> None:

@@ -160,7 +160,7 @@ class Runner:
         self.ownership = Ownership(cluster, self.open_sessions, journal, self, ttl=lease)
         self.recovery = Recovery(self)
         self.peers = Peers(cluster, self.open_sessions, self.replica, self.ownership, self)
-        self.roles = Roles(cluster, ttl=lease)
+        self.roles = Roles(cluster, ttl=lease, told=lambda role, held: metrics.roles.labels(role).set(held))
         self.duties = Duties(self)
         self.intake = Intake(self, sms_provider, media)
         self.hooks = Hooks(
@@ -471,6 +471,7 @@ class Runner:
     async def take_over(self, stored: StoredSession, lease: Lease) -> None:
         """See `ownership.Keeper`."""
         await self.recovery.take_over(stored, lease)
+        self.metrics.taken_over.inc()
 
     def lose(self, live: LiveSession) -> None:
         """See `ownership.Keeper`."""
@@ -534,6 +535,7 @@ class Runner:
                 done.set_result(None)
         except (FencedError, StaleSessionError) as error:
             log.warning("session.fenced", why=str(error))
+            self.metrics.fenced.inc(isinstance(error, FencedError))
             if done is not None and not done.done():
                 done.set_exception(SessionAwayError("the journal knows more of the session than this node"))
             if isinstance(error, FencedError) or not await self.recovery.read_again(live):
@@ -616,7 +618,6 @@ class Runner:
             except JournalUnavailableError:
                 if self.clock() >= deadline:
                     raise
-                log.warning("journal.unavailable")
                 await asyncio.sleep(0.2)
             else:
                 if unit.notices:

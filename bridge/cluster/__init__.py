@@ -79,6 +79,17 @@ class Entry(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How a node stands with the others, for whoever looks after it."""
+
+    reachable: bool
+    """What the nodes share has taken a sign of life of this one within the last lease time."""
+    applied: int
+    """Number of the last entry of the log that is applied here; the same on all nodes when nothing happens."""
+    behind: int
+    """Entries that were in the log and not applied here when this node last looked."""
+
+
 class Replica(Protocol):
     """This node's copy of what the log makes. Given the same entries, every copy must become the same."""
 
@@ -155,6 +166,9 @@ class Cluster(Protocol):
         """
 
     # --- the log
+
+    def standing(self) -> Standing:
+        """How this node stands with the others. Asks nobody."""
 
     async def nodes(self) -> frozenset[NodeId]:
         """The nodes that have joined and show signs of life, this one included once it has joined."""

@@ -19,6 +19,7 @@ from bridge.cluster import (
     Lease,
     NodeId,
     Replica,
+    Standing,
 )
 from bridge.events import AgentId
 
@@ -58,6 +59,8 @@ class Hub:
         self._now = now
         self._at = 0.0
         self._entries = itertools.count(1)
+        self.last = 0
+        """Number of the newest entry."""
 
     def holder(self, name: str) -> Lease | None:
         """The lease that counts now."""
@@ -67,7 +70,8 @@ class Hub:
     def entry(self, node: NodeId, body: bytes) -> Entry:
         """The next one in the log."""
         self._at = max(self._at, self._now())
-        return Entry(f"{next(self._entries):016d}", self._at, node, body)
+        self.last = next(self._entries)
+        return Entry(f"{self.last:016d}", self._at, node, body)
 
 
 class MemoryCluster:
@@ -140,6 +144,10 @@ class MemoryCluster:
         return True
 
     # --- the log
+
+    def standing(self) -> Standing:
+        """See `Cluster.standing`."""
+        return Standing(reachable=True, applied=self._hub.last, behind=0)
 
     async def nodes(self) -> frozenset[NodeId]:
         """See `Cluster.nodes`."""

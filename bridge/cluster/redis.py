@@ -13,18 +13,15 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-import structlog
 
-from bridge.cluster import AgentPresence, ClusterUnavailableError, Lease, NodeId, Replica
-from bridge.cluster.redis_door import Client, answering, close, connect, milliseconds, stop, uptime
+from bridge.cluster import AgentPresence, ClusterUnavailableError, Lease, NodeId, Replica, Standing
+from bridge.cluster.redis_door import Client, Reach, answering, close, connect, milliseconds, stop, uptime
 from bridge.cluster.redis_log import KEPT, SNAPSHOT_EVERY, RedisLog
 from bridge.cluster.redis_questions import Questions
 from bridge.cluster.redis_topics import Topics
 from bridge.events import AgentId
 
 __all__ = ["RedisCluster", "connect"]
-
-log = structlog.get_logger()
 
 RENEW_AT_ONCE = 500
 """Leases renewed in one question, so that others get a word in between."""
@@ -114,9 +111,12 @@ class RedisCluster:
         self._held: dict[str, tuple[Lease, float]] = {}
         """By name: what we were granted, and until when on our clock."""
         self._here: set[AgentId] = set()
-        self._topics = Topics(client)
-        self._questions = Questions(node, client, namespace)
-        self._log = RedisLog(self, client, namespace, version=version, ttl=ttl, snapshot_every=snapshot_every, kept=kept)
+        self._reach = Reach(ttl)
+        self._topics = Topics(client, self._reach)
+        self._questions = Questions(node, client, namespace, self._reach)
+        self._log = RedisLog(
+            self, client, namespace, self._reach, version=version, ttl=ttl, snapshot_every=snapshot_every, kept=kept
+        )
         self._joined = False
         self._beating: asyncio.Task[None] | None = None
 
@@ -157,19 +157,29 @@ class RedisCluster:
                 async with answering():
                     await self._redis.zrem(self._alive, self.node)
 
+    def standing(self) -> Standing:
+        """See `Cluster.standing`."""
+        return Standing(self._reach.there, self._log.applied, self._log.behind)
+
     async def _beat(self) -> None:
+        asked = uptime()
         async with answering():
             if self._joined:
                 await self._show(keys=[self._alive], args=[self.node, milliseconds(self._ttl)])
             await self._questions.listen(3 * self._ttl)
+        self._reach.found(asked)
 
     async def _keep_beating(self) -> None:
         while True:
             await asyncio.sleep(self._ttl / 4)
             try:
-                await self._beat()
+                async with asyncio.timeout(self._ttl):
+                    await self._beat()
+                    await self._log.measure()
             except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error), retriable=True)
+                self._reach.lost(error)
+            except TimeoutError:
+                self._reach.lost(TimeoutError(f"no answer within {self._ttl:g} s"))
 
     # --- leases
 

@@ -1,6 +1,7 @@
 """The way to Redis, in whatever way it is run: a client that is patient for a moment, and its errors as ours."""
 
 import asyncio
+import math
 import random
 import ssl
 import time
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+import structlog
 from redis.asyncio import Redis, SSLConnection
 from redis.asyncio import RedisCluster as RedisShards
 from redis.asyncio.client import PubSub
@@ -22,6 +24,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.cluster import ClusterUnavailableError
+
+log = structlog.get_logger()
 
 ANSWERS_WITHIN = 5.0
 """Seconds for one question to Redis."""
@@ -211,6 +215,38 @@ def in_words(error: BaseException) -> str:
             return f"our user may not do what is needed: {cause}"
         cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
+
+
+class Reach:
+    """Whether Redis answers this node: said once when it does not any more, and once when it does again.
+
+    Args:
+        ttl: Seconds after which a silent node counts as gone.
+    """
+
+    def __init__(self, ttl: float) -> None:
+        self._ttl = ttl
+        self._heard = -math.inf
+        self._lost_at: float | None = None
+        """None: it answers."""
+
+    @property
+    def there(self) -> bool:
+        """Has Redis taken a sign of life of this node within the last lease time?"""
+        return uptime() - self._heard < self._ttl
+
+    def lost(self, error: Exception) -> None:
+        """Something was asked and not answered."""
+        if self._lost_at is None:
+            self._lost_at = uptime()
+            log.warning("cluster.away", reason=str(error))
+
+    def found(self, asked: float) -> None:
+        """A sign of life that was sent at *asked* (`uptime`) was taken."""
+        self._heard = asked
+        if self._lost_at is not None:
+            log.warning("cluster.back", seconds=round(uptime() - self._lost_at, 1))
+            self._lost_at = None
 
 
 async def stop(*tasks: "asyncio.Task[None]") -> None:

@@ -24,7 +24,7 @@ import msgspec
 import structlog
 
 from bridge.cluster import PATIENCE, ClusterUnavailableError, ClusterVersionError, Entry, Lease, NodeId, Replica
-from bridge.cluster.redis_door import Client, answering, read, servers, stop, uptime
+from bridge.cluster.redis_door import Client, Reach, answering, read, servers, stop, uptime
 
 log = structlog.get_logger()
 
@@ -176,6 +176,7 @@ class RedisLog:
         place: Its place among the others.
         client: Redis.
         namespace: Before every key.
+        reach: Told when Redis does not answer.
         version: Nodes with another one may not join.
         ttl: Seconds after which a silent node counts as gone.
         snapshot_every: Entries between two snapshots.
@@ -187,6 +188,7 @@ class RedisLog:
         place: Place,
         client: Client,
         namespace: str,
+        reach: Reach,
         *,
         version: str,
         ttl: float,
@@ -194,6 +196,7 @@ class RedisLog:
         kept: int = KEPT,
     ) -> None:
         self._place = place
+        self._reach = reach
         self._client = client
         self._redis: Any = client  # its types do not know that it answers in bytes
         self._version = version
@@ -224,6 +227,8 @@ class RedisLog:
         self._own: dict[int, _Own] = {}
         self._to_write = asyncio.Event()
         self._dumping_took = 0.0
+        self.behind = 0
+        """Entries in the log that were not applied here when this node last looked."""
         self._lost_at: float | None = None
         """When this node last saw that another log was there, or none, or that another server answers; None: never."""
         self._servers = frozenset[str]()
@@ -295,7 +300,7 @@ class RedisLog:
             try:
                 await self._place.renew(lease, self._ttl)  # when another node has it, our epoch is refused
             except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error), retriable=True)
+                self._reach.lost(error)
 
     async def _try_join(self, replica: Replica, founder: Callable[[], Awaitable[None]], *, patient: bool) -> bool:
         found = await self._look()
@@ -338,6 +343,18 @@ class RedisLog:
         # Who was granted a lease by a Redis that has lost everything sees here that there is no log, or another one.
         return epoch == self._epoch and (self._lost_at is None or uptime() - self._lost_at >= self._ttl)
 
+    @property
+    def applied(self) -> int:
+        """Number of the last entry applied."""
+        return self._seq
+
+    async def measure(self) -> None:
+        """See how far behind this node is."""
+        async with answering():
+            epoch, seq = await self._redis.hmget(self._head, "id", "seq")
+        if epoch == self._epoch:  # or whoever follows is about to see that it is another log
+            self.behind = max(0, int(seq) - self._seq)
+
     # --- following
 
     async def _follow(self) -> None:
@@ -354,7 +371,7 @@ class RedisLog:
                 if not self._take(replica, entries):
                     await self._recover(replica)
             except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error), retriable=True)
+                self._reach.lost(error)
                 sure = False
                 await asyncio.sleep(TRY_AGAIN_AFTER)
 
@@ -492,7 +509,7 @@ class RedisLog:
                 async with answering():
                     written = await self._append(keys=self._keys, args=[epoch, self._place.node, *parts])
             except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error), retriable=True)
+                self._reach.lost(error)
                 await asyncio.sleep(TRY_AGAIN_AFTER)
                 continue
             if not written:  # it is another log now; whoever follows it is about to see that

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from bridge.cluster import AskRefused, ClusterUnavailableError, NodeId
-from bridge.cluster.redis_door import ANSWERS_WITHIN, Client, answering, milliseconds, read, stop
+from bridge.cluster.redis_door import ANSWERS_WITHIN, Client, Reach, answering, milliseconds, read, stop
 
 log = structlog.get_logger()
 
@@ -39,13 +39,15 @@ class Questions:
         node: Its name.
         client: Redis.
         namespace: Before every key.
+        reach: Told when Redis does not answer.
     """
 
-    def __init__(self, node: NodeId, client: Client, namespace: str) -> None:
+    def __init__(self, node: NodeId, client: Client, namespace: str, reach: Reach) -> None:
         self.node = node
         self.handler: Callable[[NodeId, bytes], Awaitable[bytes]] | None = None
         """Who answers; None: nobody does."""
         self._client = client
+        self._reach = reach
         self._redis: Any = client  # its types do not know that it answers in bytes
         self._open = client.register_script(_OPEN)
         self._namespace = namespace
@@ -69,7 +71,7 @@ class Questions:
             async with answering():
                 await self._redis.delete(self._stream(self.node))
         except ClusterUnavailableError as unavailable:
-            log.debug("cluster.unavailable", reason=str(unavailable))
+            self._reach.lost(unavailable)
 
     async def listen(self, ttl: float) -> None:
         """Let others send letters for so many seconds."""
@@ -106,7 +108,7 @@ class Questions:
             try:
                 letters = await read(self._client, stream, self._last, READ_AT_ONCE, ANSWERS_WITHIN / 2)
             except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error), retriable=True)
+                self._reach.lost(error)
                 self._last = BEGINNING  # it may be another stream by now
                 await asyncio.sleep(TRY_AGAIN_AFTER)
                 continue
@@ -153,7 +155,7 @@ class Questions:
         try:
             await self._send(asker, {b"k": kind, b"id": number, b"body": body})
         except ClusterUnavailableError as error:
-            log.warning("cluster.unavailable", reason=str(error), retriable=True)
+            self._reach.lost(error)
 
     def _stream(self, node: NodeId) -> str:
         return f"{self._namespace}:ask:{{{node}}}"

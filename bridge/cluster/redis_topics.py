@@ -8,15 +8,12 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
 
-import structlog
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.cluster import ClusterUnavailableError
-from bridge.cluster.redis_door import ANSWERS_WITHIN, Client, listening, stop
-
-log = structlog.get_logger()
+from bridge.cluster.redis_door import ANSWERS_WITHIN, Client, Reach, listening, stop
 
 BACKLOG = 1000
 """Updates a listener may be behind before the oldest are dropped."""
@@ -28,10 +25,15 @@ class Topics:
     """What this node listens to: one connection, and a queue for each listener.
 
     A connection that says nothing, not even when asked, is given up: the machine at its other end may be gone without a word.
+
+    Args:
+        client: Redis.
+        reach: Told when it does not answer.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, reach: Reach) -> None:
         self._client = client
+        self._reach = reach
         self._listeners: dict[str, set[asyncio.Queue[bytes]]] = defaultdict(set)
         self._confirmed: dict[str, asyncio.Event] = {}
         self._some = asyncio.Event()
@@ -96,7 +98,7 @@ class Topics:
                 async with listening(self._client) as pubsub, self._connected(pubsub):
                     await self._pass_on(pubsub)
             except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error), retriable=True)
+                self._reach.lost(error)
             await asyncio.sleep(TRY_AGAIN_AFTER)
 
     @asynccontextmanager

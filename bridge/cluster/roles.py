@@ -43,11 +43,15 @@ class Roles:
     Args:
         cluster: The other nodes.
         ttl: Seconds after which the role of a dead node is free.
+        told: Hears of each role whether this node has it.
     """
 
-    def __init__(self, cluster: Cluster, *, ttl: float = 10.0) -> None:
+    def __init__(
+        self, cluster: Cluster, *, ttl: float = 10.0, told: Callable[[str, bool], None] = lambda _role, _held: None
+    ) -> None:
         self._cluster = cluster
         self._ttl = ttl
+        self._told = told
 
     async def hold(self, role: str, work: Callable[[Tenure], Coroutine[Any, Any, None]]) -> None:
         """Ask for the role, and do its work whenever this node has it, until the work is over or this is cancelled.
@@ -56,15 +60,19 @@ class Roles:
         returns because it has seen that the role is gone. What it raises is raised here, after the role was given back.
         """
         if self._cluster.alone:
+            self._told(role, True)
             await work(Tenure(role, lambda: True))
             return
+        self._told(role, False)
         while True:
             lease = await self._get(role)
+            self._told(role, True)
             log.info("role.taken", role=role)
             try:
                 if await self._serve(Tenure(role, lambda held=lease: self._cluster.valid(held)), lease, work):  # type: ignore[misc]
                     return
             finally:
+                self._told(role, False)
                 await self._give_back(lease)
             log.warning("role.lost", role=role)
 
@@ -75,7 +83,7 @@ class Roles:
                 if lease is not None and await self._sure_of(lease):
                     return lease
             except ClusterUnavailableError as error:
-                log.warning("cluster.unavailable", reason=str(error))
+                log.debug("role.not_asked_for", role=role, reason=str(error))
             await asyncio.sleep(self._ttl / 4 * random.uniform(0.75, 1.25))  # noqa: S311  # so that nodes do not ask in step
 
     async def _sure_of(self, lease: Lease) -> bool:

@@ -41,6 +41,8 @@ class GroupWriter(Generic[Request, Result]):
         """Transactions of which nobody knows whether they were committed, and what their requests got if they were."""
         self._known: dict[int, tuple[Request, Result | JournalError]] = {}
         """By identity, requests of such transactions that turned out to be committed."""
+        self._trouble = ""
+        """Why the database did not work when something was last to be saved; empty: it did."""
         self.groups = 0
         """Transactions committed."""
         self.written = 0
@@ -101,7 +103,10 @@ class GroupWriter(Generic[Request, Result]):
             await self._clear_up()
             results = await self._with_known(requests)
         except JournalUnavailableError as error:
-            log.warning("journal.unavailable", requests=len(requests), error=str(error), in_doubt=isinstance(error, InDoubtError))
+            doubtful = isinstance(error, InDoubtError)
+            if doubtful or str(error) != self._trouble:
+                self._trouble = str(error)
+                log.warning("journal.unavailable", requests=len(requests), error=self._trouble, in_doubt=doubtful)
             if isinstance(error, InDoubtError):
                 left = [request for request in requests if id(request) not in self._known]
                 self._doubts.append((error.transaction, list(zip(left, error.result, strict=True))))
@@ -109,6 +114,8 @@ class GroupWriter(Generic[Request, Result]):
         except Exception as error:
             log.exception("journal.failed", requests=len(requests))
             results = [UnitRefusedError(f"{type(error).__name__}: {error}") for _ in requests]
+        else:
+            self._trouble = ""
         self.groups += 1
         for (_, future), result in zip(group, results, strict=True):
             if isinstance(result, JournalError):

@@ -15,8 +15,9 @@ from typing import Any, Self
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from bridge.cluster import ClusterUnavailableError, ClusterVersionError, Entry, NodeId
+from bridge.cluster import ClusterUnavailableError, ClusterVersionError, Entry, NodeId, Standing
 from bridge.cluster.redis import RedisCluster, connect
 from bridge.cluster.roles import Roles, Tenure
 from tests.redis_server import RedisServer
@@ -284,6 +285,41 @@ async def test_without_redis_an_append_gives_up(server: RedisServer, stack: Asyn
     server.start()
     assert await one.append(b"later", patience=PATIENT) == 1
     assert book.texts == ["later"]
+
+
+async def test_it_is_said_once_that_redis_is_away_and_once_that_it_is_back(
+    server: RedisServer, stack: AsyncExitStack, namespace: str
+) -> None:
+    """However many ask it meanwhile; and how a node stands with the others can be seen at any time."""
+    one, _ = await member(stack, "one", server.url, namespace, ttl=1.0)
+    two, _ = await member(stack, "two", server.url, namespace, ttl=60.0)
+    await two.append(b"something")
+    await until(lambda: one.standing() == Standing(reachable=True, applied=1, behind=0))
+    with capture_logs() as logs:
+        server.stop(signal.SIGKILL)
+        asked = appending(one, *map(str, range(20)))
+        await until(lambda: not one.standing().reachable)
+        server.start()
+        await until(lambda: one.standing().reachable)
+        await asyncio.gather(*asked)
+    said = [line["event"] for line in logs if line["event"] in {"cluster.away", "cluster.back"}]
+    assert said.count("cluster.back") == 1
+    assert said.count("cluster.away") == 2, "by each node"
+    await until(lambda: one.standing().applied == two.standing().applied == 21)
+
+
+async def test_a_redis_that_stands_still_is_away(server: RedisServer, stack: AsyncExitStack, namespace: str) -> None:
+    """It takes connections and says nothing: seen within the lease time, and not when the client gives up."""
+    one, _ = await member(stack, "one", server.url, namespace, ttl=0.5)
+    with capture_logs() as logs:
+        server.send(signal.SIGSTOP)
+        try:
+            await until(lambda: any(line["event"] == "cluster.away" for line in logs))
+            await until(lambda: not one.standing().reachable)
+        finally:
+            server.send(signal.SIGCONT)
+        await until(lambda: any(line["event"] == "cluster.back" for line in logs))
+    assert one.standing().reachable
 
 
 # --- the way to it is lost

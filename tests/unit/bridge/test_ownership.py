@@ -150,6 +150,18 @@ async def test_what_a_node_leaves_that_is_gone_is_taken_up(pair: tuple[Node, Nod
                 await asyncio.sleep(0.01)
 
 
+async def test_what_nobody_has_heard_of_is_taken_up_when_its_node_dies(pair: tuple[Node, Node]) -> None:
+    """A node began its only conversation and died before it could tell: a survivor has seen the node, and asks the journal."""
+    a, b = pair
+    async with b.at_work():
+        async with a.at_work():
+            async with asyncio.timeout(10.0):
+                while a.cluster.node not in b.ownership.alive:  # noqa: ASYNC110  # it has no event
+                    await asyncio.sleep(0.01)
+            assert b.taken == []
+        await b.until([SESSION])
+
+
 async def test_a_node_that_is_about_to_leave_takes_nothing(pair: tuple[Node, Node]) -> None:
     """Neither from the dead nor from those who offer it."""
     _, b = pair
