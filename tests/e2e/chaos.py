@@ -278,7 +278,7 @@ class Chaos:
     async def _empty_redis(self) -> None:
         if not self._redis:
             self._redis = True
-            pause = self._chance.choice([0.1, 1.0, 2 * LEASE])
+            pause = self._chance.choice([0.1, 1.0, 2 * LEASE, 13.0])
             self._note("Redis killed", f"empty after {pause:g} s")
             self._service.lose_redis()
             await asyncio.sleep(pause)
@@ -289,7 +289,7 @@ class Chaos:
         await self._paused(self._chance.uniform(0.2, 0.8) * LEASE)
 
     async def _pause_redis(self) -> None:
-        await self._paused(self._chance.uniform(1.1, 5.0) * LEASE)
+        await self._paused(self._chance.uniform(1.1, 7.0) * LEASE)
 
     async def _paused(self, seconds: float) -> None:
         if not self._redis:

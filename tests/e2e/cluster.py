@@ -197,13 +197,19 @@ class Service:
         """A node's own name, whatever it adds to it to tell its lives apart."""
         return next(name for name in self.nodes if node == name or re.match(rf"{re.escape(name)}\W", node))
 
+    async def shown(self, node: str, board: str) -> dict[str, str]:
+        """The rows of a supervisor's board there, as they stand on the page."""
+        async with DeskClient(self[node].url, SUPERVISOR) as desk:
+            await desk.sign_in()
+            headers, address = {"Origin": self[node].url}, f"{self[node].url}/supervisor/ws?board={board}"
+            async with desk.http.ws_connect(address, headers=headers) as page, asyncio.timeout(10.0):
+                rows: dict[str, str] = (await page.receive_json()).get("rows", {})
+        return rows
+
     async def board(self, node: str) -> checker.Board:
         """What a supervisor and a program see of the floor there."""
-        async with DeskClient(self[node].url, SUPERVISOR) as desk, self.api(node) as api:
-            await desk.sign_in()
-            headers = {"Origin": self[node].url}
-            async with desk.http.ws_connect(f"{self[node].url}/supervisor/ws", headers=headers) as page, asyncio.timeout(10.0):
-                rows: dict[str, str] = (await page.receive_json())["rows"]
+        rows = await self.shown(node, "agents")
+        async with self.api(node) as api:
             waits = (await api.get("/wait_times"))["queues"]
         return checker.Board(
             chats={name: int(load[1]) for name, row in rows.items() if (load := _LOAD.search(row))},

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bridge.telephony.softphone import PhoneConfig, Softphone
-from tests.e2e.chaos import Chaos, Crowd, Orphans, logged, memory
+from tests.e2e.chaos import Chaos, Crowd, Orphans, by_name, logged, memory, metrics
 from tests.e2e.cluster import Service, beside, service
 from tests.e2e.server import agent
 from tests.postgres import Postgres
@@ -77,23 +77,26 @@ async def test_a_soak_with_every_fault_loses_and_doubles_nothing(
                 say("every conversation is over")
                 await it.check()
                 await agree(it, at_rest=True)
+                await it.until(partial(standing, it), "every node knows of all and one has each role")
                 say("everything is right")
             finally:
-                tell(it, crowd, chaos, orphans, first)
+                await tell(it, crowd, chaos, orphans, first)
         words = Counter(row["body"] for row in it.rows("select body from message where author like 'api:%'"))
         assert {body: times for body, times in words.items() if times > 1} == {}, "texts of the program that are there twice"
         assert crowd.taken - set(words) == set(), "texts of the program that were lost"
         assert [line for node in it.nodes.values() for line in logged(node.log)[1]] == []
 
 
-def tell(it: Service, crowd: Crowd, chaos: Chaos, orphans: Orphans, first: dict[str, float]) -> None:
+async def tell(it: Service, crowd: Crowd, chaos: Chaos, orphans: Orphans, first: dict[str, float]) -> None:
     """Print what was done and what came of it."""
     print(f"faults: {dict(sorted(chaos.did.items()))}")
     print(f"people: {dict(sorted(crowd.did.items()))}")
     print(f"longest time for which an open session was nobody's: {orphans.longest:.1f} s")
     for name, node in it.nodes.items():
         now = f"{memory(node):.0f}" if node.alive else "?"
-        print(f"{name}: {first[name]:.0f} MB in memory at the start, {now} MB now; it said {dict(logged(node.log)[0])}")
+        tasks = f"{(await metrics(node))['sidetone_tasks']:.0f}" if node.alive else "?"
+        print(f"{name}: {first[name]:.0f} MB in memory at the start, {now} MB and {tasks} tasks now")
+        print(f"   it said {dict(logged(node.log)[0])}")
 
 
 async def chats_answered(it: Service) -> bool:
@@ -115,6 +118,23 @@ async def nobody_waits(it: Service) -> bool:
     return bool(still == 0)
 
 
+async def standing(it: Service) -> bool:
+    """Whether every node sees all nodes and all open sessions, has applied the same, and one of them has each role."""
+    seen = [await metrics(node) for node in it.nodes.values()]
+    still_open = it.one("select count(*) from session where closed_at is null")
+    alike = {
+        tuple(
+            numbers[f"sidetone_{name}"] for name in ("nodes", "sessions_known", "cluster_reachable", "log_applied", "log_behind")
+        )
+        for numbers in seen
+    }
+    roles: Counter[str] = Counter()
+    for numbers in seen:
+        roles.update(by_name(numbers, "sidetone_role"))
+    (applied,) = {numbers[3] for numbers in alike} if len(alike) == 1 else (0,)
+    return alike == {(len(seen), still_open, 1, applied, 0)} and set(roles.values()) == {1}
+
+
 OF_THE_MOMENT = {"as_of", "decision", "longest_wait"}
 """What each node says by its own clock."""
 LASTING = {"status", "capacity", "waiting", "agents_ready", "agents_busy", "open_slots", "outcomes_seen"}
@@ -122,27 +142,27 @@ LASTING = {"status", "capacity", "waiting", "agents_ready", "agents_busy", "open
 
 
 async def agree(it: Service, *, at_rest: bool) -> None:
-    """Wait until every node says the same of every queue; when nobody is being served, to the digit.
+    """Wait until every node says the same of every queue (when nobody is being served, to the digit), agent and session.
 
     Raises:
         AssertionError: They do not.
     """
-    said: list[object] = []
+    said: list[dict[str, object]] = []
 
     async def same() -> bool:
         said.clear()
         for name in it.nodes:
             async with it.api(name) as api:
                 queues = (await api.get("/wait_times"))["queues"]
-            said.append(
-                {
-                    queue: {key: value for key, value in view.items() if key not in OF_THE_MOMENT and (at_rest or key in LASTING)}
-                    for queue, view in queues.items()
-                }
-            )
+            known: dict[str, object] = {
+                queue: {key: value for key, value in view.items() if key not in OF_THE_MOMENT and (at_rest or key in LASTING)}
+                for queue, view in queues.items()
+            }
+            said.append(known | await it.shown(name, "agents") | await it.shown(name, "sessions"))
         return all(one == said[0] for one in said)
 
     try:
         await it.until(same, "every node says the same of every queue", within=20.0)
     except AssertionError as error:
-        raise AssertionError("\n".join(map(str, said))) from error
+        keys = sorted({key for one in said for key in one if any(other.get(key) != one[key] for other in said)})
+        raise AssertionError("\n".join(f"{key}: {[one.get(key) for one in said]}" for key in keys)) from error
