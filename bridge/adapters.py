@@ -35,7 +35,7 @@ async def cluster_of(settings: Settings, secret: bytes) -> AsyncIterator[Cluster
     """What this node shares with others, if there may be any.
 
     Raises:
-        SettingsError: What that needs is not installed, or the nodes that are there have another *secret*.
+        SettingsError: What that needs is not there, or the nodes that are there have another *secret*.
         ClusterUnavailableError: It does not answer.
     """
     shared = settings.cluster
@@ -49,7 +49,10 @@ async def cluster_of(settings: Settings, secret: bytes) -> AsyncIterator[Cluster
     except ImportError as error:
         raise SettingsError("cluster.url: several nodes need the extra redis: pip install 'sidetone[redis]'") from error
     node = NodeId(f"{shared.node_name}-{secrets.token_hex(4)}")  # who comes back is another one
-    client = connect(shared.url.get_secret_value())
+    try:
+        client = connect(shared.url.get_secret_value())
+    except ValueError as error:
+        raise SettingsError(f"cluster.url: {error}") from error
     async with RedisCluster(
         node, client, namespace=shared.namespace, ttl=shared.lease, version=f"floor {FLOOR_VERSION}"
     ) as cluster:

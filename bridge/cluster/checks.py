@@ -48,7 +48,7 @@ async def examine(url: str, namespace: str, fingerprint: str | None) -> list[Che
     try:
         client = connect(url)
     except ValueError as error:
-        return [("Redis", str(error))]
+        return [("Redis", f"cluster.url: {error}")]
     try:
         before = time.time()
         found = (await servers(client)).values()

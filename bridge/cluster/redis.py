@@ -122,7 +122,11 @@ class RedisCluster:
 
     async def __aenter__(self) -> Self:
         """Join."""
-        await self._beat()
+        try:
+            await self._beat()
+        except BaseException:
+            await close(self._client)
+            raise
         await self._topics.__aenter__()
         await self._questions.__aenter__()
         self._beating = asyncio.create_task(self._keep_beating(), name="cluster signs of life")

@@ -7,8 +7,9 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import structlog
 from redis.asyncio import Redis, SSLConnection
@@ -17,7 +18,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -31,6 +32,8 @@ ANSWERS_WITHIN = 5.0
 """Seconds for one question to Redis."""
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
+FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+"""What in an address is the path of one."""
 LOST = (RedisConnectionError, RedisTimeoutError, ReadOnlyError)
 """After these another connection may do better. Who may only read is a replica now: the name may lead to another server."""
 MOST_CONNECTIONS = 10_000
@@ -83,9 +86,12 @@ def connect(url: str) -> Client:
             percent-encoded. After a question mark: what `docs/operations.md` lists.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: It is none of these, or a file that it names is not there.
     """
     parts = urlsplit(url)
+    for name, file in parse_qsl(parts.query):
+        if name in FILES and not Path(file).is_file():
+            raise ValueError(f"{name}: there is no file {file}")
     kind = parts.scheme.partition("+")[2]
     if not kind:
         return Redis.from_url(url, retry=_retry(), retry_on_error=list(LOST), **_patience())
@@ -101,7 +107,9 @@ def connect(url: str) -> Client:
         return Shards(_addresses(hosts, REDIS_PORT), options)
     if kind != "sentinel" or not name:
         raise ValueError("redis+sentinel://HOST:PORT,HOST:PORT/NAME: the name of the master is missing")
-    at_sentinels = {key: value for key, value in options.items() if key.startswith(("ssl", "socket_"))}
+    # Not tried again: the next one is asked.
+    at_sentinels: dict[str, Any] = {"retry": Retry(NoBackoff(), 0)}
+    at_sentinels |= {key: value for key, value in options.items() if key.startswith(("ssl", "socket_"))}
     for key in ("username", "password"):
         if (given := options.pop(f"sentinel_{key}", None)) is not None:
             at_sentinels[key] = given
@@ -204,11 +212,16 @@ def in_words(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return (
-                f"its certificate is refused: {cause.verify_message}. ?ssl_ca_certs=FILE in cluster.url names who has signed it"
-            )
+            return f"its certificate is refused: {cause.verify_message}. ?ssl_ca_certs=FILE in cluster.url names who signed it"
+        if isinstance(cause, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(cause.reason):
+            return "it wants a certificate of ours: ?ssl_certfile=FILE&ssl_keyfile=FILE in cluster.url"
         if isinstance(cause, ssl.SSLError):
             return f"there is no encrypted connection: {cause.reason or cause}"
+        if isinstance(cause, MasterNotFoundError):
+            why = "they refuse our password (sentinel_password)" if "auth:" in str(cause) else "it is down, or they are"
+            return f"the sentinels name no master: {why}"
+        if isinstance(cause, AuthenticationError) and "HELLO" in str(cause):
+            return "it wants a user and a password"
         if isinstance(cause, AuthenticationError):
             return f"it refuses our user and password: {cause}"
         if isinstance(cause, NoPermissionError):

@@ -34,10 +34,10 @@ def test_one_node_alone_is_what_nobody_has_to_set() -> None:
         "rediss://user:word@redis.example/1",
         "redis+sentinel://s1.example,s2.example:26380/main/0",
         "unix:///run/redis/redis.sock",
-        "rediss://user:p%40ss%2Fword%23@redis.example:6380/0?ssl_ca_certs=/etc/ca.crt&ssl_check_hostname=false",
+        "rediss://user:p%40ss%2Fword%23@redis.example:6380/0?ssl_cert_reqs=none&ssl_check_hostname=false",
         "rediss+sentinel://user:word@s1.example,[2001:db8::1]:26380/main?sentinel_username=u&sentinel_password=guard",
         "redis+cluster://user:word@r1.example,r2.example:6380",
-        "rediss+cluster://r1.example/0?ssl_ca_certs=/etc/ca.crt",
+        "rediss+cluster://r1.example/0?ssl_check_hostname=no",
         "redis://redis.example?db=2&client_name=sidetone",
     ],
 )
