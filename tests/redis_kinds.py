@@ -100,11 +100,6 @@ class Server:
         with self.client() as client:
             return bool(client.ping())
 
-    @property
-    def runs(self) -> bool:
-        """Was it started, and not stopped."""
-        return self._process is not None
-
     def client(self) -> "redis.Redis":
         """Ask it as its administrator, past TLS."""
         return redis.Redis(unix_socket_path=str(self._socket), password=ADMINISTRATOR, decode_responses=True)
@@ -119,16 +114,10 @@ class Server:
         with self.client() as client:
             client.execute_command("ACL", "SETUSER", USER, "reset", "on", f">{password}", *rules)
 
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing when it has ended."""
-        if self._process is not None:
-            self._process.send_signal(number)
-
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it by this signal; nothing when it has ended."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.send_signal(signal.SIGCONT)
             self._process.wait(20)
             self._process = None
 
@@ -265,15 +254,14 @@ class Guarded:
         state = sentinel.sentinel_masters()[MASTER]
         return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
 
-    @property
-    def master(self) -> Server:
-        """Who is it by now, of those that run."""
-        for server in self.servers:
-            if server.runs:
-                with server.client() as client:
-                    if client.info("replication")["role"] == "master":
-                        return server
-        raise redis.ConnectionError("none")
+    def part(self) -> None:
+        """From now on the replica learns nothing more."""
+        master, replica = self.servers
+        with replica.client() as client:
+            client.config_set("masterauth", "wrong")
+        with master.client() as client:
+            client.client_kill_filter(_type="replica")
+        replica.wait(lambda client: not linked(client), "the replica still has its master")
 
     def stop(self) -> None:
         """Stop all."""

@@ -17,12 +17,12 @@ from bridge.cluster import AgentPresence, ClusterUnavailableError, Entry, NodeId
 from bridge.cluster.checks import announce_secret, announced_secret, examine
 from bridge.cluster.redis import RedisCluster, connect
 from bridge.cluster.redis_door import close
+from bridge.cluster.roles import Roles, Tenure
 from bridge.events import AgentId
 from tests.redis_kinds import (
     ADMINISTRATOR,
     PASSWORD,
     USER,
-    Guarded,
     Sharded,
     TlsServer,
     guarded,
@@ -41,6 +41,7 @@ class Book:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.refoundings = 0
 
     def apply(self, entry: Entry) -> Any:
         self.texts.append(entry.body.decode())
@@ -53,7 +54,7 @@ class Book:
         self.texts = msgspec.json.decode(snapshot, type=list[str])
 
     def refounded(self) -> None:
-        pass
+        self.refoundings += 1
 
 
 async def nothing() -> None:
@@ -245,6 +246,49 @@ async def test_a_user_who_may_not_is_named_what_is_missing(namespace: str) -> No
 # --- a master dies
 
 
+def leads(server: Any) -> bool:
+    """Whether it takes writes by now."""
+    return bool(server.info("replication")["role"] == "master")
+
+
+class Turns:
+    """Who does what one node does for all, by its own knowledge."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._at_it = list[Tenure]()
+        self._began = 0
+        self._roles = list["asyncio.Task[None]"]()
+
+    def take(self, cluster: RedisCluster) -> None:
+        """Let this node ask for the role from now on."""
+        self._roles.append(asyncio.create_task(Roles(cluster, ttl=TTL).hold("outbox", self._work)))
+
+    def forget(self) -> None:
+        """Whoever began before this does not count for `taken`."""
+        self._began = 0
+
+    async def taken(self) -> bool:
+        """Has somebody begun?"""
+        return self._began > 0
+
+    async def end(self) -> None:
+        """Nobody asks any more."""
+        for role in self._roles:
+            role.cancel()
+        await asyncio.wait(self._roles)
+
+    async def _work(self, tenure: Tenure) -> None:
+        self._at_it.append(tenure)
+        self._began += 1
+        try:
+            while True:
+                self.most = max(self.most, sum(each.mine() for each in self._at_it))
+                await asyncio.sleep(0.01)
+        finally:
+            self._at_it.remove(tenure)
+
+
 class Life:
     """Two nodes that append, own and listen all the time, and what they have seen."""
 
@@ -291,7 +335,7 @@ class Life:
         await until(grown)
 
 
-async def survive(stack: AsyncExitStack, url: str, namespace: str, die: Callable[[], Awaitable[None]]) -> None:
+async def survive(stack: AsyncExitStack, url: str, namespace: str, die: Callable[[Life], Awaitable[None]]) -> Life:
     """Two nodes work, a master dies, and they go on by themselves: one log with every answered entry once, one owner each."""
     one, first = await member(stack, "one", url, namespace)
     two, second = await member(stack, "two", url, namespace)
@@ -301,7 +345,7 @@ async def survive(stack: AsyncExitStack, url: str, namespace: str, die: Callable
     await life.says(b"before")
     await life.goes_on()
 
-    await die()
+    await die(life)
 
     await life.says(b"after")
     await life.goes_on()
@@ -324,19 +368,30 @@ async def survive(stack: AsyncExitStack, url: str, namespace: str, die: Callable
         assert await two.acquire(name, 30.0) is None
     await until(one.steady)
     await everything(one, first, two, second)
+    return life
 
 
 async def test_a_master_dies_and_sentinels_choose_another(stack: AsyncExitStack, namespace: str) -> None:
-    """Both nodes find it by themselves."""
+    """It does not know the last entries and leases: the log goes on with all of them, and no role is two nodes' at once."""
     with guarded() as redis:
+        dying, heir = redis.servers
+        turns = Turns()
 
-        async def die() -> None:
-            dying = redis.master
+        async def die(life: Life) -> None:
+            await asyncio.to_thread(redis.part)
+            for cluster in (life.one, life.two):
+                turns.take(cluster)
+            await until(turns.taken)
+            await life.goes_on()
             dying.stop(signal.SIGKILL)
-            await asyncio.to_thread(_another, redis)
+            await asyncio.to_thread(heir.wait, leads, "there is no new master")
+            turns.forget()
+            await until(turns.taken)
 
-        await survive(stack, redis.url, namespace, die)
-        assert redis.master is redis.servers[1]
+        life = await survive(stack, redis.url, namespace, die)
+        await turns.end()
+        assert turns.most == 1
+        assert life.first.refoundings + life.second.refoundings > 0
         [(_, problem)] = await examine(redis.url.replace(ADMINISTRATOR, "guess"), namespace, None)
         assert problem is not None
         assert "they refuse our password (sentinel_password)" in problem
@@ -344,20 +399,15 @@ async def test_a_master_dies_and_sentinels_choose_another(stack: AsyncExitStack,
         await stack.aclose()
 
 
-def _another(redis: Guarded) -> None:
-    redis.servers[1].wait(lambda client: client.info("replication")["role"] == "master", "there is no new master")
-
-
 async def test_a_master_of_a_redis_cluster_dies_and_its_replica_takes_over(stack: AsyncExitStack, namespace: str) -> None:
     """The one that has the log: both nodes find the new one by themselves."""
     with sharded(replicas=1, timeout=2000) as redis:
 
-        async def die() -> None:
+        async def die(_: Life) -> None:
             slot = _slot(redis, f"{namespace}:{{log}}")
             number = min(2, slot // (16384 // 3))
             redis.masters[number].stop(signal.SIGKILL)
-            new = redis.replicas[number]
-            await asyncio.to_thread(new.wait, lambda client: client.info("replication")["role"] == "master", "no new master")
+            await asyncio.to_thread(redis.replicas[number].wait, leads, "there is no new master")
 
         await survive(stack, redis.url, namespace, die)
         await stack.aclose()
