@@ -40,6 +40,9 @@ class Keeper(Protocol):
     def lose(self, live: LiveSession) -> None:
         """Do not work on a session any more."""
 
+    def drop(self, live: LiveSession) -> None:
+        """A session of another node is over, and nobody has said so."""
+
 
 class Ownership:
     """The leases of this node's sessions.
@@ -174,7 +177,7 @@ class Ownership:
             # The journal may have sessions that their node had no time to tell us of.
             others = {live.state.id for live in self._sessions.values() if not live.mine and live.node != node}
             stored = [each.id for each in await self._journal.open_sessions()]
-            known = [session for session in stored if session not in ours | others]
+            known = list({*known, *(session for session in stored if session not in ours | others)})
             if known and node not in self._named:
                 self._named.add(node)
                 log.warning("node.dead", node=node, sessions=len(known))
@@ -229,5 +232,5 @@ class Ownership:
 
     def _forget(self, session: e.SessionId) -> None:
         live = self._sessions.get(session)
-        if live is not None and not live.mine:
-            self._sessions.remove(live)
+        if live is not None:
+            self._keeper.drop(live)

@@ -61,6 +61,9 @@ class Owner(Protocol):
     async def hang_up(self, session: e.SessionId) -> None:
         """End a session's call."""
 
+    async def look_over(self) -> None:
+        """Let what is known of the sessions of other nodes become what the journal has."""
+
     async def heal_floor(self, grace: float) -> None:
         """Compare lines and desks with the sessions; put right what differs for *grace* seconds."""
 
@@ -224,6 +227,7 @@ class Peers:
                 raw = msgspec.Raw(live.session.state_json())
                 await self._replica.say(SessionMoved(live.state.id, live.seq, raw, live.customer.name))
         await asyncio.sleep(AFTER_LOSS)  # the others say it too
+        await self._owner.look_over()
         await self._owner.heal_floor(AFTER_LOSS)
         await asyncio.sleep(AFTER_LOSS)
         await self._owner.heal_floor(AFTER_LOSS)  # it heals what has differed at two looks

@@ -12,11 +12,11 @@ import msgspec
 import structlog
 
 from bridge import events as e
-from bridge.cluster import Cluster, Lease, NodeId
+from bridge.cluster import Cluster, ClusterUnavailableError, Lease, NodeId
 from bridge.customers import Customers
 from bridge.floor import Customer, Floor
 from bridge.floor_ops import AssignWork, ForgetWork, Op, SetAgentState
-from bridge.journal import Committed, Journal, JournalError, StoredSession, Unit
+from bridge.journal import Committed, Journal, JournalError, JournalUnavailableError, StoredSession, Unit
 from bridge.legs import NO_CALL, TextLeg
 from bridge.listeners import Listeners
 from bridge.live import LiveSession, OpenSessions
@@ -29,6 +29,8 @@ from sms.numbers import look_up
 
 log = structlog.get_logger()
 
+LOOK_AGAIN_AFTER = 1.0
+"""Seconds, when the journal or the other nodes cannot be asked."""
 STATE_FROM_JSON = msgspec.json.Decoder(State)
 
 
@@ -55,6 +57,9 @@ class Workshop(Protocol):
     def start(self, live: LiveSession) -> None:
         """Work on a session from now on."""
 
+    def drop(self, live: LiveSession) -> None:
+        """A session of another node is over, and nobody has said so."""
+
     async def do(self, op: Op) -> object:
         """Change the floor."""
 
@@ -68,6 +73,7 @@ class Recovery:
 
     def __init__(self, runner: Workshop) -> None:
         self._runner = runner
+        self._reading = asyncio.Lock()
 
     # --- at the start
 
@@ -99,16 +105,48 @@ class Recovery:
 
     async def learn(self) -> None:
         """A further node: know what is open, to read it. Whoever works on it goes on doing so."""
+        await self._read_others()
+        await self._runner.replica.catch_up()
+
+    async def look_again(self) -> None:
+        """Something was not said, or is lost: what is known of the sessions of other nodes becomes what the journal has."""
+        runner = self._runner
+        while True:
+            try:
+                copies = [live for live in runner.open_sessions.values() if not live.mine]
+                stored = await self._read_others()
+                for live in copies:
+                    if live.state.id not in stored:
+                        runner.drop(live)
+                    elif not live.mine:
+                        live.node = await runner.cluster.owner(live.state.id)
+            except (JournalUnavailableError, ClusterUnavailableError):
+                await asyncio.sleep(LOOK_AGAIN_AFTER)
+            else:
+                return
+
+    async def _read_others(self) -> frozenset[e.SessionId]:
+        """Have what the journal has of the open sessions that are not this node's; returns which are open at all."""
         runner, replica = self._runner, self._runner.replica
-        replica.over = set()
-        for stored in await runner.journal.open_sessions():
-            live = await self.load(stored)
-            live.mine, live.node = False, await runner.cluster.owner(stored.id)
-            known = runner.open_sessions.get(stored.id)  # meanwhile the log may have told us more than the journal has
-            if stored.id not in replica.over and (known is None or known.seq < stored.seq):
-                runner.open_sessions.add(live)
-        replica.over = None
-        await replica.catch_up()
+        async with self._reading:
+            replica.over = set()
+            try:
+                found = await runner.journal.open_sessions()
+                for stored in found:
+                    known = runner.open_sessions.get(stored.id)
+                    if known is not None and (known.mine or known.seq >= stored.seq):
+                        continue
+                    live = await self.load(stored)
+                    live.mine, live.node = False, await runner.cluster.owner(stored.id)
+                    known = runner.open_sessions.get(stored.id)  # meanwhile the log may have told us more than the journal has
+                    if stored.id not in replica.over and (known is None or (not known.mine and known.seq < stored.seq)):
+                        if known is not None:
+                            live.unread, live.last = known.unread, known.last
+                        runner.open_sessions.add(live)
+                        runner.listeners.moved(stored.id, (), mine=False)
+            finally:
+                replica.over = None
+        return frozenset(stored.id for stored in found)
 
     # --- one session
 

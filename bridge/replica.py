@@ -7,7 +7,7 @@ applies at once. Who acts on what the floor says is not decided here: see `Hands
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -80,7 +80,11 @@ class Mark(msgspec.Struct, frozen=True, tag="mark"):
     """Changes nothing. Who has applied it knows everything that was said before it."""
 
 
-Said: TypeAlias = OnFloor | SessionMoved | SessionGiven | LineWritten | CustomerNamed | Mark
+class Unsaid(msgspec.Struct, frozen=True, tag="unsaid"):
+    """This node could not say something about its sessions: of them the journal knows more than the others."""
+
+
+Said: TypeAlias = OnFloor | SessionMoved | SessionGiven | LineWritten | CustomerNamed | Mark | Unsaid
 _SAID = msgspec.json.Decoder(Said)
 
 
@@ -104,6 +108,12 @@ class Hands(Protocol):
 
     def as_replica(self, moved: SessionMoved, node: NodeId, before: LiveSession | None) -> LiveSession:
         """A session of another node, to read; *before*: as it was known until now."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let *work* run beside the sessions."""
+
+    def look_again(self) -> None:
+        """Compare the sessions of other nodes with the journal: not everything was said."""
 
     def say_everything_again(self) -> None:
         """The log has begun anew: what was said last may be lost."""
@@ -130,6 +140,8 @@ class NodeReplica:
         """Of the last entry applied."""
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         """Who waits for which position."""
+        self._owing = False
+        """The others are yet to hear that something was not said."""
         self.over: set[e.SessionId] | None = None
         """Sessions that ended while this node reads the journal for the first time; None: it is not reading."""
 
@@ -151,7 +163,7 @@ class NodeReplica:
         return await self._append(OnFloor(op), patience)
 
     async def say(self, said: SessionMoved | SessionGiven | LineWritten | CustomerNamed | Mark) -> None:
-        """Let every node know. While the nodes cannot reach what they share, this one goes on, and says it again later."""
+        """Let every node know. While that cannot be, this node goes on, and the others look it up later."""
         if self._cluster.alone:
             self._take(said, self._cluster.node)
             return
@@ -160,6 +172,15 @@ class NodeReplica:
         except ClusterUnavailableError as error:
             log.warning("cluster.unsaid", what=type(said).__name__, reason=str(error))
             self._take(said, self._cluster.node)
+            if not self._owing:
+                self._owing = True
+                self._hands.spawn(self._say_unsaid())
+
+    async def _say_unsaid(self) -> None:
+        try:
+            await self._append(Unsaid(), FOR_EVER)
+        except ClusterUnavailableError:  # the others have heard it, or we have left
+            self._owing = False
 
     async def _append(self, said: Said, patience: float | None) -> Any:
         body = msgspec.json.encode(said)
@@ -198,6 +219,12 @@ class NodeReplica:
         here = entry.node == self._cluster.node
         if isinstance(said, OnFloor):
             return self._on_floor(said.op, entry.at, here=here)
+        if isinstance(said, Unsaid):
+            if here:
+                self._owing = False
+            else:
+                self._hands.look_again()
+            return None
         self._take(said, entry.node)
         return None
 
@@ -256,7 +283,8 @@ class NodeReplica:
             for line in moved.lines:
                 live.hear(line)
         self._hands.tell_listeners(live, moved)
-        if live is not None and not live.mine and live.session.closed:
-            self._sessions.remove(live)
+        if live is not None and live.session.closed:
             if self.over is not None:
                 self.over.add(moved.session)
+            if not live.mine:
+                self._sessions.remove(live)

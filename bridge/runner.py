@@ -480,6 +480,16 @@ class Runner:
         if live.leg is not None and live.state.call in LIVE:
             self.spawn(self.carriers.perform(live.state, e.HangUp(live.leg)))
 
+    def drop(self, live: LiveSession) -> None:
+        """See `ownership.Keeper`."""
+        if live.mine:
+            return
+        self.open_sessions.remove(live)
+        self.listeners.moved(live.state.id, (), mine=False)
+        for agent in {live.state.agent, live.state.chat_agent} - {None}:
+            assert agent is not None
+            self.listeners.desk_changed(agent)
+
     def _forget(self, live: LiveSession) -> None:
         """This node does not work on it any more."""
         if live.state.leg is not None:
@@ -770,6 +780,14 @@ class Runner:
     def as_replica(self, moved: SessionMoved, node: NodeId, before: LiveSession | None) -> LiveSession:
         """See `replica.Hands`."""
         return self.recovery.copy(moved, node, before)
+
+    def look_again(self) -> None:
+        """See `replica.Hands`."""
+        self.spawn(self.look_over())
+
+    async def look_over(self) -> None:
+        """See `peers.Owner`."""
+        await self.recovery.look_again()
 
     def say_everything_again(self) -> None:
         """See `replica.Hands`."""

@@ -80,6 +80,10 @@ class Node:
         self.lost.append(live.state.id)
         live.mine = False
 
+    def drop(self, live: LiveSession) -> None:
+        if not live.mine:
+            self.sessions.remove(live)
+
     async def until(self, what: object) -> None:
         """Wait until it has taken these."""
         async with asyncio.timeout(10.0):
@@ -160,6 +164,19 @@ async def test_what_nobody_has_heard_of_is_taken_up_when_its_node_dies(pair: tup
                     await asyncio.sleep(0.01)
             assert b.taken == []
         await b.until([SESSION])
+
+
+async def test_what_a_dead_node_had_just_ended_is_forgotten(pair: tuple[Node, Node]) -> None:
+    """It is over in the journal, and the node died before it could tell."""
+    _, b = pair
+    await kept(b.journal, e.SessionId("t2"), closed_at=START + 1.0)
+    for name in (SESSION, e.SessionId("t2")):
+        b.sessions.add(session(name, node="a"))
+    async with b.at_work():
+        await b.until([SESSION])
+        async with asyncio.timeout(10.0):
+            while "t2" in b.sessions:  # noqa: ASYNC110  # it has no event
+                await asyncio.sleep(0.01)
 
 
 async def test_a_node_that_is_about_to_leave_takes_nothing(pair: tuple[Node, Node]) -> None:

@@ -1,9 +1,10 @@
 """What every node knows: the same, in the same order, whoever said it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from bridge.floor import Customer, Floor
 from bridge.floor_ops import JoinLine, SetAgentState
 from bridge.journal import TimelineLine
 from bridge.live import LiveSession, OpenSessions
-from bridge.replica import CustomerNamed, LineWritten, NodeReplica, SessionGiven, SessionMoved
+from bridge.replica import FOR_EVER, CustomerNamed, LineWritten, NodeReplica, SessionGiven, SessionMoved
 from bridge.session import Limits, Session, State
 from sms.numbers import look_up
 from tests.unit.bridge.house import ANN, BEN, CALLER, settings
@@ -55,7 +56,12 @@ class Unreachable(MemoryCluster):
 
     away = False
 
+    back: asyncio.Event | None = None
+    """Set when it can be reached again; None: it never can."""
+
     async def append(self, body: bytes, *, patience: float | None = None) -> object:
+        if patience == FOR_EVER and self.back is not None:
+            await self.back.wait()
         if self.away:
             raise ClusterUnavailableError("gone")
         return await super().append(body, patience=patience)
@@ -75,6 +81,8 @@ class Node:
         self.changed: list[str | None] = []
         self.given: list[e.SessionId] = []
         self.again = 0
+        self.looks = 0
+        self.tasks: list[asyncio.Task[None]] = []
 
     def follow(self, outputs: list[AnyAcdOutput], *, asked_here: bool = True) -> None:
         self.followed += [(type(output).__name__, asked_here) for output in outputs]
@@ -100,6 +108,12 @@ class Node:
 
     def say_everything_again(self) -> None:
         self.again += 1
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.create_task(work))
+
+    def look_again(self) -> None:
+        self.looks += 1
 
     def own(self) -> LiveSession:
         """It works on the session."""
@@ -222,6 +236,24 @@ async def test_who_cannot_say_it_goes_on_and_knows_it_itself(nodes: tuple[Node, 
         await a.replica.do(SetAgentState(ANN, "ready", None))
     with pytest.raises(ClusterUnavailableError):
         await a.replica.catch_up()
+
+
+async def test_what_could_not_be_said_others_look_up(nodes: tuple[Node, Node]) -> None:
+    """They are told once that there is something, when they can be told again."""
+    a, b = nodes
+    a.own()
+    a.cluster.away, a.cluster.back = True, asyncio.Event()
+    await a.replica.say(moved(2, "hello"))
+    await a.replica.say(moved(3, "are you there?"))
+    a.cluster.away = False
+    a.cluster.back.set()
+    await asyncio.gather(*a.tasks)
+    assert (a.looks, b.looks) == (0, 1)
+    a.cluster.away, a.cluster.back = True, None
+    await a.replica.say(moved(4, "hello?"))
+    await asyncio.gather(*a.tasks)
+    a.cluster.away = False
+    assert (a.looks, b.looks) == (0, 1), "it has left"
 
 
 async def test_who_waits_for_a_position_goes_on_when_it_is_applied(nodes: tuple[Node, Node]) -> None:

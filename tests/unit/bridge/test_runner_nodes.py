@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from bridge import events as e
+from bridge import recovery
+from bridge.cluster import ClusterUnavailableError, Entry, NodeId
 from bridge.cluster.memory import Hub
-from bridge.journal import TimelineLine, Unit
+from bridge.journal import JournalUnavailableError, StoredSession, TimelineLine, Unit
 from bridge.legs import CallState, TextLeg
 from bridge.live import SessionAwayError
 from bridge.session import UnexpectedEvent
@@ -22,12 +24,23 @@ from tests.unit.bridge.story import OURS, START
 LEASE = 1.0
 
 
+class Noisy(Hub):
+    """A hub in which nobody may hear what becomes of sessions."""
+
+    deaf = False
+
+    def entry(self, node: NodeId, body: bytes) -> Entry:
+        if self.deaf and b'"type":"session"' in body:
+            raise ClusterUnavailableError("gone")
+        return super().entry(node, body)
+
+
 class World:
     """What both servers live in: the clock, and what they share."""
 
     def __init__(self) -> None:
         self.now = START
-        self.hub = Hub(now=lambda: self.now, shared=True)
+        self.hub = Noisy(now=lambda: self.now, shared=True)
 
 
 class Wing(House):
@@ -36,6 +49,7 @@ class Wing(House):
     def __init__(self, folder: Path, world: World, node: str, **changes: Any) -> None:
         self._world = world
         super().__init__(folder, **changes)
+        self.hub: Noisy
         self.hub, self.node, self.lease = world.hub, node, LEASE
         self._open = AsyncExitStack()
 
@@ -364,3 +378,42 @@ async def test_a_session_that_ends_while_a_node_joins_is_not_shown_there(tmp_pat
     finally:
         await b.kill()
         await a.kill()
+
+
+async def test_a_step_that_nobody_heard_of_is_looked_up(tmp_path: Path) -> None:
+    """The journal has it: the other node shows it, and what has ended is over there, too."""
+    async with two(tmp_path) as (a, b):
+        session = await chat_at(a, b)
+        await b.until(lambda: b.runner.sessions[session].seq == a.runner.sessions[session].seq)
+        a.hub.deaf = True
+        before = a.runner.sessions[session].seq
+        await a.caller.text(OURS, "are you there?")
+        await a.until(lambda: a.runner.sessions[session].seq > before)
+        await b.until(lambda: b.runner.sessions[session].seq == a.runner.sessions[session].seq)
+        assert not b.runner.sessions[session].mine
+        await b.desk.end_chat(BEN, session)
+        await b.desk.wrap_up(BEN, session, "", None)
+        await a.until(lambda: session not in a.runner.sessions)
+        await b.until(lambda: session not in b.runner.sessions)
+
+
+async def test_what_cannot_be_looked_up_is_looked_up_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal need not answer at once."""
+    monkeypatch.setattr(recovery, "LOOK_AGAIN_AFTER", 0.01)
+    async with two(tmp_path) as (a, b):
+        asked, read = 0, b.journal.open_sessions
+
+        async def open_sessions() -> list[StoredSession]:
+            nonlocal asked
+            asked += 1
+            if asked < 3:
+                raise JournalUnavailableError("gone")
+            return await read()
+
+        monkeypatch.setattr(b.journal, "open_sessions", open_sessions)
+        a.hub.deaf = True
+        await a.caller.text(OURS, "hello")
+        await a.until(lambda: bool(a.runner.sessions))
+        await b.knows(a.session)
+        assert asked >= 3
+        assert not b.runner.sessions[a.session].mine
