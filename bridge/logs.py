@@ -90,3 +90,4 @@ def set_up_logs(form: Literal["json", "console"], level: Literal["debug", "info"
     root.setLevel(level.upper())
     for noisy in ("twilio.http_client", "aiohttp.access", "alembic", "sqlalchemy.engine", "mail.log"):  # the last: aiosmtpd
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of is raised as well: a connection that is gone
