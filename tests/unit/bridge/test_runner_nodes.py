@@ -70,6 +70,10 @@ class Wing(House):
         """It is gone, without a goodbye to anybody."""
         await self._open.aclose()
 
+    def counted(self, name: str) -> float | None:
+        """The value of a metric."""
+        return self.runner.metrics.registry.get_sample_value(name)
+
     async def knows(self, session: e.SessionId) -> None:
         """Wait until it knows of a session."""
         await self.until(lambda: session in self.runner.sessions)
@@ -200,6 +204,7 @@ async def test_what_a_killed_node_had_is_taken_up(tmp_path: Path) -> None:
         await b.owns(session)
         await b.until(lambda: b.desk.presence(BEN).chats == 1)
         assert b.runner.sessions[session].state.chat_agent == BEN
+        await b.until(lambda: b.counted("sidetone_sessions_taken_over_total") == 1)
         await b.desk.say(BEN, session, "I am still here")
         assert [line.data["body"] for line in await b.lines("text.sent", session)][-1] == "I am still here"
 
@@ -268,6 +273,7 @@ async def test_an_owner_that_the_journal_refuses_stops_and_hangs_up(tmp_path: Pa
         async with a.calls.listen(leg) as heard:
             with pytest.raises(SessionAwayError):
                 await a.runner.tell(session, e.DigitsReceived(leg, "9"))
+            assert a.counted("sidetone_steps_fenced_total") == 1
             async with asyncio.timeout(5.0):
                 async for _ in heard:
                     pass
