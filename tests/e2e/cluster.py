@@ -233,12 +233,15 @@ class Service:
         Raises:
             AssertionError: Something is, with everything that is.
         """
-        deadline = time.monotonic() + SETTLED_WITHIN
+        began, before = time.monotonic(), list[str]()
         while True:
             evidence = await self.evidence()
             wrong = checker.problems(evidence)
-            if not wrong or time.monotonic() > deadline:
+            if not wrong or time.monotonic() - began > SETTLED_WITHIN:
                 break
+            if wrong != before:
+                print(f"after {time.monotonic() - began:.1f} s not settled:", *wrong, sep="\n    ")
+                before = wrong
             await asyncio.sleep(0.5)
         assert wrong == [], "\n".join([*wrong, *(f"--- {node.name}\n{node.said()}" for node in self.nodes.values())])
         assert self.twilio.problems == []
