@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -214,7 +215,7 @@ def doctor(config: Config = DEFAULT_CONFIG) -> None:
     failed = False
     for name, problem in composition.examine(settings):
         failed = failed or problem is not None
-        checks.add_row(name, "[green]ok[/]" if problem is None else f"[red]{problem}[/]")
+        checks.add_row(name, "[green]ok[/]" if problem is None else f"[red]{escape(problem)}[/]")
     out.print(checks)
     raise typer.Exit(1 if failed else 0)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import structlog
@@ -68,6 +68,10 @@ class Shards(RedisShards):
         await self.aclose()
         await self.nodes_manager.aclose()
         await self.nodes_manager.aclose("startup_nodes")
+
+    async def __aenter__(self) -> Self:
+        """It connects when it is first asked something."""
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         """Leave it."""
