@@ -1,5 +1,6 @@
 """Redis as people run it: with TLS and users, watched by sentinels, as a Redis Cluster. On free ports of this machine."""
 
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import redis
 
 from tests.redis_server import MISSING
 
+OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
 SLOTS = 16384
 USER = "sidetone"
 PASSWORD = "p@ss/w:rd #1?"
@@ -27,10 +29,8 @@ ADMINISTRATOR = "administrator"
 
 def minimal_acl(namespace: str = "sidetone") -> list[str]:
     """What a user of ours may do at least, as docs/operations.md says."""
-    commands = """auth hello client|setname select ping info time command cluster|slots readonly
-        eval evalsha script|load get set mget del hget hmget hset pexpire sadd srem smembers zadd zrem zrange zremrangebyscore
-        xadd xread xrange xtrim publish subscribe unsubscribe"""
-    return [f"~{namespace}:*", f"&{namespace}:*", *(f"+{command}" for command in commands.split())]
+    (line,) = re.findall(r"^user sidetone on >PASSWORD (.+)$", OPERATIONS.read_text(encoding="utf-8"), re.MULTILINE)
+    return str(line).replace("sidetone:*", f"{namespace}:*").split()
 
 
 def free_port() -> int:
@@ -291,13 +291,11 @@ class Sharded:
         where: A folder.
         replicas: Of each master.
         timeout: Milliseconds after which a silent server counts as gone.
-        rules: What our user may do.
+        rules: What our user may do; none: the least.
     """
 
-    def __init__(
-        self, where: Path, *, replicas: int = 0, timeout: int = 15_000, rules: Sequence[str] = tuple(minimal_acl())
-    ) -> None:
-        self._rules = rules
+    def __init__(self, where: Path, *, replicas: int = 0, timeout: int = 15_000, rules: Sequence[str] = ()) -> None:
+        self._rules = rules or minimal_acl()
         self.servers, self.buses = list[Server](), list[int]()
         for number in range(3 + 3 * replicas):
             (where / str(number)).mkdir()
