@@ -100,6 +100,11 @@ class Server:
         with self.client() as client:
             return bool(client.ping())
 
+    @property
+    def inside(self) -> str:
+        """The address by which its administrator asks it."""
+        return f"unix://:{ADMINISTRATOR}@{self._socket}"
+
     def client(self) -> "redis.Redis":
         """Ask it as its administrator, past TLS."""
         return redis.Redis(unix_socket_path=str(self._socket), password=ADMINISTRATOR, decode_responses=True)

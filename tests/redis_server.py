@@ -30,7 +30,7 @@ class RedisServer:
         options = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--appendonly", "no", "--dir", str(folder)]
         self._command = [program, *options]
         self._server: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{self._socket}"
+        self.url = self.inside = f"unix://{self._socket}"
 
     def start(self) -> None:
         """Start it, empty.

@@ -124,8 +124,10 @@ class RedisCluster:
         """Join."""
         try:
             await self._beat()
-        except BaseException:
+        except BaseException as error:
             await close(self._client)
+            if isinstance(error, ClusterUnavailableError):
+                raise ClusterUnavailableError(f"Redis (cluster.url) does not answer as it should: {error}") from error
             raise
         await self._topics.__aenter__()
         await self._questions.__aenter__()

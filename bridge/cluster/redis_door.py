@@ -227,7 +227,7 @@ def in_words(error: BaseException) -> str:
         if isinstance(cause, AuthenticationError) and "HELLO" in str(cause):
             return "it wants a user and a password"
         if isinstance(cause, AuthenticationError):
-            return f"it refuses our user and password: {cause}"
+            return f"it refuses our user and password: {str(cause).rstrip('.')}"
         if isinstance(cause, NoPermissionError):
             return f"our user may not do what is needed: {cause}"
         cause = cause.__cause__ or cause.__context__

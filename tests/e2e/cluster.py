@@ -28,11 +28,12 @@ from sms.testing.twilio_server import TwilioServer
 from tests.e2e import journal_checker as checker
 from tests.e2e.server import NUMBER, Api, DeskClient, ServerProcess, agent, free_port, settings
 from tests.postgres import Postgres
+from tests.redis_kinds import TlsServer
 from tests.redis_server import RedisServer
 
 LEASE = 2.0
 """Seconds: short, so that tests need not wait for long. A busy machine does not get by with less."""
-SETTLED_WITHIN = 60.0
+SETTLED_WITHIN = 120.0
 SUPERVISOR = "sue"
 SECRET = "the secret that all nodes of these tests share"
 _WORK = re.compile(r'href="/supervisor/sessions/([^"]+)"')
@@ -56,7 +57,7 @@ class Service:
     """The nodes and the world around them. Made by `service`."""
 
     def __init__(
-        self, twilio: TwilioServer, postgres: Postgres, redis: RedisServer, journal: str, nodes: Collection[Node]
+        self, twilio: TwilioServer, postgres: Postgres, redis: RedisServer | TlsServer, journal: str, nodes: Collection[Node]
     ) -> None:
         self.twilio = twilio
         self.postgres = postgres
@@ -169,7 +170,7 @@ class Service:
     async def owners(self) -> dict[str, list[str]]:
         """By session, who holds its lease."""
         owners: dict[str, list[str]] = defaultdict(list)
-        redis: Any = Redis.from_url(self.redis.url)  # its types do not know whether it waits
+        redis: Any = Redis.from_url(self.redis.inside)  # its types do not know whether it waits
         try:
             async for key in redis.scan_iter("sidetone:lease:*"):
                 node = await redis.hget(key, "node")
@@ -389,10 +390,11 @@ async def service(
     *agents: Mapping[str, Any],
     names: Collection[str] = ("a", "b"),
     lease: float = LEASE,
+    redis: TlsServer | None = None,
     **more: Any,
 ) -> AsyncIterator[Service]:
-    """Nodes that take traffic, with everything around them. *more* replaces sections of the settings."""
-    with own_redis() as redis:
+    """Nodes that take traffic, with everything around them. *redis* is one that runs; *more* replaces sections of settings."""
+    with own_redis() if redis is None else contextlib.nullcontext(redis) as shared:
         async with TwilioServer(opt_out="off") as twilio:
             journal = postgres.database()
             supervisor = {**agent(SUPERVISOR), "roles": ["agent", "supervisor", "engineer"]}
@@ -401,12 +403,12 @@ async def service(
                 "public_url": "http://front.example",
                 "secret": SECRET,
                 "journal": {"url": journal},
-                "cluster": {"url": redis.url, "lease": lease},
+                "cluster": {"url": shared.url, "lease": lease},
                 "desk_grace": 10,
                 **more,
             }
             nodes = [Node(folder, name, config) for name in names]
-            it = Service(twilio, postgres, redis, journal, nodes)
+            it = Service(twilio, postgres, shared, journal, nodes)
             async with contextlib.AsyncExitStack() as stack:
                 for node in nodes:
                     stack.push_async_callback(_end, node)

@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -10,6 +11,7 @@ from bridge.telephony.softphone import PhoneConfig, Softphone
 from tests.e2e.cluster import Service, Worker, beside, load, ring, service
 from tests.e2e.server import NUMBER, agent
 from tests.postgres import Postgres
+from tests.redis_kinds import PASSWORD, tls_server
 
 pytestmark = pytest.mark.e2e
 CUSTOMER = "+15550100121"
@@ -37,6 +39,26 @@ async def test_texts_by_turns_to_both_nodes_are_one_conversation(tmp_path: Path,
             (session,) = await it.until(partial(sessions, it, "b"), "a session")
             await it.until(partial(both_show, it, session, words), "both nodes show what was written")
         await it.check()
+
+
+async def test_nodes_share_a_redis_with_tls_and_a_user_who_may_do_the_least(tmp_path: Path, postgres_server: Postgres) -> None:
+    """Texts by turns are one conversation, no node logs the password, and none is told that it may not do something."""
+    words = []
+    with tls_server() as redis:
+        async with service(tmp_path, postgres_server, redis=redis) as it:
+            for n, node in enumerate("abab"):
+                words.append(f"line {n}")
+                await it.text(CUSTOMER, words[-1], at=node)
+                (session,) = await it.until(partial(sessions, it, "b"), "a session")
+                await it.until(partial(both_show, it, session, words), "both nodes show what was written")
+            await it.check()
+            logs = "".join(node.said(10_000_000) for node in it.nodes.values())
+        with redis.client() as client:
+            refused = {entry["object"] for entry in client.acl_log()}
+    assert not {what for what in refused if not what.startswith("client|")}, "only what the client says of itself"
+    assert PASSWORD not in logs
+    assert quote(PASSWORD, safe="") not in logs
+    assert "may not do what is needed" not in logs
 
 
 async def test_texts_at_once_to_both_nodes_are_one_conversation(tmp_path: Path, postgres_server: Postgres) -> None:
