@@ -119,6 +119,11 @@ class Server:
         with self.client() as client:
             client.execute_command("ACL", "SETUSER", USER, "reset", "on", f">{password}", *rules)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing when it has ended."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it by this signal; nothing when it has ended."""
         if self._process is not None:
