@@ -51,6 +51,8 @@ class LiveSession:
         """Offers this customer has heard in this session."""
         self.unread = 0
         self.last = ""
+        self.lines = 0
+        """Number of the newest line of which listeners on this node have heard, or that was there before."""
         self.leg = session.state.leg
         """The call leg, for the log."""
         self.lease: Lease | None = None
@@ -88,6 +90,7 @@ class LiveSession:
 
     def hear(self, line: TimelineLine) -> None:
         """Count what the agent has not read, and remember the last words for the list."""
+        self.lines = max(self.lines, line.n)
         if line.kind == "text.received":
             self.unread += 1
             self.last = str(line.data.get("body") or "photo")

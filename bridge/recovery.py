@@ -6,6 +6,8 @@ restarted; whoever only reads it (a *copy*) loads it once and then hears of ever
 
 import asyncio
 import contextlib
+import math
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -16,7 +18,7 @@ from bridge.cluster import Cluster, ClusterUnavailableError, Lease, NodeId
 from bridge.customers import Customers
 from bridge.floor import Customer, Floor
 from bridge.floor_ops import AssignWork, ForgetWork, Op, SetAgentState
-from bridge.journal import Committed, Journal, JournalError, JournalUnavailableError, StoredSession, Unit
+from bridge.journal import Committed, Journal, JournalError, JournalUnavailableError, StoredSession, TimelineLine, Unit
 from bridge.legs import NO_CALL, TextLeg
 from bridge.listeners import Listeners
 from bridge.live import LiveSession, OpenSessions
@@ -109,15 +111,21 @@ class Recovery:
         await self._runner.replica.catch_up()
 
     async def look_again(self) -> None:
-        """Something was not said, or is lost: what is known of the sessions of other nodes becomes what the journal has."""
+        """Something was not said, or is lost: what is known of the sessions of other nodes becomes what the journal has.
+
+        Listeners are told what they have missed.
+        """
         runner = self._runner
         while True:
             try:
                 copies = [live for live in runner.open_sessions.values() if not live.mine]
-                stored = await self._read_others()
+                stored = await self._read_others(tell=True)
                 for live in copies:
                     if live.state.id not in stored:
-                        runner.drop(live)
+                        missed = await self._lines(live.state.id, math.inf)
+                        if not live.mine:
+                            runner.listeners.moved(live.state.id, _after(missed, live.lines), mine=False)
+                            runner.drop(live)
                     elif not live.mine:
                         live.node = await runner.cluster.owner(live.state.id)
             except (JournalUnavailableError, ClusterUnavailableError):
@@ -125,8 +133,15 @@ class Recovery:
             else:
                 return
 
-    async def _read_others(self) -> frozenset[e.SessionId]:
-        """Have what the journal has of the open sessions that are not this node's; returns which are open at all."""
+    async def _lines(self, session: e.SessionId, upto: float) -> list[TimelineLine]:
+        return [line for line in await self._runner.journal.timeline(session) if line.n <= upto]
+
+    async def _read_others(self, *, tell: bool = False) -> frozenset[e.SessionId]:
+        """Have what the journal has of the open sessions that are not this node's; returns which are open at all.
+
+        Args:
+            tell: Tell listeners what they have not heard.
+        """
         runner, replica = self._runner, self._runner.replica
         async with self._reading:
             replica.over = set()
@@ -138,12 +153,17 @@ class Recovery:
                         continue
                     live = await self.load(stored)
                     live.mine, live.node = False, await runner.cluster.owner(stored.id)
+                    lines = await self._lines(stored.id, stored.lines) if tell else []
                     known = runner.open_sessions.get(stored.id)  # meanwhile the log may have told us more than the journal has
                     if stored.id not in replica.over and (known is None or (not known.mine and known.seq < stored.seq)):
                         if known is not None:
                             live.unread, live.last = known.unread, known.last
                         runner.open_sessions.add(live)
-                        runner.listeners.moved(stored.id, (), mine=False)
+                        missed = _after(lines, 0 if known is None else known.lines)
+                        for line in missed:
+                            live.hear(line)
+                        if tell:
+                            runner.listeners.moved(stored.id, missed, mine=False)
             finally:
                 replica.over = None
         return frozenset(stored.id for stored in found)
@@ -160,6 +180,7 @@ class Recovery:
         rules.mend(state)
         customer = await self._runner.customers.look_up(state.customer, state.our_number)
         live = LiveSession(rules.session(state, flow), customer, stored.seq, stored.snapshot)
+        live.lines = stored.lines
         for message in await self._runner.journal.messages(state.id):
             if message.direction == "out" and message.state != "received":
                 live.ticks[message.id] = message.state
@@ -191,17 +212,20 @@ class Recovery:
         """Work on what another node had. Texts go on where they are; a call is lost with its node."""
         runner, live = self._runner, await self.load(stored)
         live.lease = lease
-        before, state = runner.open_sessions.get(stored.id), live.state
-        if before is not None:
-            live.unread, live.last = before.unread, before.last
+        state, lines = live.state, await self._lines(stored.id, stored.lines)
         lost = state.call not in NO_CALL or not runner.floor.agrees(state)
         if lost:
             await runner.do(ForgetWork(state.id))
             await self._seat(state)
             runner.put(live, e.ProcessRestarted()).add_done_callback(_heard)
+        before = runner.open_sessions.get(stored.id)
+        unheard = tuple(_after(lines, 0 if before is None else before.lines))  # its node had no time to tell of them
+        if before is not None:
+            live.unread, live.last = before.unread, before.last
         runner.start(live)
         log.info("session.taken_over", session=state.id, restarted=lost)
-        await runner.replica.say(SessionMoved(state.id, live.seq, msgspec.Raw(stored.snapshot), live.customer.name))
+        raw = msgspec.Raw(stored.snapshot)
+        await runner.replica.say(SessionMoved(state.id, live.seq, raw, live.customer.name, lines=unheard))
         self._miss_agent(live)
 
     def copy(self, moved: SessionMoved, node: NodeId, before: LiveSession | None) -> LiveSession:
@@ -211,7 +235,7 @@ class Recovery:
         customer.name = moved.name
         live = LiveSession(runner.rules.session_again(state), customer, moved.seq, None, mine=False, node=node)
         if before is not None:
-            live.unread, live.last = before.unread, before.last
+            live.unread, live.last, live.lines = before.unread, before.last, before.lines
         else:  # the floor may have offered it before anything else was known of it here
             for agent in runner.floor.acd.agents:
                 offer = runner.floor.acd.agent_view(agent).offer
@@ -228,6 +252,10 @@ class Recovery:
         agent = live.state.chat_agent
         if live.state.text is TextLeg.CHATTING and agent is not None and agent not in self._runner.floor.acd.agents:
             self._runner.post(live.state.id, e.AgentLost(agent))
+
+
+def _after(lines: Iterable[TimelineLine], n: int) -> list[TimelineLine]:
+    return [line for line in lines if line.n > n]
 
 
 def _heard(done: "asyncio.Future[None]") -> None:

@@ -148,6 +148,7 @@ class Runner:
         self._new_link = new_link
         self._sms = sms_provider
         self._followers: list[Callable[[], None]] = []
+        self._recounts: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._founded = False
         """This node found nobody else."""
@@ -766,6 +767,8 @@ class Runner:
     def tell_line(self, session: e.SessionId, line: TimelineLine) -> None:
         """See `replica.Hands`."""
         live = self.open_sessions.get(session)
+        if live is not None:
+            live.lines = max(live.lines, line.n)
         self.listeners.moved(session, [line], mine=live is not None and live.mine)
 
     def tell_changed(self, live: LiveSession) -> None:
@@ -788,6 +791,12 @@ class Runner:
     async def look_over(self) -> None:
         """See `peers.Owner`."""
         await self.recovery.look_again()
+        for recount in self._recounts:
+            await recount()
+
+    def count_again(self, recount: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await *recount* when it may be that not everything was heard of what other nodes have done."""
+        self._recounts.append(recount)
 
     def say_everything_again(self) -> None:
         """See `replica.Hands`."""

@@ -13,7 +13,7 @@ import structlog
 from bridge import events as e
 from bridge.acd import Target
 from bridge.board import AgentRow, OnWork, QueueRow, SessionRow, session_row
-from bridge.journal import TimelineLine
+from bridge.journal import JournalUnavailableError, TimelineLine
 from bridge.legs import CallState, TextLeg
 from bridge.live import LiveSession
 from bridge.runner import Runner
@@ -65,12 +65,29 @@ class Boards:
         self._news = asyncio.Event()
         self._bells: set[asyncio.Event] = set()
         self._snapshot: Snapshot | None = None
+        self._loading = asyncio.Lock()
         runner.listen(self)
+        runner.count_again(self.recount)
 
     # --- life
 
     async def load(self) -> None:
         """Count today's lines again. What happens meanwhile is counted afterwards, once."""
+        async with self._loading:
+            await self._load()
+
+    async def recount(self) -> None:
+        """As `load`, as soon as the journal can be read."""
+        while True:
+            try:
+                await self.load()
+            except JournalUnavailableError:
+                await asyncio.sleep(TICK)
+            else:
+                self._news.set()
+                return
+
+    async def _load(self) -> None:
         self._held = []
         try:
             journal, day = self._runner.journal, Day(self._midnight(self._runner.clock()), self._target, self._names())

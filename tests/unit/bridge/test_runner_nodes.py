@@ -393,14 +393,34 @@ async def test_a_step_that_nobody_heard_of_is_looked_up(tmp_path: Path) -> None:
         await b.until(lambda: b.runner.sessions[session].seq == a.runner.sessions[session].seq)
         a.hub.deaf = True
         before = a.runner.sessions[session].seq
+        b.runner.listen(ear := Ear())
         await a.caller.text(OURS, "are you there?")
         await a.until(lambda: a.runner.sessions[session].seq > before)
         await b.until(lambda: b.runner.sessions[session].seq == a.runner.sessions[session].seq)
         assert not b.runner.sessions[session].mine
+        assert ear.lines.count("text.received") == 1
+        assert b.runner.sessions[session].unread == a.runner.sessions[session].unread
         await b.desk.end_chat(BEN, session)
         await b.desk.wrap_up(BEN, session, "", None)
         await a.until(lambda: session not in a.runner.sessions)
         await b.until(lambda: session not in b.runner.sessions)
+        assert [ear.lines.count(kind) for kind in ("chat.ended", "session.closed")] == [1, 1]
+
+
+async def test_a_text_that_its_node_died_over_is_heard_when_it_is_taken_up(tmp_path: Path) -> None:
+    """The journal has it, and nobody was told: whoever goes on tells everybody."""
+    async with two(tmp_path) as (a, b):
+        session = await chat_at(a, b)
+        await b.until(lambda: b.runner.sessions[session].seq == a.runner.sessions[session].seq)
+        lease = a.runner.sessions[session].lease
+        assert lease is not None
+        b.runner.listen(ear := Ear())
+        line = TimelineLine(a.clock(), "text.received", {"body": "hello?"})
+        await a.journal.commit(Unit(session=session, timeline=[line], fence=lease.token))
+        await a.kill()
+        await b.owns(session)
+        await b.until(lambda: ear.lines.count("text.received") == 1)
+        assert b.runner.sessions[session].last == "hello?"
 
 
 async def test_what_cannot_be_looked_up_is_looked_up_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

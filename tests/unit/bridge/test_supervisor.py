@@ -203,7 +203,7 @@ async def test_a_supervisor_takes_who_waits_by_text(watched: Watched) -> None:
     house = watched.house
     await house.caller.text("+15550100200", "Hello")
     await house.until(lambda: bool(house.runner.sessions))
-    await house.line("queue.joined")
+    await house.until(lambda: watched.queue("support_sms").waiting == 1)
     await watched.it.take_over(SUE, house.session, "sms")
     assert house.state.chat_agent == SUE
 
