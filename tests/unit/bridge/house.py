@@ -43,6 +43,10 @@ ANN, BEN = e.AgentId("ann"), e.AgentId("ben")
 PHONE = "loopback:ann"
 
 
+FOR_EVER = 30.0
+"""Seconds; a busy machine is given time, and whoever waits for nothing is told."""
+
+
 def settings(folder: Path, **changes: Any) -> Settings:
     """One number, a queue for calls and a desk for texts, an agent at each; texting is always offered."""
     spec: dict[str, Any] = {
@@ -191,8 +195,8 @@ class House:
     # --- what is asked of it
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for it; five seconds are for ever."""
-        async with asyncio.timeout(5.0):
+        """Wait for it."""
+        async with asyncio.timeout(FOR_EVER):
             while not condition():  # noqa: ASYNC110  # what is waited for knows nothing of events
                 await asyncio.sleep(0.005)
 
@@ -202,7 +206,7 @@ class House:
 
     async def line(self, kind: str, count: int = 1) -> TimelineLine:
         """Wait until there are so many lines of this kind; the newest."""
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(FOR_EVER):
             while len(lines := await self.lines(kind)) < count:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(0.005)
         return lines[-1]
@@ -242,7 +246,7 @@ class House:
     async def to_the_line(self) -> e.LegId:
         """Call, and rather wait than text."""
         leg = await self.dial()
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(FOR_EVER):
             while not await self.lines("queue.joined"):
                 if await self.lines("offer.made") and not await self.lines("offer.answered"):
                     await self.calls.press(leg, "2")
