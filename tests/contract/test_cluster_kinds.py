@@ -363,7 +363,7 @@ async def survive(stack: AsyncExitStack, url: str, namespace: str, die: Callable
 
     await until(same)
     assert len(set(first.texts)) == len(first.texts)
-    # The log may begin anew with the copy of the one that had heard less: what the other had just applied is lost with the master,
+    # The log may begin anew with the copy of the one that had heard less: what the other had just applied is lost,
     # and of what was under way the answer may be. Each has one entry under way at a time.
     assert len(first.texts) >= life.answered - FEW
     assert life.given_up <= 2
