@@ -124,7 +124,7 @@ class Crowd:
                     async with asyncio.timeout(15.0):
                         await desk.sign_in()
                     async with desk.watching(), self.service.api(home.name) as api:
-                        while home.alive and home.name not in self.service.down and time.monotonic() < until:
+                        while home.alive and home.name not in self.service.down and not (self.busy and time.monotonic() > until):
                             async with asyncio.timeout(8.0):
                                 if "presence is-ready" not in desk.page:
                                     await desk.go("ready")
