@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from bridge import events as e
 from bridge.cluster import Lease, NodeId
@@ -12,9 +12,46 @@ from bridge.journal import TimelineLine
 from bridge.session import Session, State
 from sms.message import TextState
 
+REMEMBERED = 1000
+"""Sessions of which something may be said once more after they have ended."""
+
 
 class SessionAwayError(Exception):
     """The node that works on a session does not answer; whether it has done what it was asked is not known."""
+
+
+class Heard:
+    """Which lines of a timeline (numbered from 1) are known. They need not come in order, and may come more than once.
+
+    Args:
+        upto: All lines up to this number are.
+    """
+
+    def __init__(self, upto: int = 0) -> None:
+        self.upto = upto
+        """All lines up to this number are known."""
+        self.latest = upto
+        """The highest number that is known."""
+        self._beyond: set[int] = set()
+
+    def add(self, n: int) -> bool:
+        """Know line *n*; False: it was known."""
+        if n <= self.upto or n in self._beyond:
+            return False
+        self.latest = max(self.latest, n)
+        self._beyond.add(n)
+        while self.upto + 1 in self._beyond:
+            self.upto += 1
+            self._beyond.discard(self.upto)
+        return True
+
+
+_WORDS: dict[str, Callable[[TimelineLine], str]] = {
+    "text.received": lambda line: str(line.data.get("body") or "photo"),
+    "media.uploaded": lambda _: "photo",
+    "text.sent": lambda line: str(line.data.get("body")),
+}
+"""What the list shows of a line as the last words."""
 
 
 class LiveSession:
@@ -51,8 +88,8 @@ class LiveSession:
         """Offers this customer has heard in this session."""
         self.unread = 0
         self.last = ""
-        self.lines = 0
-        """Number of the newest line of which listeners on this node have heard, or that was there before."""
+        self.heard = Heard()
+        """The lines of which listeners on this node know."""
         self.leg = session.state.leg
         """The call leg, for the log."""
         self.lease: Lease | None = None
@@ -88,17 +125,27 @@ class LiveSession:
             tuple(state.aliases),
         )
 
-    def hear(self, line: TimelineLine) -> None:
-        """Count what the agent has not read, and remember the last words for the list."""
-        self.lines = max(self.lines, line.n)
-        if line.kind == "text.received":
-            self.unread += 1
-            self.last = str(line.data.get("body") or "photo")
-        elif line.kind == "media.uploaded":
-            self.unread += 1
-            self.last = "photo"
-        elif line.kind == "text.sent":
-            self.last = str(line.data.get("body"))
+    def hear(self, lines: Iterable[TimelineLine]) -> list[TimelineLine]:
+        """Count what the agent has not read, and remember the last words for the list.
+
+        Returns:
+            The lines that are new to this node: the same may be said by the log, by the journal, and once more after a break.
+        """
+        new = []
+        for line in lines:
+            latest = line.n > self.heard.latest
+            if not self.heard.add(line.n):
+                continue
+            new.append(line)
+            words = _WORDS.get(line.kind)
+            if words is not None:
+                self.unread += line.kind != "text.sent"
+                self.last = words(line) if latest else self.last
+        return new
+
+    def go_on_from(self, before: "LiveSession") -> None:
+        """Take the place of another object of the same session: what was heard here was heard."""
+        self.unread, self.last, self.heard = before.unread, before.last, before.heard
 
 
 class OpenSessions(Mapping[e.SessionId, LiveSession]):
@@ -109,6 +156,8 @@ class OpenSessions(Mapping[e.SessionId, LiveSession]):
         self._by_customer: dict[str, set[e.SessionId]] = {}
         """By every phone of the customer's that is known."""
         self._by_code: dict[str, e.SessionId] = {}
+        self._ended: dict[e.SessionId, Heard] = {}
+        """Of the sessions that ended last, what was heard."""
 
     def __getitem__(self, session: e.SessionId) -> LiveSession:
         return self._live[session]
@@ -123,6 +172,10 @@ class OpenSessions(Mapping[e.SessionId, LiveSession]):
     def mine(self) -> list[LiveSession]:
         """Those on which this node works."""
         return [live for live in self._live.values() if live.mine]
+
+    def ended(self, session: e.SessionId) -> Heard | None:
+        """What was heard of a session that has ended a short while ago; None: of this one nothing is known."""
+        return self._ended.get(session)
 
     def of_customer(self, phone: str) -> list[LiveSession]:
         """The sessions of a number."""
@@ -160,6 +213,10 @@ class OpenSessions(Mapping[e.SessionId, LiveSession]):
         if self._live.get(state.id) is not live:
             return
         del self._live[state.id]
+        if live.session.closed:
+            self._ended[state.id] = live.heard
+            if len(self._ended) > REMEMBERED:
+                del self._ended[next(iter(self._ended))]
         if self._by_code.get(state.code) == state.id:
             del self._by_code[state.code]
         for phone in _phones(state):

@@ -147,6 +147,8 @@ class Ownership:
             began = time.monotonic()
             try:
                 alive = await self._cluster.nodes()
+                if self.alive - alive and not await self._cluster.steady():
+                    self.unsteady()  # it has lost everything and is there again, and we were the first to be heard
             except ClusterUnavailableError:
                 self.unsteady()
                 continue

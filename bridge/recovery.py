@@ -6,8 +6,6 @@ restarted; whoever only reads it (a *copy*) loads it once and then hears of ever
 
 import asyncio
 import contextlib
-import math
-from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -18,10 +16,10 @@ from bridge.cluster import Cluster, ClusterUnavailableError, Lease, NodeId
 from bridge.customers import Customers
 from bridge.floor import Customer, Floor
 from bridge.floor_ops import AssignWork, ForgetWork, Op, SetAgentState
-from bridge.journal import Committed, Journal, JournalError, JournalUnavailableError, StoredSession, TimelineLine, Unit
+from bridge.journal import Committed, Journal, JournalError, JournalUnavailableError, StoredSession, Unit
 from bridge.legs import NO_CALL, TextLeg
 from bridge.listeners import Listeners
-from bridge.live import LiveSession, OpenSessions
+from bridge.live import Heard, LiveSession, OpenSessions
 from bridge.ownership import Ownership
 from bridge.replica import NodeReplica, SessionMoved
 from bridge.rules import Rules
@@ -75,7 +73,10 @@ class Recovery:
 
     def __init__(self, runner: Workshop) -> None:
         self._runner = runner
-        self._reading = asyncio.Lock()
+        self._looking = asyncio.Lock()
+        self._asked_to_look = 0
+        self._looked = 0
+        """How often a look was asked for: until now, and when the last one began."""
 
     # --- at the start
 
@@ -110,31 +111,44 @@ class Recovery:
         await self._read_others()
         await self._runner.replica.catch_up()
 
-    async def look_again(self) -> None:
+    async def look_again(self) -> bool:
         """Something was not said, or is lost: what is known of the sessions of other nodes becomes what the journal has.
 
         Listeners are told what they have missed.
-        """
-        runner = self._runner
-        while True:
-            try:
-                copies = [live for live in runner.open_sessions.values() if not live.mine]
-                stored = await self._read_others(tell=True)
-                for live in copies:
-                    if live.state.id not in stored:
-                        missed = await self._lines(live.state.id, math.inf)
-                        if not live.mine:
-                            runner.listeners.moved(live.state.id, _after(missed, live.lines), mine=False)
-                            runner.drop(live)
-                    elif not live.mine:
-                        live.node = await runner.cluster.owner(live.state.id)
-            except (JournalUnavailableError, ClusterUnavailableError):
-                await asyncio.sleep(LOOK_AGAIN_AFTER)
-            else:
-                return
 
-    async def _lines(self, session: e.SessionId, upto: float) -> list[TimelineLine]:
-        return [line for line in await self._runner.journal.timeline(session) if line.n <= upto]
+        Returns:
+            False: there was no need to, somebody else has begun to look after this was asked for.
+        """
+        self._asked_to_look += 1
+        mine = self._asked_to_look
+        async with self._looking:
+            if self._looked >= mine:
+                return False
+            while True:
+                self._looked = self._asked_to_look
+                try:
+                    await self._look_again()
+                except (JournalUnavailableError, ClusterUnavailableError):
+                    await asyncio.sleep(LOOK_AGAIN_AFTER)
+                else:
+                    return True
+
+    async def _look_again(self) -> None:
+        runner = self._runner
+        copies = [session for session, live in runner.open_sessions.items() if not live.mine]
+        stored = await self._read_others(tell=True)
+        for session in copies:
+            if session in stored:
+                owner = await runner.cluster.owner(session)
+                live = runner.open_sessions.get(session)
+                if live is not None and not live.mine:
+                    live.node = owner
+            else:
+                lines = await runner.journal.timeline(session)
+                live = runner.open_sessions.get(session)
+                if live is not None and not live.mine:
+                    runner.listeners.moved(session, live.hear(lines), mine=False)
+                    runner.drop(live)
 
     async def _read_others(self, *, tell: bool = False) -> frozenset[e.SessionId]:
         """Have what the journal has of the open sessions that are not this node's; returns which are open at all.
@@ -143,29 +157,31 @@ class Recovery:
             tell: Tell listeners what they have not heard.
         """
         runner, replica = self._runner, self._runner.replica
-        async with self._reading:
-            replica.over = set()
-            try:
-                found = await runner.journal.open_sessions()
-                for stored in found:
-                    known = runner.open_sessions.get(stored.id)
-                    if known is not None and (known.mine or known.seq >= stored.seq):
-                        continue
-                    live = await self.load(stored)
-                    live.mine, live.node = False, await runner.cluster.owner(stored.id)
-                    lines = await self._lines(stored.id, stored.lines) if tell else []
-                    known = runner.open_sessions.get(stored.id)  # meanwhile the log may have told us more than the journal has
-                    if stored.id not in replica.over and (known is None or (not known.mine and known.seq < stored.seq)):
-                        if known is not None:
-                            live.unread, live.last = known.unread, known.last
-                        runner.open_sessions.add(live)
-                        missed = _after(lines, 0 if known is None else known.lines)
-                        for line in missed:
-                            live.hear(line)
-                        if tell:
-                            runner.listeners.moved(stored.id, missed, mine=False)
-            finally:
-                replica.over = None
+        replica.over = set()
+        try:
+            found = await runner.journal.open_sessions()
+            for stored in found:
+                known = runner.open_sessions.get(stored.id)
+                if known is not None and (known.mine or (known.seq >= stored.seq and known.heard.upto >= stored.lines)):
+                    continue
+                live = await self.load(stored)
+                live.mine, live.node = False, await runner.cluster.owner(stored.id)
+                lines = await runner.journal.timeline(stored.id) if tell else []
+                known = runner.open_sessions.get(stored.id)
+                if stored.id in replica.over or (known is not None and known.mine):
+                    continue
+                if known is not None and known.seq >= stored.seq:
+                    live = known  # meanwhile the log has told us as much as the journal has, or more
+                else:
+                    if known is not None:
+                        live.go_on_from(known)
+                    elif tell:
+                        live.heard = Heard()
+                    runner.open_sessions.add(live)
+                if tell:
+                    runner.listeners.moved(stored.id, live.hear(lines), mine=False)
+        finally:
+            replica.over = None
         return frozenset(stored.id for stored in found)
 
     # --- one session
@@ -180,7 +196,7 @@ class Recovery:
         rules.mend(state)
         customer = await self._runner.customers.look_up(state.customer, state.our_number)
         live = LiveSession(rules.session(state, flow), customer, stored.seq, stored.snapshot)
-        live.lines = stored.lines
+        live.heard = Heard(stored.lines)
         for message in await self._runner.journal.messages(state.id):
             if message.direction == "out" and message.state != "received":
                 live.ticks[message.id] = message.state
@@ -212,16 +228,17 @@ class Recovery:
         """Work on what another node had. Texts go on where they are; a call is lost with its node."""
         runner, live = self._runner, await self.load(stored)
         live.lease = lease
-        state, lines = live.state, await self._lines(stored.id, stored.lines)
+        state, lines = live.state, await runner.journal.timeline(stored.id)
         lost = state.call not in NO_CALL or not runner.floor.agrees(state)
         if lost:
             await runner.do(ForgetWork(state.id))
             await self._seat(state)
             runner.put(live, e.ProcessRestarted()).add_done_callback(_heard)
         before = runner.open_sessions.get(stored.id)
-        unheard = tuple(_after(lines, 0 if before is None else before.lines))  # its node had no time to tell of them
+        live.heard = Heard()
         if before is not None:
-            live.unread, live.last = before.unread, before.last
+            live.go_on_from(before)
+        unheard = tuple(line for line in lines if line.n > live.heard.upto)  # its node had no time to tell of them
         runner.start(live)
         log.info("session.taken_over", session=state.id, restarted=lost)
         raw = msgspec.Raw(stored.snapshot)
@@ -235,8 +252,9 @@ class Recovery:
         customer.name = moved.name
         live = LiveSession(runner.rules.session_again(state), customer, moved.seq, None, mine=False, node=node)
         if before is not None:
-            live.unread, live.last, live.lines = before.unread, before.last, before.lines
-        else:  # the floor may have offered it before anything else was known of it here
+            live.go_on_from(before)
+        else:
+            # The floor may have offered it before anything else was known of it here.
             for agent in runner.floor.acd.agents:
                 offer = runner.floor.acd.agent_view(agent).offer
                 if offer is not None and offer.session == state.id:
@@ -252,10 +270,6 @@ class Recovery:
         agent = live.state.chat_agent
         if live.state.text is TextLeg.CHATTING and agent is not None and agent not in self._runner.floor.acd.agents:
             self._runner.post(live.state.id, e.AgentLost(agent))
-
-
-def _after(lines: Iterable[TimelineLine], n: int) -> list[TimelineLine]:
-    return [line for line in lines if line.n > n]
 
 
 def _heard(done: "asyncio.Future[None]") -> None:

@@ -6,8 +6,9 @@ applies at once. Who acts on what the floor says is not decided here: see `Hands
 """
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -94,8 +95,8 @@ class Hands(Protocol):
     def follow(self, outputs: list[AnyAcdOutput], *, asked_here: bool = True) -> None:
         """Let everything follow that follows from what the floor said; *asked_here*: this node has asked for it."""
 
-    def tell_listeners(self, live: LiveSession | None, moved: SessionMoved) -> None:
-        """Let everybody on this node hear of a session's step; None: the session is not open."""
+    def tell_listeners(self, live: LiveSession | None, moved: SessionMoved, new: Sequence[TimelineLine]) -> None:
+        """Let everybody on this node hear of a session's step, with its lines that are *new*; None: it is not open."""
 
     def tell_line(self, session: e.SessionId, line: TimelineLine) -> None:
         """Let everybody on this node hear of a line."""
@@ -140,8 +141,8 @@ class NodeReplica:
         """Of the last entry applied."""
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         """Who waits for which position."""
-        self._owing = False
-        """The others are yet to hear that something was not said."""
+        self._owing = 0
+        """How often something was not said since the others last heard of that."""
         self.over: set[e.SessionId] | None = None
         """Sessions that ended while this node reads the journal for the first time; None: it is not reading."""
 
@@ -172,15 +173,16 @@ class NodeReplica:
         except ClusterUnavailableError as error:
             log.warning("cluster.unsaid", what=type(said).__name__, reason=str(error))
             self._take(said, self._cluster.node)
-            if not self._owing:
-                self._owing = True
+            self._owing += 1
+            if self._owing == 1:
                 self._hands.spawn(self._say_unsaid())
 
     async def _say_unsaid(self) -> None:
-        try:
-            await self._append(Unsaid(), FOR_EVER)
-        except ClusterUnavailableError:  # the others have heard it, or we have left
-            self._owing = False
+        """Who hears it looks into the journal, perhaps before the next thing that cannot be said is there."""
+        while owing := self._owing:
+            with contextlib.suppress(ClusterUnavailableError):  # the others have heard it, or we have left
+                await self._append(Unsaid(), FOR_EVER)
+            self._owing -= owing
 
     async def _append(self, said: Said, patience: float | None) -> Any:
         body = msgspec.json.encode(said)
@@ -220,9 +222,7 @@ class NodeReplica:
         if isinstance(said, OnFloor):
             return self._on_floor(said.op, entry.at, here=here)
         if isinstance(said, Unsaid):
-            if here:
-                self._owing = False
-            else:
+            if not here:
                 self._hands.look_again()
             return None
         self._take(said, entry.node)
@@ -275,14 +275,19 @@ class NodeReplica:
     def _moved(self, moved: SessionMoved, node: NodeId) -> None:
         live = self._sessions.get(moved.session)
         if node != self._cluster.node and (live is None or not live.mine):
-            if live is not None and live.seq > moved.seq:
-                return  # the journal has told us more than this already
+            if live is not None and live.seq > moved.seq:  # the journal has told us more than this already
+                if new := live.hear(moved.lines):
+                    self._hands.tell_listeners(live, msgspec.structs.replace(moved, text=None), new)
+                return
             live = self._hands.as_replica(moved, node, live)
+            live.heard = self._sessions.ended(moved.session) or live.heard
             self._sessions.add(live)
         if live is not None:
-            for line in moved.lines:
-                live.hear(line)
-        self._hands.tell_listeners(live, moved)
+            new = live.hear(moved.lines)
+        else:
+            ended = self._sessions.ended(moved.session)
+            new = [line for line in moved.lines if ended is None or ended.add(line.n)]
+        self._hands.tell_listeners(live, moved, new)
         if live is not None and live.session.closed:
             if self.over is not None:
                 self.over.add(moved.session)

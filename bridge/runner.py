@@ -8,7 +8,7 @@ event is told. Nothing leaves the process for a state that was not saved.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
 from typing import Any
@@ -210,9 +210,14 @@ class Runner:
             self.floor.apply(RestoreLearning(msgspec.json.decode(saved)), self.clock())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let *work* run beside the sessions, owned by the runner."""
+        """Let *work* run beside the sessions, owned by the runner. Once the runner is ending nothing begins any more."""
         assert self._tasks is not None, "nothing begins before the runner does"
-        self._tasks.create_task(self._beside(work))
+        beside = self._beside(work)
+        try:
+            self._tasks.create_task(beside)
+        except RuntimeError:  # what a killed node leaves undone is found in the journal, and so is this
+            beside.close()
+            work.close()
 
     async def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do one small thing. When it breaks, that is written down and the server goes on."""
@@ -755,10 +760,10 @@ class Runner:
 
     # --- what nodes say to each other
 
-    def tell_listeners(self, live: LiveSession | None, moved: SessionMoved) -> None:
+    def tell_listeners(self, live: LiveSession | None, moved: SessionMoved, new: Sequence[TimelineLine]) -> None:
         """See `replica.Hands`."""
         mine = live is not None and live.mine
-        self.listeners.moved(moved.session, moved.lines, moved.text, mine=mine)
+        self.listeners.moved(moved.session, new, moved.text, mine=mine)
         if moved.sending and not mine:
             self.outbox.kick()
         if moved.telling and not mine:
@@ -767,9 +772,8 @@ class Runner:
     def tell_line(self, session: e.SessionId, line: TimelineLine) -> None:
         """See `replica.Hands`."""
         live = self.open_sessions.get(session)
-        if live is not None:
-            live.lines = max(live.lines, line.n)
-        self.listeners.moved(session, [line], mine=live is not None and live.mine)
+        new = [line] if live is None else live.hear([line])
+        self.listeners.moved(session, new, mine=live is not None and live.mine)
 
     def tell_changed(self, live: LiveSession) -> None:
         """See `replica.Hands`."""
@@ -790,9 +794,9 @@ class Runner:
 
     async def look_over(self) -> None:
         """See `peers.Owner`."""
-        await self.recovery.look_again()
-        for recount in self._recounts:
-            await recount()
+        if await self.recovery.look_again():
+            for recount in self._recounts:
+                await recount()
 
     def count_again(self, recount: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Await *recount* when it may be that not everything was heard of what other nodes have done."""

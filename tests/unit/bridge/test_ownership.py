@@ -49,6 +49,12 @@ class Flaky(MemoryCluster):
             raise ClusterUnavailableError("gone")
         return await super().nodes()
 
+    lost = False
+    """What the nodes share is not what it was."""
+
+    async def steady(self) -> bool:
+        return not self.lost
+
 
 class Node:
     """One node: its sessions, and what became of them. Implements `ownership.Keeper`."""
@@ -207,6 +213,26 @@ async def test_after_a_break_nodes_that_are_not_heard_have_time_to_come_back(
         assert b.taken == []
         monkeypatch.setattr(module, "COME_BACK", 0.0)
         await b.until([SESSION])
+
+
+async def test_who_is_heard_first_after_a_loss_takes_nothing_from_the_others(
+    pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis was there again before anybody asked it anything, and knows only of the node that was faster."""
+    monkeypatch.setattr(module, "COME_BACK", 3_600.0)
+    a, b = pair
+    b.sessions.add(session(SESSION, node="a"))
+    async with a.at_work(), b.at_work():
+        async with asyncio.timeout(10.0):
+            while a.cluster.node not in b.ownership.alive:  # noqa: ASYNC110  # it has no event
+                await asyncio.sleep(0.01)
+        b.cluster.lost = True
+        copy = b.cluster._hub.replicas.pop(a.cluster.node)
+        await asyncio.sleep(TTL)
+        b.cluster._hub.replicas[a.cluster.node] = copy
+        b.cluster.lost = False
+        await asyncio.sleep(TTL)
+        assert b.taken == []
 
 
 async def test_a_session_of_nobody_is_taken_by_one(pair: tuple[Node, Node]) -> None:

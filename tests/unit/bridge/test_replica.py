@@ -1,7 +1,7 @@
 """What every node knows: the same, in the same order, whoever said it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,10 @@ def session(name: str = SESSION, *, closed_at: float | None = None) -> Session:
     return Session(state, flow=None, words=lambda *_: "", menu=None, limits=Limits())
 
 
-def moved(seq: int, *bodies: str, closed_at: float | None = None) -> SessionMoved:
-    """It has taken a step, in which the customer has written."""
+def moved(seq: int, *bodies: str, first: int = 1, closed_at: float | None = None) -> SessionMoved:
+    """It has taken a step, in which the customer has written; *first*: the number of the first of these lines."""
     raw = msgspec.Raw(session(closed_at=closed_at).state_json())
-    lines = tuple(TimelineLine(START, "text.received", {"body": body}, n) for n, body in enumerate(bodies, 1))
+    lines = tuple(TimelineLine(START, "text.received", {"body": body}, n) for n, body in enumerate(bodies, first))
     return SessionMoved(SESSION, seq, raw, "Ada", lines=lines)
 
 
@@ -78,6 +78,7 @@ class Node:
         self.followed: list[tuple[str, bool]] = []
         self.told: list[tuple[bool, int]] = []
         self.lines: list[str] = []
+        self.words: list[str] = []
         self.changed: list[str | None] = []
         self.given: list[e.SessionId] = []
         self.again = 0
@@ -87,8 +88,9 @@ class Node:
     def follow(self, outputs: list[AnyAcdOutput], *, asked_here: bool = True) -> None:
         self.followed += [(type(output).__name__, asked_here) for output in outputs]
 
-    def tell_listeners(self, live: LiveSession | None, moved: SessionMoved) -> None:
+    def tell_listeners(self, live: LiveSession | None, moved: SessionMoved, new: Sequence[TimelineLine]) -> None:
         self.told.append((live is not None and live.mine, moved.seq))
+        self.words += [line.data["body"] for line in new]
 
     def tell_line(self, session: e.SessionId, line: TimelineLine) -> None:  # noqa: ARG002  # there is one
         self.lines.append(line.kind)
@@ -103,7 +105,7 @@ class Node:
         state = msgspec.json.decode(moved.state, type=State)
         live = LiveSession(session(closed_at=state.closed_at), Customer(look_up(CALLER)), moved.seq, None, mine=False, node=node)
         if before is not None:
-            live.unread = before.unread
+            live.go_on_from(before)
         return live
 
     def say_everything_again(self) -> None:
@@ -166,7 +168,7 @@ async def test_a_step_of_a_session_is_known_where_it_was_not_taken(nodes: tuple[
     a, b = nodes
     own = a.own()
     await a.replica.say(moved(2, "hello"))
-    await a.replica.say(moved(3, "are you there?"))
+    await a.replica.say(moved(3, "are you there?", first=2))
     copy = b.sessions[SESSION]
     assert (copy.mine, copy.node, copy.seq, copy.unread, copy.last) == (False, "a", 3, 2, "are you there?")
     assert a.sessions[SESSION] is own
@@ -179,10 +181,22 @@ async def test_what_the_journal_has_told_already_is_not_undone(nodes: tuple[Node
     """A node that read the journal while it joined hears older steps afterwards."""
     a, b = nodes
     a.own()
-    await a.replica.say(moved(5, "hello"))
+    await a.replica.say(moved(5, "hello", first=2))
     await a.replica.say(moved(4, "before that"))
-    assert (b.sessions[SESSION].seq, b.sessions[SESSION].last) == (5, "hello")
-    assert b.told == [(False, 5)]
+    assert (b.sessions[SESSION].seq, b.sessions[SESSION].last, b.sessions[SESSION].unread) == (5, "hello", 2)
+    assert b.words == ["hello", "before that"]
+
+
+async def test_what_is_said_again_is_heard_once(nodes: tuple[Node, Node]) -> None:
+    """After a break nobody knows what has got through, so it may come twice: also once the session is over."""
+    a, b = nodes
+    own = a.own()
+    for closed_at in (None, None, START, START):
+        await a.replica.say(moved(2, "hello", "are you there?", closed_at=closed_at))
+        await a.replica.say(moved(3, "are you there?", "hello?", first=2, closed_at=closed_at))
+    assert own.unread == 3
+    assert a.words == b.words == ["hello", "are you there?", "hello?"]
+    assert SESSION not in b.sessions
 
 
 async def test_a_session_that_is_over_is_not_open_anywhere(nodes: tuple[Node, Node]) -> None:
@@ -254,6 +268,20 @@ async def test_what_could_not_be_said_others_look_up(nodes: tuple[Node, Node]) -
     await asyncio.gather(*a.tasks)
     a.cluster.away = False
     assert (a.looks, b.looks) == (0, 1), "it has left"
+
+
+async def test_what_could_not_be_said_while_others_looked_is_looked_up_too(nodes: tuple[Node, Node]) -> None:
+    """Whoever looks may have been a moment too early."""
+    a, b = nodes
+    a.own()
+    a.cluster.away, a.cluster.back = True, asyncio.Event()
+    await a.replica.say(moved(2, "hello"))
+    await asyncio.sleep(0)  # it is about to say so
+    await a.replica.say(moved(3, "are you there?", first=2))
+    a.cluster.away = False
+    a.cluster.back.set()
+    await asyncio.gather(*a.tasks)
+    assert b.looks == 2
 
 
 async def test_who_waits_for_a_position_goes_on_when_it_is_applied(nodes: tuple[Node, Node]) -> None:

@@ -392,19 +392,27 @@ async def test_a_step_that_nobody_heard_of_is_looked_up(tmp_path: Path) -> None:
         session = await chat_at(a, b)
         await b.until(lambda: b.runner.sessions[session].seq == a.runner.sessions[session].seq)
         a.hub.deaf = True
-        before = a.runner.sessions[session].seq
         b.runner.listen(ear := Ear())
         await a.caller.text(OURS, "are you there?")
-        await a.until(lambda: a.runner.sessions[session].seq > before)
+        await b.until(lambda: "text.received" in ear.lines)
         await b.until(lambda: b.runner.sessions[session].seq == a.runner.sessions[session].seq)
         assert not b.runner.sessions[session].mine
-        assert ear.lines.count("text.received") == 1
         assert b.runner.sessions[session].unread == a.runner.sessions[session].unread
         await b.desk.end_chat(BEN, session)
         await b.desk.wrap_up(BEN, session, "", None)
         await a.until(lambda: session not in a.runner.sessions)
         await b.until(lambda: session not in b.runner.sessions)
-        assert [ear.lines.count(kind) for kind in ("chat.ended", "session.closed")] == [1, 1]
+        assert [ear.lines.count(kind) for kind in ("text.received", "chat.ended", "session.closed")] == [1, 1, 1]
+
+
+async def test_a_node_may_end_while_a_session_has_something_to_do(tmp_path: Path) -> None:
+    """What nobody waits for is left undone, as if the node had been killed; it ends without an error."""
+    async with two(tmp_path) as (a, b):
+        session = await chat_at(a, b)
+        for opted_out in (True, False, True, False):
+            a.runner.post(session, e.OptOutChanged(opted_out=opted_out))
+        await a.kill()
+        await b.owns(session)
 
 
 async def test_a_text_that_its_node_died_over_is_heard_when_it_is_taken_up(tmp_path: Path) -> None:
