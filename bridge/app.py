@@ -340,7 +340,10 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             deadline = clock() + settings.drain_timeout
             while (await runner.give_away() or runner.calls or await _sending(runner)) and clock() < deadline:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(0.1)
-            await runner.save_estimates()
+            try:
+                await runner.save_estimates()
+            except JournalError:
+                log.warning("journal.lost_estimates")
             log.info("drained", calls_left=runner.calls)
 
         log.info("serving", web=web_port, sip=None if sip is None else sip.address[1], sms=sms.name)
@@ -386,7 +389,10 @@ async def _last_words(runner: Runner) -> None:
 
 async def _sending(runner: Runner) -> bool:
     """Whether there are texts to send, and nobody else does it."""
-    return runner.sends and await runner.outbox.has_work()
+    try:
+        return runner.sends and await runner.outbox.has_work()
+    except JournalError:
+        return False  # they are on disk, and nothing can be sent without it: whoever works next with the journal does it
 
 
 @asynccontextmanager

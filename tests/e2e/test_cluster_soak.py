@@ -31,7 +31,7 @@ PROGRAM = [f"+155501006{n:02}" for n in range(4)]
 NAMES = ("ana", "ben", "cleo")
 
 
-@pytest.mark.timeout(300 + 2 * CHAOS)
+@pytest.mark.timeout(900 + 2 * CHAOS)
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")], ids=["two", "three"])
 async def test_a_soak_with_every_fault_loses_and_doubles_nothing(
     tmp_path: Path, postgres_server: Postgres, names: tuple[str, ...]

@@ -213,14 +213,26 @@ class Count:
         assert Counter(row["ref"] for row in self.inbound) == Counter(kept.keys()), "inbound texts kept"
         assert [row["ref"] for row in self.inbound if not row["handled"]] == [], "inbound texts given to a session"
         assert set(by_ref) == set(kept), "inbound texts among the messages"
-        assert {self.lines_in[row["id"]] for row in by_ref.values()} <= {1}, "inbound texts in exactly one timeline, once"
-        assert self.lines_in.total() == len(kept)
+        alone = {row["id"]: row for row in by_ref.values() if row["session"] is None}
+        for row in alone.values():
+            assert self._answers_sessionless(row), "inbound texts in a session, unless they answer a sessionless one"
+        expected = {row["id"]: int(row["id"] not in alone) for row in by_ref.values()}
+        assert {message: self.lines_in[message] for message in expected} == expected, "inbound texts in exactly one timeline, once"
+        assert self.lines_in.total() == len(kept) - len(alone)
         photos = {sid for sid in kept if sid.startswith("MM")}
         assert {sid for sid, row in by_ref.items() if row["media"] != "[]"} == photos, "photos"
         place = {row["provider_ref"]: row["n"] for row in self.messages}
         for pair, texts in self._crowd.kept.items():
             order = [place[sid] for sid, _ in texts]
             assert order == sorted(order), f"order of the texts of {pair}"
+
+    def _answers_sessionless(self, text: sqlite3.Row) -> bool:
+        """Whether the handset had got a text without a session before."""
+        return any(
+            (row["session"], row["direction"], row["recipient"], row["sender"]) == (None, "out", text["sender"], text["recipient"])
+            and row["n"] < text["n"]
+            for row in self.messages
+        )
 
     def check_out(self) -> dict[str, sqlite3.Row]:
         """Every text of ours is at the provider once, in order, or was rejected; gives those that were."""

@@ -6,6 +6,7 @@ With OUTAGE=45 in the environment it is away for so many seconds, which is longe
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -194,6 +195,23 @@ async def test_nobody_is_blamed_for_a_database_that_is_away(story: Story) -> Non
                 await desk.sign_in()
     await asyncio.to_thread(story.database.start)
     story.kept[await bringing] = "is anybody there?"
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(story.answer())
+        await story.settled()
+        working.cancel()
+
+
+async def test_a_server_ends_in_peace_while_the_database_is_away(story: Story) -> None:
+    """Told to stop, it stops as at any other time; the next start answers what is left."""
+    for handset in HANDSETS:
+        body = f"{handset} is anybody there?"
+        story.kept[await story.twilio.text(handset, NUMBER, body, within=WITHIN)] = body
+    await asyncio.to_thread(story.database.stop)
+    story.server.send(signal.SIGTERM)
+    assert await story.server.ended() == 0, story.server.said()
+    assert "Traceback" not in story.server.said()
+    await asyncio.to_thread(story.database.start)
+    await story.server.start()
     async with asyncio.TaskGroup() as tasks:
         working = tasks.create_task(story.answer())
         await story.settled()
