@@ -340,10 +340,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
             deadline = clock() + settings.drain_timeout
             while (await runner.give_away() or runner.calls or await _sending(runner)) and clock() < deadline:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(0.1)
-            try:
-                await runner.save_estimates()
-            except JournalError:
-                log.warning("journal.lost_estimates")
+            await _save_estimates(runner)
             log.info("drained", calls_left=runner.calls)
 
         log.info("serving", web=web_port, sip=None if sip is None else sip.address[1], sms=sms.name)
@@ -385,6 +382,14 @@ async def _last_words(runner: Runner) -> None:
                 await runner.settled(live.state.id)
             while await _sending(runner):  # noqa: ASYNC110  what ends by itself
                 await asyncio.sleep(0.05)
+
+
+async def _save_estimates(runner: Runner) -> None:
+    """A minute of learning is not worth an end with an error."""
+    try:
+        await runner.save_estimates()
+    except JournalError:
+        log.warning("journal.lost_estimates")
 
 
 async def _sending(runner: Runner) -> bool:

@@ -217,7 +217,7 @@ class Count:
         for row in alone.values():
             assert self._answers_sessionless(row), "inbound texts in a session, unless they answer a sessionless one"
         expected = {row["id"]: int(row["id"] not in alone) for row in by_ref.values()}
-        assert {message: self.lines_in[message] for message in expected} == expected, "inbound texts in exactly one timeline, once"
+        assert {message: self.lines_in[message] for message in expected} == expected, "each in one timeline, once"
         assert self.lines_in.total() == len(kept) - len(alone)
         photos = {sid for sid in kept if sid.startswith("MM")}
         assert {sid for sid, row in by_ref.items() if row["media"] != "[]"} == photos, "photos"
@@ -228,9 +228,9 @@ class Count:
 
     def _answers_sessionless(self, text: sqlite3.Row) -> bool:
         """Whether the handset had got a text without a session before."""
+        ours = (None, "out", text["sender"], text["recipient"])
         return any(
-            (row["session"], row["direction"], row["recipient"], row["sender"]) == (None, "out", text["sender"], text["recipient"])
-            and row["n"] < text["n"]
+            (row["session"], row["direction"], row["recipient"], row["sender"]) == ours and row["n"] < text["n"]
             for row in self.messages
         )
 
