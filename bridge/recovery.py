@@ -108,7 +108,8 @@ class Recovery:
 
     async def learn(self) -> None:
         """A further node: know what is open, to read it. Whoever works on it goes on doing so."""
-        await self._read_others()
+        async with self._looking:
+            await self._read_others()
         await self._runner.replica.catch_up()
 
     async def look_again(self) -> bool:
