@@ -1,12 +1,12 @@
 """Waiting times as programs and pages ask for them, staffing plans, and what became of the forecasts.
 
-Of several nodes one keeps what became of the forecasts (the role `calibration`); it tells the others, which show the same.
+Of several nodes one keeps what became of the forecasts (the role `calibration`) and tells the others. All of them read it in the
+journal, so they show the same, whatever they have heard.
 """
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
@@ -65,8 +65,8 @@ PLANS = "ewt_plans"
 """Where the journal keeps the staffing plans."""
 OUTCOMES = "ewt_outcomes"
 """What other nodes are told: what became of forecasts."""
-MOST_TOLD = 200
-"""Of these at once; of more the others read in the journal."""
+LOOK_EVERY = 10.0
+"""Seconds between two looks for outcomes of which another node could not tell."""
 _CHANNELS: tuple[Channel, ...] = ("voice", "sms")
 
 
@@ -137,7 +137,8 @@ class Waiting:
         self._zone = zone
         self._clock = clock
         self._plans: dict[str, Plan] = {}
-        self._newest: dict[str, deque[Outcome]] = {}
+        self._seen = 0
+        """The number of the newest outcome when this node last looked for those of all queues."""
         self._figures: dict[str, Scores] = {}
         self._alarms: dict[str, Alarm] = {}
         self._deciding: dict[str, tuple[tuple[bool, str], float]] = {}
@@ -159,8 +160,11 @@ class Waiting:
         """Take back plans and outcomes, then keep what becomes known, until cancelled."""
         await self._restore()
         started.set()
-        await once(self._roles, "calibration", self._keep_going)
-        await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as tasks:
+            if self._news is not None:
+                tasks.create_task(self._look_now_and_then())
+            await once(self._roles, "calibration", self._keep_going)
+            await asyncio.Event().wait()
 
     async def _keep_going(self, _: Tenure) -> None:
         """Be the one that says what is known of waits, plans and forecasts."""
@@ -178,11 +182,28 @@ class Waiting:
 
     async def _restore(self) -> None:
         self._take_plans(await self._journal.value(PLANS))
-        for queue in self._floor.queues:
+        await self._look_everywhere()
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                if await self._journal.outcomes_kept() != self._seen:
+                    await self._look_everywhere()
+            except JournalError:
+                log.debug("ewt.not_looked")
+
+    async def _look(self, queues: Iterable[str]) -> None:
+        """See how good the newest forecasts for these queues were."""
+        for queue in list(queues):
             newest = await self._journal.outcomes(ALARM_AFTER, queue=queue)
             if newest:
-                self._newest.pop(queue, None)
                 self._judge(queue, newest[::-1])
+
+    async def _look_everywhere(self) -> None:
+        kept = await self._journal.outcomes_kept()
+        await self._look(self._floor.queues)
+        self._seen = kept
 
     def _take_plans(self, saved: bytes | None) -> None:
         self._plans = {plan.queue: plan for plan in _plans(saved) if plan.queue in self._floor.queues}
@@ -193,12 +214,8 @@ class Waiting:
         self._take_plans(await self._journal.value(PLANS))
 
     async def _outcomes_known(self, about: str) -> None:
-        """Another node has kept these; none: it has kept many."""
-        if not about:
-            await self._restore()
-            return
-        for queue, new in _by_queue(msgspec.json.decode(about, type=list[Outcome])).items():
-            self._judge(queue, new)
+        """Another node has kept some of these queues; none: it is not known of which."""
+        await (self._look(msgspec.json.decode(about, type=list[str])) if about else self._look_everywhere())
 
     async def keep(self) -> None:
         """Keep what has become known, and look at plans that are over. What cannot be written now is kept for the next time."""
@@ -224,11 +241,14 @@ class Waiting:
             log.warning("ewt.not_kept", outcomes=len(outcomes))
             self._pending = outcomes + self._pending
             return
-        for queue, new in _by_queue(outcomes).items():
-            self._judge(queue, new)
+        queues = sorted({outcome.queue for outcome in outcomes})
+        try:
+            await self._look(queues)
+        except JournalError:
+            log.warning("ewt.not_looked")
         await self._warn()
         if self._news is not None:
-            await self._news.tell(OUTCOMES, msgspec.json.encode(outcomes).decode() if len(outcomes) <= MOST_TOLD else "")
+            await self._news.tell(OUTCOMES, msgspec.json.encode(queues).decode())
 
     async def _forget(self) -> None:
         """Outcomes that are too old, once a day."""
@@ -237,9 +257,7 @@ class Waiting:
             await self._journal.forget_outcomes(now - KEPT_FOR)
             self._forget_at = now + FORGET_EVERY
 
-    def _judge(self, queue: str, new: Sequence[Outcome]) -> None:
-        newest = self._newest.setdefault(queue, deque(maxlen=ALARM_AFTER))
-        newest.extend(new)
+    def _judge(self, queue: str, newest: Sequence[Outcome]) -> None:
         pairs = [(outcome.told, outcome.wait) for outcome in newest]
         figures, alarm = score(pairs), alarm_of(pairs)
         assert figures is not None
@@ -417,13 +435,6 @@ class Waiting:
 def _plans(saved: bytes | None) -> tuple[Plan, ...]:
     """As they are kept."""
     return () if saved is None else msgspec.json.decode(saved, type=tuple[Plan, ...])
-
-
-def _by_queue(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    found: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        found.setdefault(outcome.queue, []).append(outcome)
-    return found
 
 
 class _Foretold(TypedDict):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from operator import eq, ge, lt
 
 import msgspec
-from sqlalchemy import Connection, delete, desc, insert, select
+from sqlalchemy import Connection, delete, desc, func, insert, select
 
 from bridge.hindsight import Outcome
 from bridge.journal.door import Door, as_struct, wanted
@@ -27,6 +27,11 @@ class Forecasts(Door):
     async def forget_outcomes(self, before: float) -> int:
         """Remove those that were forecast before then; returns how many there were."""
         return await self._do(delete(_outcome).where(_outcome.c.at < before))
+
+    async def outcomes_kept(self) -> int:
+        """The number of the newest outcome; 0 without any."""
+        newest = await self._first(select(func.max(_outcome.c.n).label("n")), lambda row: row["n"])
+        return newest or 0
 
     async def outcomes(
         self, limit: int, *, queue: str | None = None, since: float | None = None, until: float | None = None

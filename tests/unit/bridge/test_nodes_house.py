@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from bridge import waiting
 from bridge.administration.publishing import Publishing
 from bridge.administration.tokens import Tokens
 from bridge.app import load_menus
 from bridge.events import QueueId, SessionId
 from bridge.floor import floor_plan
 from bridge.floor_ops import JoinLine, LeaveLine
+from bridge.hindsight import ALARM_AFTER
 from bridge.journal.house import Entry, Revision
 from bridge.published import put_entry, take_entry
 from bridge.waiting import Waiting
@@ -124,6 +126,12 @@ async def test_a_token_that_is_made_or_revoked_at_one_node_is_at_the_other(tmp_p
         await until(lambda: keys["one"] == ())
 
 
+def judged(waits: Waiting) -> int:
+    """Over how many outcomes it says how good the forecasts were."""
+    figures = waits._figures.get("support")
+    return 0 if figures is None else figures.n
+
+
 @asynccontextmanager
 async def waits(branch: Branch) -> AsyncIterator[Waiting]:
     service = Waiting(
@@ -154,12 +162,24 @@ async def test_a_plan_of_one_node_is_that_of_both(tmp_path: Path) -> None:
 
 
 async def test_what_became_of_forecasts_is_kept_once_and_known_everywhere(tmp_path: Path) -> None:
-    """By the node that has the role; the other hears it, or reads it when it was much."""
+    """By the node that has the role; the other hears of it."""
     async with two_houses(tmp_path, queues=QUEUES) as (one, two), waits(one) as here, waits(two) as there:
         here._pending = [outcome()] * 3
         await here.keep()
-        await until(lambda: len(there._newest.get("support", ())) == 3)
+        await until(lambda: judged(there) == judged(here) == 3)
         assert len(await two.journal.outcomes(10)) == 3
         here._pending = [outcome()] * 300
         await here.keep()
-        await until(lambda: len(there._newest["support"]) == len(here._newest["support"]) > 3)
+        await until(lambda: judged(there) == judged(here) == ALARM_AFTER)
+
+
+async def test_what_became_of_forecasts_is_known_to_who_was_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the nodes share may be away in that moment: the other one looks by itself, and counts nothing twice."""
+    monkeypatch.setattr(waiting, "LOOK_EVERY", 0.05)
+    async with two_houses(tmp_path, queues=QUEUES) as (one, two), waits(one) as here, waits(two) as there:
+        await two.journal.keep_outcomes([outcome()] * 2)
+        await until(lambda: judged(there) == judged(here) == 2)
+        here._pending = [outcome()]
+        await here.keep()
+        await here._outcomes_known("")
+        await until(lambda: judged(there) == judged(here) == 3)

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bridge import events as e
+from bridge.hindsight import Outcome
 from bridge.journal import JournalUnavailableError
 from bridge.waiting import MOST_OUTCOMES, Waiting
 from bridge.web.ports_ewt import PlanStep, QueueWait, UnknownLineError
@@ -245,6 +246,11 @@ async def test_outcomes_wait_for_a_database_that_does_not_work(house: House) -> 
         broken.works = True
         await broken.service.keep()
         assert await house.journal.outcomes(10) == [outcome()]
+        broken.reads = True
+        broken.floor.witness._outcomes.append(outcome())
+        await broken.service.keep()
+        figures = broken.service._figures["support"]
+        assert figures.n == 2, "what was kept while nothing could be read is counted"
 
 
 @asynccontextmanager
@@ -265,7 +271,7 @@ class Broken:
     """Waiting times on a journal that does not keep outcomes until it works."""
 
     def __init__(self, house: House) -> None:
-        self.works = self.forgets = False
+        self.works = self.forgets = self.reads = False
         self.floor = house.floor
         self._journal = house.journal
         self.service = Waiting(
@@ -281,6 +287,11 @@ class Broken:
         if not self.works:
             raise JournalUnavailableError("the disk is full")
         await self._journal.keep_outcomes(outcomes)  # type: ignore[arg-type]
+
+    async def outcomes(self, limit: int, *, queue: str) -> list[Outcome]:
+        if not self.reads:
+            raise JournalUnavailableError("it is being started")
+        return await self._journal.outcomes(limit, queue=queue)
 
     async def forget_outcomes(self, before: float) -> int:
         if not self.forgets:
