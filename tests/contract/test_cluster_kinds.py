@@ -419,7 +419,7 @@ async def test_a_master_of_a_redis_cluster_dies_and_its_replica_takes_over(stack
 
         await survive(stack, redis.url, namespace, die)
         await stack.aclose()
-        gc.collect()  # the client forgets servers that are not masters any more with a connection open; no other test shall see it
+        gc.collect()  # the client forgets servers that have become replicas, with a connection open; no other test shall see it
 
 
 def _slot(redis: Sharded, key: str) -> int:
