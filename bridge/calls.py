@@ -255,7 +255,10 @@ class Calls:
             ),
             None,
         )
-        session = mine or (await self._runner.open_text_session(customer, sender, "outbound")).state.id
+        try:
+            session = mine or (await self._runner.open_text_session(customer, sender, "outbound")).state.id
+        except SessionAwayError as error:
+            raise DeskRefusedError(of_away()) from error
         log.info("call.by_agent", agent=agent, number=mask(customer))
         await self._tell(session, e.AgentCalled(agent, known.name, e.QueueId(queue), known.phone or ""))
         return session

@@ -9,6 +9,10 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.calls = Counter("sidetone_calls_total", "Calls that arrived, by provider.", ["provider"], registry=registry)
+        self.calls_refused = Counter(
+            "sidetone_calls_refused_total", "Calls refused with 503, by reason: cluster_away, journal_away.", ["reason"],
+            registry=registry,
+        )  # fmt: skip
         self.texts = Counter(
             "sidetone_texts_total", "Texts by direction and the state they reached.", ["direction", "state"], registry=registry
         )

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 AT_ONCE = 20
 """Sessions of a dead node that are taken up at the same time."""
+ACQUIRE_AGAIN = 0.5
+"""Seconds between two tries to get a lease."""
 COME_BACK = 10.0
 """Seconds that a living node may need to be heard again once what the nodes share is there again."""
 
@@ -81,13 +83,25 @@ class Ownership:
         self._steady_since = time.monotonic()
         self._gone.clear()
 
-    async def acquire(self, session: e.SessionId) -> Lease | None:
-        """Become the owner of a new session, however long it takes. None: another node is."""
-        while True:
-            try:
-                return await self._cluster.acquire(session, self.ttl)
-            except ClusterUnavailableError:
-                await asyncio.sleep(0.5)
+    async def acquire(self, session: e.SessionId, *, within: float = math.inf) -> Lease | None:
+        """Become the owner of a new session. None: another node is.
+
+        Args:
+            session: Its id.
+            within: Seconds for which it is tried while the nodes cannot reach what they share.
+
+        Raises:
+            ClusterUnavailableError: They could not in that time.
+        """
+        try:
+            async with asyncio.timeout(None if within == math.inf else within):
+                while True:
+                    try:
+                        return await self._cluster.acquire(session, self.ttl)
+                    except ClusterUnavailableError:
+                        await asyncio.sleep(ACQUIRE_AGAIN)
+        except TimeoutError as error:
+            raise ClusterUnavailableError(f"no lease within {within:g} s") from error
 
     async def check(self, live: LiveSession) -> None:
         """Make certain, between saving a step and doing what it led to, that the session is still ours.

@@ -58,12 +58,16 @@ class Records:
             "decisions": [msgspec.to_builtins(decision) for decision in await self._runner.journal.decisions(session)],
         }
 
-    def ready(self) -> tuple[bool, str]:
+    def ready(self, *, calls: bool = True) -> tuple[bool, str]:
         """Whether traffic may come."""
         if self._draining():
             return False, "draining"
         trouble = self._runner.journal.trouble
-        return (True, "") if trouble is None else (False, trouble)
+        if trouble is not None:
+            return False, trouble
+        if calls and not self._runner.takes_calls:
+            return False, "Redis, which the nodes share, does not answer: new calls are refused, texts are taken and kept"
+        return True, ""
 
 
 def state_of(stored: StoredSession) -> State:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -30,7 +30,7 @@ from bridge.acd import (
     WorkRedirected,
 )
 from bridge.carriers import Carriers
-from bridge.cluster import Cluster, Lease, NodeId
+from bridge.cluster import Cluster, ClusterUnavailableError, Lease, NodeId
 from bridge.cluster.roles import Roles
 from bridge.conversation import FreshLink
 from bridge.customers import Customers
@@ -96,6 +96,11 @@ MOST_WAITING = 100
 """Events in an inbox above which further keys are not listened to: no finger is that fast."""
 LEASE = 10.0
 """Seconds for which a node owns a session without saying so again."""
+CALL_WAITS = 3.0
+"""Seconds for which a new call waits for what the nodes share; when that has been away for longer, calls are refused at once.
+
+A Redis that is started again, or a connection that is made anew, needs less; one that has to be replaced by its replica needs
+more. The caller hears nothing meanwhile, and the trunk that is refused has a next route to try while they still wait."""
 JOURNAL_PATIENCE = 30.0
 """Seconds for which a commit is tried again while the database does not work."""
 
@@ -305,6 +310,11 @@ class Runner:
         return sum(1 for live in self.open_sessions.mine if live.state.call in LIVE or live.state.call is CallState.ENDING)
 
     @property
+    def takes_calls(self) -> bool:
+        """Whether a new call would be taken: not while this node cannot reach what the nodes share for longer than a moment."""
+        return self.cluster.standing().away < CALL_WAITS
+
+    @property
     def sessions(self) -> Mapping[e.SessionId, LiveSession]:
         """Every open session; those of other nodes can only be read."""
         return self.open_sessions
@@ -350,12 +360,15 @@ class Runner:
         self.post(session, event)
 
     async def _open_call(self, event: e.CallArrived) -> None:
+        if not self.takes_calls:
+            await self._refuse_call(event, "cluster_away")
+            return
         flow = self.rules.flow(event.called)
         try:
             customer = await self.customers.look_up(event.caller, event.called)
         except JournalError:
             log.exception("call.not_taken")
-            await self.carriers.refuse(event, 503)
+            await self._refuse_call(event, "journal_away")
             return
         if customer.blocked is not None:
             log.info("call.blocked", leg=event.leg, why=customer.blocked)
@@ -365,13 +378,26 @@ class Runner:
         if live is not None and not live.mine:
             live = await self.peers.fetch(live.state.id)
         if live is None:
-            live = self._open(event.called, customer, flow=flow, leg=event.leg, service="call")
+            live = self._begin(event.called, customer, flow=flow, leg=event.leg, service="call")
+            try:
+                # Before anything is known of it: when there is none, nothing has begun.
+                live.lease = await self.ownership.acquire(live.state.id, within=CALL_WAITS)
+            except ClusterUnavailableError:
+                await self._refuse_call(event, "cluster_away")
+                return
+            self.start(live)
         else:
             live.session = self.rules.session(live.state, flow)  # today's, whatever it began with
             live.leg = event.leg
         self.carriers.belongs(event.leg, live.state.id)
         self.metrics.calls.labels(event.provider).inc()
         self.post(live.state.id, event)
+
+    async def _refuse_call(self, event: e.CallArrived, reason: Literal["cluster_away", "journal_away"]) -> None:
+        """Let the trunk take its next route (RFC 3261 section 21.5.4); nothing is kept of the call."""
+        log.warning("call.refused", leg=event.leg, reason=reason, away=round(self.cluster.standing().away, 1))
+        self.metrics.calls_refused.labels(reason).inc()
+        await self.carriers.refuse(event, 503)
 
     def _awaiting_call(self, customer: Customer, called: str) -> LiveSession | None:
         """The session in which the caller is to be called back and has not waited for that, or from which we cut them off."""
@@ -457,15 +483,24 @@ class Runner:
     async def open_text_session(
         self, customer: str, ours: str, service: e.Service = "inbound", *, known: Customer | None = None
     ) -> LiveSession:
-        """Begin a session with a text, without a call. *known*: what `customer` has just said of the number."""
-        return self._open(ours, known or await self.customer(customer, ours), flow=None, leg=None, service=service)
+        """Begin a session with a text, without a call. *known*: what `customer` has just said of the number.
 
-    def _open(self, ours: str, customer: Customer, *, flow: Flow | None, leg: e.LegId | None, service: e.Service) -> LiveSession:
+        Raises:
+            SessionAwayError: The nodes cannot reach what they share. What a customer writes waits for that; what is ours to
+                begin is asked for anew, or it would come when nobody expects it any more. Nothing has changed.
+        """
+        if service != "inbound" and not self.takes_calls:
+            raise SessionAwayError("the nodes cannot reach what they share")
+        live = self._begin(ours, known or await self.customer(customer, ours), flow=None, leg=None, service=service)
+        self.start(live)
+        return live
+
+    def _begin(self, ours: str, customer: Customer, *, flow: Flow | None, leg: e.LegId | None, service: e.Service) -> LiveSession:
+        """A session that is not worked on yet, and of which nobody knows."""
         code = self.open_sessions.new_code()
         state = self.rules.first_state(ours, customer, flow=flow, leg=leg, service=service, code=code)
         live = LiveSession(self.rules.session(state, flow), customer, 0, None)
         live.leg = leg
-        self.start(live)
         return live
 
     def start(self, live: LiveSession) -> None:

@@ -88,6 +88,8 @@ class Standing(msgspec.Struct, frozen=True):
     """Number of the last entry of the log that is applied here; the same on all nodes when nothing happens."""
     behind: int
     """Entries that were in the log and not applied here when this node last looked."""
+    away: float = 0.0
+    """Seconds for which what the nodes share has not answered this one; 0.0: it answers."""
 
 
 class Replica(Protocol):

@@ -25,6 +25,8 @@ __all__ = ["RedisCluster", "connect"]
 
 RENEW_AT_ONCE = 500
 """Leases renewed in one question, so that others get a word in between."""
+ASK_AGAIN = 1.0
+"""Seconds between two questions whether Redis is back: new calls wait for that."""
 
 # A token is the time in microseconds, but above the last one: it rises even when a lease has run out and is forgotten, or when
 # Redis has lost everything. Doubles count microseconds exactly until the year 2255.
@@ -165,7 +167,7 @@ class RedisCluster:
 
     def standing(self) -> Standing:
         """See `Cluster.standing`."""
-        return Standing(self._reach.there, self._log.applied, self._log.behind)
+        return Standing(self._reach.there, self._log.applied, self._log.behind, self._reach.away)
 
     async def _beat(self) -> None:
         asked = uptime()
@@ -177,7 +179,7 @@ class RedisCluster:
 
     async def _keep_beating(self) -> None:
         while True:
-            await asyncio.sleep(self._ttl / 4)
+            await asyncio.sleep(min(self._ttl / 4, ASK_AGAIN) if self._reach.away else self._ttl / 4)
             try:
                 async with asyncio.timeout(self._ttl):
                     await self._beat()

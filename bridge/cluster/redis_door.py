@@ -252,6 +252,11 @@ class Reach:
         """Has Redis taken a sign of life of this node within the last lease time?"""
         return uptime() - self._heard < self._ttl
 
+    @property
+    def away(self) -> float:
+        """Seconds for which Redis has not answered; 0.0: it answers."""
+        return 0.0 if self._lost_at is None else uptime() - self._lost_at
+
     def lost(self, error: Exception) -> None:
         """Something was asked and not answered."""
         if self._lost_at is None:

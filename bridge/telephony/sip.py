@@ -286,7 +286,8 @@ class SipCallProvider:
                 self._answer(leg)
             case RefuseCall(status=status):
                 if not leg.answered:
-                    self._sip.core.refuse(leg.ref, status, self._sip.now)
+                    later = self._later if status == 503 else ()  # RFC 3261 section 21.5.4
+                    self._sip.core.refuse(leg.ref, status, self._sip.now, headers=later)
                     self._finish(leg, "platform", str(status))
             case PlayPrompts() | PlayMusic() | StopAudio():
                 self._played(leg, self._play(leg, command))
@@ -550,14 +551,18 @@ class SipCallProvider:
             case _:
                 pass
 
+    @property
+    def _later(self) -> list[tuple[str, str]]:
+        """Headers of a 503."""
+        return [("retry-after", str(self.config.retry_after))]
+
     def _arrive(self, event: sip.InviteReceived) -> None:
         core, now = self._sip.core, self._sip.now
-        busy = [("retry-after", str(self.config.retry_after))]
         try:
             negotiated = None if event.offer is None else sdp.choose(event.offer, self._codecs)
             called = called_number(event.request, self.config.country_code)
             if len(self._callers) >= self.config.max_calls:
-                core.refuse(event.call, 503, now, headers=busy)
+                core.refuse(event.call, 503, now, headers=self._later)
                 return
             audio = AudioLeg(self._pool, self._beat, self._counters, partial(self._trusts, event.source[0]))
         except sdp.NotAcceptableError as error:
@@ -569,7 +574,7 @@ class SipCallProvider:
             return
         except OSError as error:
             log.warning("call.no_port", reason=str(error))
-            core.refuse(event.call, 503, now, headers=busy)
+            core.refuse(event.call, 503, now, headers=self._later)
             return
         self._count += 1
         caller = caller_number(event.request, self.config.country_code)

@@ -439,5 +439,5 @@ class Records(Protocol):
     async def explain(self, session: SessionId) -> Mapping[str, Any] | None:
         """Every decision of the session with its inputs and reason, in order."""
 
-    def ready(self) -> tuple[bool, str]:
-        """Whether traffic may come, and why not."""
+    def ready(self, *, calls: bool = True) -> tuple[bool, str]:
+        """Whether traffic may come, and why not; without *calls*: everything but new calls."""

@@ -329,8 +329,10 @@ async def test_it_is_said_once_that_redis_is_away_and_once_that_it_is_back(
         server.stop(signal.SIGKILL)
         asked = appending(one, *map(str, range(20)))
         await until(lambda: not one.standing().reachable)
+        assert one.standing().away > 0.0
         server.start()
         await until(lambda: one.standing().reachable)
+        await until(lambda: one.standing().away == 0.0)
         await asyncio.gather(*asked)
     said = [line["event"] for line in logs if line["event"] in {"cluster.away", "cluster.back"}]
     assert said.count("cluster.back") in {1, 2}, "the other's next sign of life may be late"

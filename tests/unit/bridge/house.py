@@ -119,6 +119,7 @@ class House:
         self.network = LoopbackNetwork(delay=0.02, clock=self.clock)
         self.caller: Handset = self.network.handset(CALLER)
         self.hub, self.node = Hub(), "main"
+        self.join_as: type[MemoryCluster] = MemoryCluster
         self.lease = LEASE
         self._prompts = folder / "no prompts"  # so that every prompt is over at once
         self.alive = False
@@ -133,7 +134,7 @@ class House:
         async with AsyncExitStack() as stack:
             url = self.settings.journal_url
             self.journal = await stack.enter_async_context(FragileJournal.open(url))
-            cluster = await stack.enter_async_context(MemoryCluster(NodeId(self.node), self.hub))
+            cluster = await stack.enter_async_context(self.join_as(NodeId(self.node), self.hub))
             self.news = News(cluster)
             self.calls = LoopbackCallProvider(
                 self._sink(self._on_call),

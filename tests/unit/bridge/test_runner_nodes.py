@@ -6,16 +6,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from bridge import events as e
-from bridge import recovery
-from bridge.cluster import ClusterUnavailableError, Entry, NodeId
-from bridge.cluster.memory import Hub
+from bridge import recovery, runner
+from bridge.cluster import ClusterUnavailableError, Entry, Lease, NodeId, Standing
+from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.journal import JournalUnavailableError, StoredSession, TimelineLine, Unit
 from bridge.legs import CallState, TextLeg
 from bridge.live import SessionAwayError
 from bridge.session import UnexpectedEvent
+from bridge.telephony.loopback import Ended
 from bridge.web.ports import DeskRefusedError
 from sms.message import DeliveryReport, TextState
 from tests.unit.bridge.house import ANN, BEN, CALLER, House
@@ -35,6 +38,23 @@ class Noisy(Hub):
         return super().entry(node, body)
 
 
+class CutOff(MemoryCluster):
+    """A node that cannot reach what the nodes share."""
+
+    away = 0.0
+    broken = False
+
+    def standing(self) -> Standing:
+        """For how long."""
+        return msgspec.structs.replace(super().standing(), away=self.away)
+
+    async def acquire(self, name: str, ttl: float) -> Lease | None:
+        """Nobody answers."""
+        if self.broken:
+            raise ClusterUnavailableError("gone")
+        return await super().acquire(name, ttl)
+
+
 class World:
     """What both servers live in: the clock, and what they share."""
 
@@ -50,7 +70,7 @@ class Wing(House):
         self._world = world
         super().__init__(folder, **changes)
         self.hub: Noisy
-        self.hub, self.node, self.lease = world.hub, node, LEASE
+        self.hub, self.node, self.lease, self.join_as = world.hub, node, LEASE, CutOff
         self._open = AsyncExitStack()
 
     @property
@@ -61,6 +81,12 @@ class Wing(House):
     @now.setter
     def now(self, now: float) -> None:
         self._world.now = now
+
+    @property
+    def place(self) -> CutOff:
+        """Its place among the nodes."""
+        assert isinstance(self.runner.cluster, CutOff)
+        return self.runner.cluster
 
     async def begin(self) -> None:
         """Start it."""
@@ -451,3 +477,49 @@ async def test_what_cannot_be_looked_up_is_looked_up_later(tmp_path: Path, monke
         await b.knows(a.session)
         assert asked >= 3
         assert not b.runner.sessions[a.session].mine
+
+
+async def why_it_ended(wing: Wing, leg: e.LegId) -> str:
+    """What a caller is told at the end of the call."""
+    async with asyncio.timeout(20.0), wing.calls.listen(leg) as hears:
+        async for heard in hears:
+            if isinstance(heard, Ended):
+                return heard.cause
+    raise AssertionError("it goes on")
+
+
+async def test_a_call_that_gets_no_lease_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the first moment it waits; then it is refused, no session has begun, and nothing counts it as a call."""
+    monkeypatch.setattr(runner, "CALL_WAITS", 0.05)
+    async with two(tmp_path) as (a, _):
+        a.place.broken = True
+        leg = await a.calls.dial(CALLER, OURS)
+        assert await why_it_ended(a, leg) == "503"
+
+        assert not a.runner.sessions
+        assert await a.journal.open_sessions() == []
+        assert a.counted("sidetone_calls_total") is None
+        assert a.runner.metrics.registry.get_sample_value("sidetone_calls_refused_total", {"reason": "cluster_away"}) == 1.0
+
+        a.place.broken = False
+        await a.calls.dial(CALLER, OURS)
+        await a.until(lambda: bool(a.runner.sessions))
+
+
+async def test_while_the_nodes_are_cut_off_calls_are_refused_at_once_and_texts_wait(tmp_path: Path) -> None:
+    """Also calls that belong to a session that is open; agents and programs are told so when they begin something."""
+    async with two(tmp_path) as (a, _):
+        a.place.broken, a.place.away = True, runner.CALL_WAITS
+        leg = await a.calls.dial(CALLER, OURS)
+        assert await why_it_ended(a, leg) == "503"
+        with pytest.raises(SessionAwayError):
+            await a.runner.open_text_session(CALLER, OURS, "outbound")
+        assert not a.runner.sessions
+
+        with capture_logs() as logs:
+            await a.caller.text(OURS, "hello")
+            await a.until(lambda: "text.waits" in [line["event"] for line in logs])
+        assert len(await a.journal.unhandled_inbound()) == 1
+        assert not a.runner.sessions
+        a.place.broken, a.place.away = False, 0.0
+        await a.until(lambda: bool(a.runner.sessions))

@@ -576,8 +576,8 @@ class FakeRecords:
     async def explain(self, session: SessionId) -> Mapping[str, Any] | None:
         return {"id": session, "decisions": []} if session == SESSION else None
 
-    def ready(self) -> tuple[bool, str]:
-        return self.is_ready
+    def ready(self, *, calls: bool = True) -> tuple[bool, str]:
+        return self.is_ready if calls else (True, "")
 
 
 class FakeCalls:
