@@ -10,7 +10,8 @@ import msgspec
 import structlog
 
 from bridge import events as e
-from bridge.cluster import AskRefused, Cluster, ClusterUnavailableError, NodeId
+from bridge.cluster import AskRefused, Cluster, ClusterUnavailableError, Lease, NodeId
+from bridge.cluster.leases import kept
 from bridge.journal import JournalError
 from bridge.legs import NO_CALL
 from bridge.live import LiveSession, OpenSessions, SessionAwayError
@@ -22,10 +23,15 @@ log = structlog.get_logger()
 
 ASK_FOR = 10.0
 """Seconds for which another node may take to do what it is asked."""
+HEAR_WITHIN = 10.0
+"""Seconds for which this node may lag behind the one that has done what it was asked."""
 AFTER_LOSS = 3.0
 """Seconds for which floor and sessions may tell different stories when the log has begun anew: its end may be missing."""
 FETCH_FOR = 3.0
 """Seconds for which a call waits for the session that it belongs to, when another node has that."""
+
+LOST = "it may be that another server did the same at the same time"
+"""Why a block that was to be the only one is not known to have been."""
 
 _TWICE_IS_ONCE = (
     e.TextArrived, e.TextAccepted, e.TextRejected, e.TextReported, e.MediaUploaded, e.OptOutChanged, e.AgentLost,
@@ -123,7 +129,7 @@ class Peers:
 
         Raises:
             UnexpectedEvent: It cannot happen now, or the session is over. Nothing has changed.
-            SessionAwayError: Nobody has answered. It may have happened.
+            SessionAwayError: Nobody has answered, or this node does not hear what came of it. It may have happened.
         """
         raw = msgspec.Raw(msgspec.json.encode(event))
         deadline = asyncio.get_running_loop().time() + self._ownership.ttl + ASK_FOR
@@ -138,7 +144,7 @@ class Peers:
                 node = live.node or await self._cluster.owner(session)
                 if node is not None and node != self._cluster.node:
                     question = msgspec.json.encode(Question(session, what, self._replica.position, raw))
-                    await self._replica.reached((await self._cluster.ask(node, question, timeout=ASK_FOR)).decode())
+                    await self._hear_of_it((await self._cluster.ask(node, question, timeout=ASK_FOR)).decode())
                     return
             except AskRefused as refusal:
                 kind, _, why = refusal.payload.decode().partition(" ")
@@ -152,6 +158,14 @@ class Peers:
                     raise SessionAwayError(str(error)) from error
             await asyncio.sleep(0.1)
         raise SessionAwayError("the server that has this conversation does not answer")
+
+    async def _hear_of_it(self, position: str) -> None:
+        """Wait until this node knows what another one has done, so that whoever asked reads it."""
+        try:
+            async with asyncio.timeout(HEAR_WITHIN):
+                await self._replica.reached(position)
+        except TimeoutError as error:
+            raise SessionAwayError("it was done, but this server has not heard what became of it") from error
 
     async def forward(self, session: e.SessionId, event: e.AnyEvent) -> None:
         """Tell a session of another node something for which nobody waits."""
@@ -202,7 +216,8 @@ class Peers:
         have done something since the block was asked for.
 
         Raises:
-            SessionAwayError: That cannot be made certain.
+            SessionAwayError: That cannot be made certain. When it is found in the middle, the block is cancelled, and what it did
+                may have been done twice.
         """
         if self._cluster.alone:
             yield False
@@ -211,13 +226,42 @@ class Peers:
             try:
                 while (lease := await self._cluster.acquire(f"only:{key}", self._ownership.ttl)) is None:  # noqa: ASYNC110  # nobody tells
                     await asyncio.sleep(0.02)
-                await self._replica.catch_up()
             except ClusterUnavailableError as error:
                 raise SessionAwayError(str(error)) from error
             try:
-                yield True
+                async with self._while_ours(lease):
+                    await self._catch_up()
+                    yield True
             finally:
                 await self._ownership.release(lease)
+
+    async def _catch_up(self) -> None:
+        try:
+            await self._replica.catch_up()
+        except ClusterUnavailableError as error:
+            raise SessionAwayError(str(error)) from error
+
+    @asynccontextmanager
+    async def _while_ours(self, lease: Lease) -> AsyncIterator[None]:
+        """Keep *lease* while the block lasts; end the block when it is lost."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as block, kept(self._cluster, lease, self._ownership.ttl) as keeping:
+
+                def lost(_: object) -> None:
+                    block.reschedule(loop.time())
+
+                keeping.add_done_callback(lost)
+                try:
+                    yield
+                finally:
+                    keeping.remove_done_callback(lost)
+                if not self._cluster.valid(lease):
+                    raise SessionAwayError(LOST)
+        except TimeoutError as error:
+            if block.expired():
+                raise SessionAwayError(LOST) from error
+            raise
 
     async def say_everything_again(self) -> None:
         """The log has begun anew: what was said last may be lost, so the others hear where this node's sessions are."""

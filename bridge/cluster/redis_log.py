@@ -24,6 +24,7 @@ import msgspec
 import structlog
 
 from bridge.cluster import PATIENCE, ClusterUnavailableError, ClusterVersionError, Entry, Lease, NodeId, Replica
+from bridge.cluster.leases import kept
 from bridge.cluster.redis_door import Client, Reach, answering, read, servers, stop, uptime
 
 log = structlog.get_logger()
@@ -159,6 +160,9 @@ class Place(Protocol):
     async def renew(self, lease: Lease, ttl: float) -> bool:
         """See `Cluster.renew`."""
 
+    def valid(self, lease: Lease) -> bool:
+        """See `Cluster.valid`."""
+
     async def release(self, lease: Lease) -> None:
         """See `Cluster.release`."""
 
@@ -278,29 +282,20 @@ class RedisLog:
         while True:
             lease = await self._place.acquire("role:founder", self._ttl)
             if lease is not None:
-                keeping = asyncio.create_task(self._keep_founder(lease), name="cluster founder")
                 try:
                     self._replica = replica
-                    if await self._try_join(replica, founder, patient=uptime() < patient_until):
-                        self._servers = frozenset(await servers(self._client))
-                        await self._place.show(joined=True)
-                        return
+                    async with kept(self._place, lease, self._ttl):  # when it is lost, our epoch is refused
+                        if await self._try_join(replica, founder, patient=uptime() < patient_until):
+                            self._servers = frozenset(await servers(self._client))
+                            await self._place.show(joined=True)
+                            return
                 except BaseException:
                     self._replica = None
                     raise
                 finally:
-                    await stop(keeping)
                     with suppress(ClusterUnavailableError):  # it runs out
                         await self._place.release(lease)
             await asyncio.sleep(TRY_AGAIN_AFTER)
-
-    async def _keep_founder(self, lease: Lease) -> None:
-        while True:
-            await asyncio.sleep(self._ttl / 4)
-            try:
-                await self._place.renew(lease, self._ttl)  # when another node has it, our epoch is refused
-            except ClusterUnavailableError as error:
-                self._reach.lost(error)
 
     async def _try_join(self, replica: Replica, founder: Callable[[], Awaitable[None]], *, patient: bool) -> bool:
         found = await self._look()

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from bridge.cluster import Cluster, ClusterUnavailableError, Lease
+from bridge.cluster.leases import keep
 
 log = structlog.get_logger()
 
@@ -100,7 +101,7 @@ class Roles:
     async def _serve(self, tenure: Tenure, lease: Lease, work: Callable[[Tenure], Coroutine[Any, Any, None]]) -> bool:
         """Work while the lease is ours. False: it is not any more."""
         working = asyncio.create_task(work(tenure), name=f"role {tenure.role}")
-        keeping = asyncio.create_task(self._keep(lease), name=f"lease of role {tenure.role}")
+        keeping = asyncio.create_task(keep(self._cluster, lease, self._ttl), name=f"lease of role {tenure.role}")
         try:
             await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
             ended = working.done()
@@ -115,27 +116,6 @@ class Roles:
         elif ended:
             raise asyncio.CancelledError  # by its own doing
         return ended and tenure.mine()  # work that has seen for itself that the role is gone is not over
-
-    async def _keep(self, lease: Lease) -> None:
-        """Renew the lease; returns as soon as it is void, or can no longer be known to be ours."""
-        while True:
-            await asyncio.sleep(self._ttl / 3)
-            if not await self._renewed(lease):
-                return
-
-    async def _renewed(self, lease: Lease) -> bool:
-        while self._cluster.valid(lease):
-            renewal = asyncio.create_task(self._cluster.renew(lease, self._ttl))
-            try:
-                while not renewal.done() and self._cluster.valid(lease):
-                    await asyncio.wait({renewal}, timeout=self._ttl / 20)
-                if renewal.done():
-                    return renewal.result()
-            except ClusterUnavailableError:
-                await asyncio.sleep(self._ttl / 20)
-            finally:
-                renewal.cancel()
-        return False
 
     async def _give_back(self, lease: Lease) -> None:
         with contextlib.suppress(ClusterUnavailableError, TimeoutError):  # it runs out

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge import events as e
-from bridge import recovery, runner
+from bridge import peers, recovery, runner
 from bridge.cluster import ClusterUnavailableError, Entry, Lease, NodeId, Standing
 from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.journal import JournalUnavailableError, StoredSession, TimelineLine, Unit
@@ -286,6 +286,54 @@ async def test_what_only_one_may_do_at_a_time_one_task_does(tmp_path: Path) -> N
 
         await asyncio.gather(*(stay(wing) for wing in (a, a, b, b, a)))
         assert most == 1
+
+
+async def test_what_only_one_may_do_may_last_longer_than_a_lease(tmp_path: Path) -> None:
+    """The lease is renewed meanwhile, and given back at the end."""
+    async with two(tmp_path) as (a, b):
+        async with a.runner.only_here("key"):
+            lease = a.hub.holder("only:key")
+            assert lease is not None
+            before = a.hub.leases["only:key"][1]
+            await a.until(lambda: a.hub.leases["only:key"][1] > before)
+            assert a.hub.holder("only:key") == lease
+        assert a.hub.holder("only:key") is None
+        async with b.runner.only_here("key"):
+            assert b.hub.holder("only:key") is not None
+
+
+async def test_what_is_not_the_only_one_any_more_is_stopped(tmp_path: Path) -> None:
+    """The lease is lost in the middle: the block ends, and whoever is in it hears that it may have been done twice."""
+    async with two(tmp_path) as (a, b):
+
+        async def overtaken(*, at_once: bool) -> None:
+            async with a.runner.only_here("key"):
+                del a.hub.leases["only:key"]
+                if not at_once:
+                    async with b.runner.only_here("key"), asyncio.timeout(20.0):
+                        await asyncio.get_running_loop().create_future()
+
+        for at_once in (False, True):
+            with pytest.raises(SessionAwayError, match="another server"):
+                await overtaken(at_once=at_once)
+        with pytest.raises(TimeoutError):
+            async with a.runner.only_here("key"), asyncio.timeout(0.0):
+                await asyncio.get_running_loop().create_future()
+
+
+async def test_who_does_not_hear_what_was_done_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other node has answered and its entries do not come: nobody waits for ever."""
+    monkeypatch.setattr(peers, "HEAR_WITHIN", 0.05)
+    async with two(tmp_path) as (a, b):
+        session = await chat_at(a, b)
+
+        async def never(_: str) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        monkeypatch.setattr(b.runner.replica, "reached", never)
+        with pytest.raises(SessionAwayError, match="it was done"):
+            await b.runner.tell(session, e.AgentSaid(BEN, "Please restart it"))
+        await a.until(lambda: a.runner.sessions[session].last == "Please restart it")
 
 
 async def test_an_owner_that_the_journal_refuses_stops_and_hangs_up(tmp_path: Path) -> None:
