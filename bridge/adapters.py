@@ -35,7 +35,7 @@ async def cluster_of(settings: Settings, secret: bytes) -> AsyncIterator[Cluster
     """What this node shares with others, if there may be any.
 
     Raises:
-        SettingsError: What that needs is not there, or the nodes that are there have another *secret*.
+        SettingsError: What that needs is not there.
         ClusterUnavailableError: It does not answer.
     """
     shared = settings.cluster
@@ -44,8 +44,7 @@ async def cluster_of(settings: Settings, secret: bytes) -> AsyncIterator[Cluster
             yield alone
         return
     try:
-        from bridge.cluster.checks import announce_secret, announced_secret  # noqa: PLC0415  # an extra
-        from bridge.cluster.redis import RedisCluster, connect  # noqa: PLC0415
+        from bridge.cluster.redis import RedisCluster, connect  # noqa: PLC0415  # an extra
     except ImportError as error:
         raise SettingsError("cluster.url: several nodes need the extra redis: pip install 'sidetone[redis]'") from error
     node = NodeId(f"{shared.node_name}-{secrets.token_hex(4)}")  # who comes back is another one
@@ -54,16 +53,13 @@ async def cluster_of(settings: Settings, secret: bytes) -> AsyncIterator[Cluster
     except ValueError as error:
         raise SettingsError(f"cluster.url: {error}") from error
     async with RedisCluster(
-        node, client, namespace=shared.namespace, ttl=shared.lease, version=f"floor {FLOOR_VERSION}"
+        node,
+        client,
+        namespace=shared.namespace,
+        ttl=shared.lease,
+        version=f"floor {FLOOR_VERSION}",
+        secret=fingerprint(secret),
     ) as cluster:
-        known, own = await announced_secret(client, shared.namespace), fingerprint(secret)
-        if known is None or not await cluster.nodes():
-            await announce_secret(client, shared.namespace, own)
-        elif known != own:
-            raise SettingsError(
-                "secret: the nodes of this service have another one, so links signed by one would be refused by the others: "
-                "give the setting secret, the same on all, or let them share the data folder"
-            )
         yield cluster
 
 

@@ -22,7 +22,7 @@ from bridge import app as composition
 from bridge import demo as demonstration
 from bridge import headless
 from bridge.bench_cli import bench_commands
-from bridge.cluster import ClusterUnavailableError, ClusterVersionError
+from bridge.cluster import ClusterSecretError, ClusterUnavailableError, ClusterVersionError
 from bridge.contacts_cli import contacts_commands
 from bridge.ewt_cli import ewt_commands
 from bridge.flow_cli import flow_commands
@@ -58,6 +58,7 @@ UNFIT = (
     JournalError,
     SecretError,
     ClusterVersionError,
+    ClusterSecretError,
     ClusterUnavailableError,
     OSError,
 )

@@ -36,6 +36,16 @@ class ClusterVersionError(Exception):
         self.theirs = theirs
 
 
+class ClusterSecretError(Exception):
+    """The other nodes have another secret, so that this one may not join them. Nothing has changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "secret: the nodes of this service have another one, so links signed by one would be refused by the others: "
+            "give the setting secret, the same on all, or let them share the data folder"
+        )
+
+
 class AskRefused(Exception):  # noqa: N818  # an answer, not a fault
     """The other node has understood the question and says no.
 
@@ -189,6 +199,7 @@ class Cluster(Protocol):
 
         Raises:
             ClusterVersionError: The others run another version; also out of the block, when they have begun a new log.
+            ClusterSecretError: They have another secret; also out of the block.
             ClusterUnavailableError: Not joined.
         """
 

@@ -7,6 +7,7 @@ from typing import Any
 from bridge.cluster import ClusterUnavailableError
 from bridge.cluster.clocks import clock_problem
 from bridge.cluster.redis_door import Client, answering, close, connect, servers
+from bridge.cluster.redis_log import epoch_of
 
 OLDEST = (6, 2)
 """Of Redis: what the scripts and streams need."""
@@ -16,25 +17,16 @@ Check = tuple[str, str | None]
 """What was looked at, and what is wrong with it; None when nothing is."""
 
 
-async def announce_secret(client: Client, namespace: str, fingerprint: str) -> None:
-    """Say which secret the nodes of this service have; the founder does.
-
-    Raises:
-        ClusterUnavailableError: Redis does not answer.
-    """
-    async with answering():
-        await client.set(_key(namespace), fingerprint)
-
-
 async def announced_secret(client: Client, namespace: str) -> str | None:
     """The fingerprint of the secret that the nodes have, or had when they last ran; None: no node has ever said it.
 
     Raises:
         ClusterUnavailableError: Redis does not answer.
     """
+    asked: Any = client  # its types do not know that it answers in bytes
     async with answering():
-        found: bytes | None = await client.get(_key(namespace))  # type: ignore[assignment]  # its types do not know that it answers in bytes
-    return None if found is None else found.decode()
+        found = await asked.hget(epoch_of(namespace), "secret")
+    return found.decode() if found else None
 
 
 async def examine(url: str, namespace: str, fingerprint: str | None) -> list[Check]:
@@ -85,7 +77,3 @@ def _secret_problem(known: str | None, own: str | None) -> str | None:
     if own is None:
         return "the nodes have one and this machine has none: give the setting secret on all, or share the data folder"
     return "the nodes have, or had when they last ran, another one: give the setting secret on all, or share the data folder"
-
-
-def _key(namespace: str) -> str:
-    return f"{namespace}:secret"

@@ -79,6 +79,7 @@ class RedisCluster:
         client: See `connect`; closed when the node leaves.
         namespace: Before every key, for several installations on one Redis.
         version: Of what goes through the log; nodes with different ones do not work together.
+        secret: Fingerprint of the secret that all nodes have to have; empty: of those that have none.
         ttl: Seconds after which a silent node counts as gone.
         clock: Seconds on a clock that also goes on while the process is stopped, for `valid`.
         snapshot_every: Entries of the log between two snapshots.
@@ -94,6 +95,7 @@ class RedisCluster:
         *,
         namespace: str = "sidetone",
         version: str = "",
+        secret: str = "",
         ttl: float = 10.0,
         clock: Callable[[], float] = uptime,
         snapshot_every: int = SNAPSHOT_EVERY,
@@ -117,7 +119,15 @@ class RedisCluster:
         self._topics = Topics(client, self._reach)
         self._questions = Questions(node, client, namespace, self._reach)
         self._log = RedisLog(
-            self, client, namespace, self._reach, version=version, ttl=ttl, snapshot_every=snapshot_every, kept=kept
+            self,
+            client,
+            namespace,
+            self._reach,
+            version=version,
+            secret=secret,
+            ttl=ttl,
+            snapshot_every=snapshot_every,
+            kept=kept,
         )
         self._joined = False
         self._beating: asyncio.Task[None] | None = None

@@ -4,8 +4,9 @@ Everything is under one hash tag:
 
 - `…:{log}`, the stream. An entry says its epoch (`e`), its number in the log (`n`, one higher than the one before it), who
   appended it (`node`), which of that node's entries it is (`op`) and what it says (`body`).
-- `…:{log}:epoch`, a hash: `id` of the epoch, `version` of the nodes, `seq` and `last` (number and stream id of the last entry),
-  and the newest `snapshot` with the number (`saved`) and stream id (`pos`) of the entry up to which it goes.
+- `…:{log}:epoch`, a hash: `id` of the epoch, `version` and `secret` (its fingerprint) of the nodes, `seq` and `last` (number and
+  stream id of the last entry), and the newest `snapshot` with the number (`saved`) and stream id (`pos`) of the entry up to which
+  it goes.
 - `…:{log}:ops`, a hash: of each node, the number of the last of its entries that is in the log. So an entry that is sent twice,
   because its answer was lost, gets in once.
 
@@ -23,7 +24,16 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from bridge.cluster import PATIENCE, ClusterUnavailableError, ClusterVersionError, Entry, Lease, NodeId, Replica
+from bridge.cluster import (
+    PATIENCE,
+    ClusterSecretError,
+    ClusterUnavailableError,
+    ClusterVersionError,
+    Entry,
+    Lease,
+    NodeId,
+    Replica,
+)
 from bridge.cluster.leases import kept
 from bridge.cluster.redis_door import Client, Reach, answering, read, servers, stop, uptime
 
@@ -65,9 +75,9 @@ end
 return 1
 """
 _READ = """
-local head = redis.call('HMGET', KEYS[2], 'id', 'version', 'seq', 'last', 'saved', 'pos', 'snapshot')
+local head = redis.call('HMGET', KEYS[2], 'id', 'version', 'seq', 'last', 'saved', 'pos', 'snapshot', 'secret')
 if not head[1] then return false end
-head[8] = redis.call('XRANGE', KEYS[1], '(' .. head[6], '+')
+head[9] = redis.call('XRANGE', KEYS[1], '(' .. head[6], '+')
 return head
 """
 _FOUND = """
@@ -76,8 +86,8 @@ if head[1] == ARGV[3] then return 1 end
 if (head[1] or '') ~= ARGV[1] or (head[2] or '') ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[2], 'id', ARGV[3], 'version', ARGV[4], 'seq', ARGV[5], 'last', '0-0',
-  'saved', ARGV[5], 'pos', '0-0', 'snapshot', ARGV[6])
-for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  'saved', ARGV[5], 'pos', '0-0', 'snapshot', ARGV[6], 'secret', ARGV[7])
+for i = 8, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
 return 1
 """
 _SAVE = """
@@ -121,6 +131,8 @@ class _Found(msgspec.Struct, frozen=True):
 
     epoch: bytes
     version: str
+    secret: str
+    """Its fingerprint; empty: none was told."""
     seq: int
     position: bytes
     """Stream id up to which the snapshot goes."""
@@ -182,6 +194,7 @@ class RedisLog:
         namespace: Before every key.
         reach: Told when Redis does not answer.
         version: Nodes with another one may not join.
+        secret: Fingerprint of the nodes' secret; who has another one may not join.
         ttl: Seconds after which a silent node counts as gone.
         snapshot_every: Entries between two snapshots.
         kept: Entries that stay behind a snapshot.
@@ -195,6 +208,7 @@ class RedisLog:
         reach: Reach,
         *,
         version: str,
+        secret: str,
         ttl: float,
         snapshot_every: int = SNAPSHOT_EVERY,
         kept: int = KEPT,
@@ -204,11 +218,12 @@ class RedisLog:
         self._client = client
         self._redis: Any = client  # its types do not know that it answers in bytes
         self._version = version
+        self._secret = secret
         self._ttl = ttl
         self._snapshot_every = snapshot_every
         self._kept = kept
         self._stream = f"{namespace}:{{log}}"
-        self._head = f"{self._stream}:epoch"
+        self._head = epoch_of(namespace)
         self._keys = [self._stream, self._head, f"{self._stream}:ops"]
         self._append = client.register_script(_APPEND)
         self._read = client.register_script(_READ)
@@ -277,7 +292,7 @@ class RedisLog:
 
     async def _join(self, replica: Replica, founder: Callable[[], Awaitable[None]]) -> None:
         """One node at a time, so that two that start together do not both found."""
-        # Nodes of another version may be dead already, and are only not known to be.
+        # Nodes of another version, or with another secret, may be dead already, and are only not known to be.
         patient_until = uptime() + 1.5 * self._ttl
         while True:
             lease = await self._place.acquire("role:founder", self._ttl)
@@ -302,9 +317,9 @@ class RedisLog:
         if await self._place.nodes():
             if found is None:
                 return False  # lost, but they are about to begin anew
-            if patient and found.version != self._version:
+            if patient and not self._is_of_us(found):
                 return False
-            self._same_version(found)
+            self._must_be_of_us(found)
             if not found.whole:
                 return False
             self._adopt(replica, found)
@@ -321,9 +336,14 @@ class RedisLog:
         # False: another node has founded meanwhile, because this one was silent for too long.
         return await self._begin(replica, found)
 
-    def _same_version(self, found: _Found) -> None:
+    def _is_of_us(self, found: _Found) -> bool:
+        return found.version == self._version and found.secret in {"", self._secret}
+
+    def _must_be_of_us(self, found: _Found) -> None:
         if found.version != self._version:
             raise ClusterVersionError(self._version, found.version)
+        if not self._is_of_us(found):
+            raise ClusterSecretError
 
     async def steady(self) -> bool:
         """See `Cluster.steady`."""
@@ -413,7 +433,7 @@ class RedisLog:
             if lost or found is None or found.epoch != self._epoch:
                 self._lost_at = uptime()
             if found is not None and not lost:
-                self._same_version(found)
+                self._must_be_of_us(found)
                 self._adopt(replica, found)
                 break
             if await self._begin(replica, found):
@@ -427,10 +447,10 @@ class RedisLog:
             head = await self._read(keys=self._keys)
         if head is None:
             return None
-        epoch, version, seq, _, _, position, snapshot, raw = head
+        epoch, version, seq, _, _, position, snapshot, secret, raw = head
         entries = [_written(id_, dict(zip(fields[::2], fields[1::2], strict=True))) for id_, fields in raw]
         saved = msgspec.msgpack.decode(snapshot, type=Saved)
-        return _Found(epoch, version.decode(), int(seq), position, saved, entries)
+        return _Found(epoch, version.decode(), (secret or b"").decode(), int(seq), position, saved, entries)
 
     def _adopt(self, replica: Replica, found: _Found) -> None:
         """Become what the others are."""
@@ -450,8 +470,9 @@ class RedisLog:
         epoch = secrets.token_hex(8).encode()
         ops = [part for pair in self._ops.items() for part in pair]
         snapshot = msgspec.msgpack.encode(self._now(replica))
+        told: list[bytes | str | int] = [epoch, self._version, self._seq, snapshot, self._secret]
         async with answering():
-            founded = await self._found(keys=self._keys, args=[*expected, epoch, self._version, self._seq, snapshot, *ops])
+            founded = await self._found(keys=self._keys, args=[*expected, *told, *ops])
         if founded:
             self._epoch, self._last = epoch, BEGINNING
             self._write_again()
@@ -557,6 +578,11 @@ class RedisLog:
         async with answering():
             await self._save(keys=self._keys, args=[epoch, seq, last, snapshot, self._kept])
         return uptime()
+
+
+def epoch_of(namespace: str) -> str:
+    """The key under which stands what log there is, and whose."""
+    return f"{namespace}:{{log}}:epoch"
 
 
 def _written(id_: bytes, fields: Mapping[bytes, bytes]) -> _Written:

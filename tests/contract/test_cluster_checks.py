@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bridge.app import examine
-from bridge.cluster.checks import announce_secret
+from bridge.cluster import Entry, NodeId
 from bridge.cluster.clocks import clock_problem
-from bridge.cluster.redis import connect
+from bridge.cluster.redis import RedisCluster, connect
 from bridge.secret import fingerprint, load_secret
 from bridge.settings import Settings
 from tests.postgres import Postgres
@@ -33,12 +33,33 @@ def settings(folder: Path, journal: str, redis: str, *, secret: str | None = SEC
     return Settings(**sections)
 
 
+class Empty:
+    """A copy of nothing."""
+
+    def apply(self, entry: Entry) -> None:
+        """Nothing changes."""
+
+    def dump(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def load(self, snapshot: bytes) -> None:
+        """Nothing."""
+
+    def refounded(self) -> None:
+        """Nothing is lost."""
+
+
 def announce(redis: str, namespace: str, secret: bytes) -> None:
-    """As the nodes do that are running."""
+    """As nodes do that have run."""
+
+    async def nothing() -> None:
+        """Nothing to begin with."""
 
     async def say() -> None:
-        async with connect(redis) as client:
-            await announce_secret(client, namespace, fingerprint(secret))
+        node = RedisCluster(NodeId("before"), connect(redis), namespace=namespace, secret=fingerprint(secret))
+        async with node, node.joined(Empty(), founder=nothing):
+            pass
 
     asyncio.run(say())
 

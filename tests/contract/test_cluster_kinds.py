@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from bridge.cluster import AgentPresence, ClusterUnavailableError, Entry, NodeId
-from bridge.cluster.checks import announce_secret, announced_secret, examine
+from bridge.cluster.checks import announced_secret, examine
 from bridge.cluster.redis import RedisCluster, connect
 from bridge.cluster.redis_door import close
 from bridge.cluster.roles import Roles, Tenure
@@ -88,9 +88,9 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield made
 
 
-async def member(stack: AsyncExitStack, name: str, url: str, namespace: str) -> tuple[RedisCluster, Book]:
+async def member(stack: AsyncExitStack, name: str, url: str, namespace: str, *, secret: str = "") -> tuple[RedisCluster, Book]:
     """A node that has joined and answers questions, and its copy."""
-    cluster, book = RedisCluster(NodeId(name), connect(url), namespace=namespace, ttl=TTL), Book()
+    cluster, book = RedisCluster(NodeId(name), connect(url), namespace=namespace, ttl=TTL, secret=secret), Book()
     cluster.answer(echo)
     await stack.enter_async_context(cluster)
     await stack.enter_async_context(cluster.joined(book, founder=nothing))
@@ -141,14 +141,13 @@ async def test_everything_works_with_tls_and_the_least_that_a_user_may(
     tls: TlsServer, stack: AsyncExitStack, namespace: str
 ) -> None:
     """With an authority of its own, a user, and a password full of signs that mean something in a URL."""
-    one, first = await member(stack, "one", tls.url, namespace)
-    two, second = await member(stack, "two", tls.url, namespace)
+    one, first = await member(stack, "one", tls.url, namespace, secret="print")
+    two, second = await member(stack, "two", tls.url, namespace, secret="print")
 
     await everything(one, first, two, second)
 
     client = connect(tls.url)
     stack.push_async_callback(close, client)
-    await announce_secret(client, namespace, "print")
     assert await announced_secret(client, namespace) == "print"
     looked_at = [f"Redis {_version(tls)}", "clock of Redis", "memory of Redis", "secret of the nodes"]
     assert dict(await examine(tls.url, namespace, "print")) == dict.fromkeys(looked_at)

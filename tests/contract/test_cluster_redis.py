@@ -18,7 +18,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from bridge.cluster import ClusterUnavailableError, ClusterVersionError, Entry, NodeId, Standing
+from bridge.cluster import ClusterSecretError, ClusterUnavailableError, ClusterVersionError, Entry, NodeId, Standing
 from bridge.cluster.redis import RedisCluster, connect
 from bridge.cluster.roles import Roles, Tenure
 from tests.redis_server import RedisServer
@@ -520,6 +520,23 @@ async def test_a_node_of_another_version_is_refused(server: RedisServer, stack: 
     await ours.aclose()
     cluster, _ = await member(stack, "three", server.url, namespace, version="floor 2", ttl=0.4)
     assert await cluster.nodes() == {NodeId("three")}
+
+
+async def test_of_nodes_that_start_at_once_one_secret_is_that_of_the_service(
+    server: RedisServer, stack: AsyncExitStack, namespace: str
+) -> None:
+    """Whoever comes second is refused, however close: both have found nobody. Who has the same joins."""
+    alone = await stack.enter_async_context(AsyncExitStack())
+    both = await asyncio.gather(
+        *(member(alone, name, server.url, namespace, secret=name, ttl=0.4) for name in ("one", "two")), return_exceptions=True
+    )
+
+    refused = [each for each in both if isinstance(each, BaseException)]
+    assert [type(each) for each in refused] == [ClusterSecretError]
+    (founder,) = [each[0] for each in both if not isinstance(each, BaseException)]
+    await member(stack, "three", server.url, namespace, secret=str(founder.node), ttl=0.4)
+    await alone.aclose()
+    await member(stack, "four", server.url, namespace, secret=str(founder.node), ttl=0.4)
 
 
 async def test_a_service_of_another_version_ends_the_block(server: RedisServer, stack: AsyncExitStack, namespace: str) -> None:
