@@ -875,8 +875,8 @@ class Desk:
     def _note(self, session: e.SessionId, line: TimelineLine) -> None:
         if line.n == 1:
             self._waiting[session] = Glance()
-        if session in self._waiting:
-            self._waiting[session].take(line)
+        if session in self._waiting and not self._waiting[session].take(line):
+            del self._waiting[session]  # it is read again when somebody looks
         live = self._runner.sessions.get(session)
         if line.kind == "chat.returned":
             self._returned.add(session)

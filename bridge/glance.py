@@ -13,6 +13,11 @@ from bridge.web.ports_desk import Told
 _ANSWERING = frozenset({"upload.asked", "opted_out", "chat.ended", "call.ended", "session.closed"})
 """After these nobody waits for an answer by text."""
 
+_TROUBLES = {"transfer.failed": "transfer_failed", "text.failed": "text_failed"}
+"""What a supervisor may want to look after."""
+_MENDED = frozenset({"agent.joined", "transfer.completed", "text.sent"})
+"""After these somebody has."""
+
 _WITH_MEDIA = frozenset({"text.received", "text.sent", "media.uploaded"})
 
 
@@ -35,13 +40,29 @@ class Glance(msgspec.Struct):
     """The customer has another conversation with us, on another of our numbers."""
     told: Told = Told()
     """What the customer was told about the wait, and what came of it."""
+    troubles: frozenset[str] = frozenset()
+    """What went wrong and nobody has looked after yet."""
     _since: float | None = None
     """When the waiting began."""
     _token: str = ""
+    _n: int = 0
+    """Number of the newest line."""
 
-    def take(self, line: TimelineLine) -> None:  # noqa: C901, PLR0912  # flat
-        """Go on by one line."""
-        data = line.data
+    def take(self, line: TimelineLine) -> bool:
+        """Go on by one line; one that was taken already changes nothing.
+
+        Returns:
+            False: lines before it are missing, so all of them have to be read again. Nothing has changed.
+        """
+        if line.n > self._n + 1:
+            return False
+        if line.n == self._n + 1:
+            self.go_on(line)
+        return True
+
+    def go_on(self, line: TimelineLine) -> None:  # noqa: C901, PLR0912  # flat
+        """Go on by the next line."""
+        self._n, data = line.n, line.data
         match line.kind:
             case "text.received":
                 self.said = str(data.get("body") or "") or self.said
@@ -75,6 +96,10 @@ class Glance(msgspec.Struct):
                 pass
         if line.kind in _ANSWERING:
             self.unanswered_since = None
+        if line.kind in _TROUBLES:
+            self.troubles |= {_TROUBLES[line.kind]}
+        elif line.kind in _MENDED:
+            self.troubles = frozenset()
 
     def _tell(self, line: TimelineLine) -> None:
         data, told = line.data, self.told
@@ -112,10 +137,10 @@ class Glance(msgspec.Struct):
 
 
 def at_a_glance(lines: Iterable[TimelineLine]) -> Glance:
-    """What stands out after all of *lines*."""
+    """What stands out after all of *lines*, from the first one on."""
     glance = Glance()
     for line in lines:
-        glance.take(line)
+        glance.go_on(line)
     return glance
 
 

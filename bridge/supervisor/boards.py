@@ -13,6 +13,7 @@ import structlog
 from bridge import events as e
 from bridge.acd import Target
 from bridge.board import AgentRow, OnWork, QueueRow, SessionRow, session_row
+from bridge.glance import Glance, at_a_glance
 from bridge.journal import JournalUnavailableError, TimelineLine
 from bridge.legs import CallState, TextLeg
 from bridge.live import LiveSession
@@ -32,8 +33,6 @@ FORECASTS_FOR = 2.0
 """Seconds after which the boards are drawn again although nothing has happened: forecasts change by themselves."""
 STEP = 5.0
 """Seconds to which forecasts are rounded, so that the boards do not flicker."""
-_TROUBLES = {"transfer.failed": "transfer_failed", "text.failed": "text_failed"}
-_MENDED = frozenset({"agent.joined", "transfer.completed", "text.sent"})
 
 
 class Boards:
@@ -58,8 +57,9 @@ class Boards:
         self._held: list[Callable[[], None]] | None = None
         """What happens while the journal is read; None: it is not."""
         self._trends: dict[str, Trend] = {}
-        self._unanswered: dict[e.SessionId, float] = {}
-        self._troubles: dict[e.SessionId, set[str]] = {}
+        self._glances: dict[e.SessionId, Glance] = {}
+        self._unread: dict[e.SessionId, list[TimelineLine]] = {}
+        """Sessions whose lines are being read, and what has come meanwhile."""
         self._rows: dict[e.SessionId, SessionRow] = {}
         self._dirty: set[e.SessionId] = set()
         self._news = asyncio.Event()
@@ -183,22 +183,32 @@ class Boards:
     def line_added(self, session: e.SessionId, line: TimelineLine) -> None:
         """Count it."""
         self._count(session, line)
-        match line.kind:
-            case "text.received" if not line.data.get("keyword"):
-                self._unanswered.setdefault(session, line.at)
-            case "text.sent" if str(line.data.get("author", "")).startswith("agent:"):
-                self._unanswered.pop(session, None)
-            case "chat.ended" | "opted_out" | "upload.asked":
-                self._unanswered.pop(session, None)
-            case "session.closed":
-                self._unanswered.pop(session, None)
-                self._troubles.pop(session, None)
-                self._rows.pop(session, None)
-        if line.kind in _TROUBLES:
-            self._troubles.setdefault(session, set()).add(_TROUBLES[line.kind])
-        elif line.kind in _MENDED:
-            self._troubles.pop(session, None)
+        self._look_at(session, line)
+        if line.kind == "session.closed":
+            self._glances.pop(session, None)
+            self._rows.pop(session, None)
         self.session_changed(session)
+
+    def _look_at(self, session: e.SessionId, line: TimelineLine) -> None:
+        if session in self._unread:
+            self._unread[session].append(line)
+        elif not self._glances.setdefault(session, Glance()).take(line):
+            self._unread[session] = [line]
+            self._runner.spawn(self._read(session))
+
+    async def _read(self, session: e.SessionId) -> None:
+        """Not every line was heard here in its turn."""
+        try:
+            glance = at_a_glance(await self._runner.journal.timeline(session))
+        except JournalUnavailableError:
+            glance = Glance()  # it is read with the next line
+        finally:
+            meanwhile = self._unread.pop(session)
+        for line in meanwhile:
+            glance.take(line)
+        if session in self._runner.sessions:
+            self._glances[session] = glance
+            self.session_changed(session)
 
     def _count(self, session: e.SessionId, line: TimelineLine) -> None:
         if self._held is not None:
@@ -242,8 +252,8 @@ class Boards:
     def unanswered_since(self, agent: e.AgentId) -> float | None:
         """Since when the customer has waited who has waited longest for this agent's answer by text; None: nobody."""
         acd = self._runner.floor.acd
-        since = [self._unanswered[chat] for chat in acd.agent_view(agent).chats if chat in self._unanswered]
-        return min(since, default=None)
+        glances = [self._glances[chat] for chat in acd.agent_view(agent).chats if chat in self._glances]
+        return min((glance.unanswered_since for glance in glances if glance.unanswered_since is not None), default=None)
 
     # --- drawing
 
@@ -333,13 +343,13 @@ class Boards:
         return self._rows.get(live.state.id) or self._make_row(live)
 
     def _make_row(self, live: LiveSession) -> SessionRow:
-        state = live.state
+        state, glance = live.state, self._glances.get(live.state.id)
         return session_row(
             state,
             name=live.customer.name,
             auto=self._is_automatic(state),
-            unanswered_since=self._unanswered.get(state.id, _unanswered(state)),
-            troubles=sorted(self._troubles.get(state.id, ())),
+            unanswered_since=_unanswered(state) if glance is None else glance.unanswered_since,
+            troubles=() if glance is None else sorted(glance.troubles),
         )
 
     def _is_automatic(self, state: State) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import events as e
-from bridge.glance import at_a_glance, failed_transfer_of, has_media
+from bridge.glance import Glance, at_a_glance, failed_transfer_of, has_media
 from bridge.journal import TimelineLine
 from bridge.web.ports import OptedOut, Suspicion, UploadLink
 
@@ -16,7 +16,7 @@ Told = tuple[str, dict[str, Any]]
 
 def lines(*told: Told) -> list[TimelineLine]:
     """One line a second, from 1.0 on."""
-    return [TimelineLine(float(n), kind, data) for n, (kind, data) in enumerate(told, start=1)]
+    return [TimelineLine(float(n), kind, data, n) for n, (kind, data) in enumerate(told, start=1)]
 
 
 TEXT: Told = ("text.received", {"message": "m", "body": "Hello?", "media": []})
@@ -114,3 +114,24 @@ def test_nobody_waits_from_a_time_in_which_nothing_was_said(told: list[Told]) ->
     for line in course[4:]:
         step_by_step.take(line)
     assert step_by_step == glance
+
+
+def test_trouble_stands_until_somebody_has_looked_after_it() -> None:
+    """A text that failed, a transfer that came back: whoever joins or writes has seen it."""
+    failed: Told = ("text.failed", {"message": "o"})
+    assert at_a_glance(lines(TEXT, failed, ("transfer.failed", {}))).troubles == {"text_failed", "transfer_failed"}
+    assert at_a_glance(lines(TEXT, failed, ANSWER)).troubles == frozenset()
+
+
+def test_a_line_counts_once_and_in_its_turn() -> None:
+    """Between nodes one may be heard twice or late: twice is once, and what comes after one that is missing is not taken."""
+    first, answer, second = lines(TEXT, ANSWER, TEXT)
+    glance = Glance()
+    assert glance.take(first)
+    assert not glance.take(second)
+    assert glance == at_a_glance([first])
+    assert glance.take(answer)
+    assert glance.take(first)
+    assert glance.unanswered_since is None
+    assert glance.take(second)
+    assert glance == at_a_glance([first, answer, second])

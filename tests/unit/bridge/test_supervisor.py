@@ -141,6 +141,24 @@ async def test_a_line_that_cannot_be_counted_harms_nobody(tmp_path: Path) -> Non
         assert it.queue("support_sms").answered == 1
 
 
+async def test_a_board_that_missed_lines_reads_them(watched: Watched) -> None:
+    """A node may join late, or hear a line without the one before it: since when a customer waits is in the journal."""
+    session, house, boards = await watched.chat(), watched.house, watched.it.boards
+    began = house.now
+    house.now += 5.0
+    boards._glances.clear()
+    await house.caller.text("+15550100200", "Are you there?")
+    await house.line("text.received", 2)
+    [row] = watched.it.snapshot().sessions
+    assert row.unanswered_since == began
+    await house.desk.say(BEN, session, "Yes?")
+    answer = await house.line("text.sent", 2)
+    boards.line_added(session, TimelineLine(house.now, "text.received", {"body": "Hello?"}, answer.n + 2))
+    await house.until(lambda: not boards._unread)
+    [row] = watched.it.snapshot().sessions
+    assert row.unanswered_since is None, "as the journal has it"
+
+
 async def test_midnight_begins_a_new_day(watched: Watched) -> None:
     """At midnight the figures begin at nothing; who is served goes on being served."""
     await watched.chat()
