@@ -17,7 +17,9 @@ Rules of the house (`docs/routing.md` has all of them):
   the same work again for the queue's `decline_hold`.
 """
 
-from bridge.acd.core import Acd, AcdDump, QueueInUse, UnknownAgent, UnknownQueue
+from bridge.acd.core import Acd
+from bridge.acd.dispatch import UnknownAgent, UnknownQueue
+from bridge.acd.dump import AcdDump
 from bridge.acd.ghosts import GRACE, Seen
 from bridge.acd.outputs import (
     AcdOutput,
@@ -45,6 +47,7 @@ from bridge.acd.outputs import (
     contact_id,
 )
 from bridge.acd.places import PlaceInLine
+from bridge.acd.reconfigure import QueueInUse
 from bridge.acd.specs import (
     AGENT_TRANSITIONS,
     WORKING,

@@ -1,4 +1,4 @@
-"""The insides of an `Acd`: who waits, who works, and in what order they are looked at. They hold; `bridge.acd.core` decides."""
+"""The insides of an `Acd`: who waits, who works, in what order they are looked at. They hold; `bridge.acd.dispatch` decides."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
@@ -43,6 +43,19 @@ class Request(NamedTuple):
     skills: tuple[str, ...]
     prefer: AgentId | None
     prefer_for: float
+
+    @classmethod
+    def of(
+        cls,
+        queue: QueueId,
+        since: float,
+        priority: int,
+        skills: Iterable[str],
+        prefer: AgentId | None = None,
+        prefer_for: float = 0.0,
+    ) -> "Request":
+        """Asking for this; the same skills in another order are the same request."""
+        return cls(queue, since, priority, tuple(sorted(set(skills))), prefer, prefer_for)
 
     @property
     def place(self) -> PlaceInLine:

@@ -209,6 +209,22 @@ class Told(msgspec.Struct, frozen=True):
     contacts: tuple[ContactTold, ...]
 
 
+class Outputs:
+    """The outputs of one call, with every changed queue named once, at the end."""
+
+    def __init__(self) -> None:
+        self.items: list[AnyAcdOutput] = []
+        self.queues: dict[QueueId, None] = {}
+
+    def changed(self, *queues: QueueId) -> None:
+        """Something about these is other than it was."""
+        self.queues.update(dict.fromkeys(queues))
+
+    def result(self) -> list[AnyAcdOutput]:
+        """Everything in order, the changed queues last."""
+        return [*self.items, *(QueueChanged(queue) for queue in self.queues)]
+
+
 def contact_id(session: SessionId, channel: Channel) -> str:
     """The name under which the estimator knows this session's place in line."""
     return f"{session}/{channel}"

@@ -577,7 +577,7 @@ class AcdMachine(RuleBasedStateMachine):
         rung = {session for session, _ in self.ringing.values()}
         for queue, channel in LINES:
             for session in self.acd.waiting(queue):
-                waiter = self.acd._waiters[session, channel]  # type: ignore[index]
+                waiter = self.acd._dispatch.waiters[session, channel]  # type: ignore[index]
                 for spec in AGENTS:
                     view = self.acd.agent_view(spec.id)
                     if queue not in spec.queues or view.state != "ready" or view.offer or session in rung:
