@@ -46,6 +46,7 @@ from bridge.media_store import BlobsUnavailableError, MediaStore
 from bridge.metrics import Metrics
 from bridge.news import News
 from bridge.records import Records
+from bridge.registrations import Registrations
 from bridge.reporting import Letter, Reports
 from bridge.runner import Runner
 from bridge.secret import fingerprint, has_secret, key_for, load_secret
@@ -275,7 +276,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await _expect_desks(desk, cluster)
         await stack.enter_async_context(loopback_calls)
         if sip is not None:
-            await stack.enter_async_context(sip)
+            await stack.enter_async_context(_with_phones(sip, runner, news))
         api = _api(runner, records, channel, waiting, ContactParts(book, contacts, imports), reports, desk.calls, news)
         publishing = Publishing(
             journal,
@@ -411,6 +412,17 @@ async def _task(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> As
             yield
         finally:
             task.cancel()
+
+
+@asynccontextmanager
+async def _with_phones(sip: SipCallProvider, runner: Runner, news: News) -> AsyncIterator[None]:
+    """Calls over SIP, to the phones of all nodes."""
+    async with AsyncExitStack() as stack:
+        if not runner.cluster.alone:
+            registrations = Registrations(sip, runner.cluster, news, spawn=runner.spawn, clock=runner.clock)
+            await stack.enter_async_context(_task(registrations.run))
+        await stack.enter_async_context(sip)
+        yield
 
 
 async def _expect_desks(desk: Desk, cluster: Cluster) -> None:

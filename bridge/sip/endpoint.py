@@ -24,6 +24,7 @@ from bridge.sip.events import (
     InviteReceived,
     OfferAnswered,
     OfferReceived,
+    PhoneRegistered,
     RegisterAnswered,
     SipEvent,
 )
@@ -75,6 +76,7 @@ class SipEndpoint:
         config: Addresses and rules.
         random_bits: Returns that many unguessable bits as a number.
         users: Who may register: name to password (None: needs none).
+        registrar: Where it is kept who has; None: one of our own for *users*.
 
     Methods that name a call which is gone do nothing: it may have ended a moment ago.
     """
@@ -86,16 +88,20 @@ class SipEndpoint:
         config: EndpointConfig,
         random_bits: Callable[[int], int],
         users: Mapping[str, str | None] | None = None,
+        *,
+        registrar: Registrar | None = None,
     ) -> None:
         self.config = config
-        self.registrar = Registrar(users or {})
+        self.registrar = registrar or Registrar(users or {})
+        self.registrar_ahead = 0.0
+        """Seconds by which the registrar's clock is ahead of ours."""
         self.retry_after: int | None = None
         """Seconds; when set, new calls (and OPTIONS, by which trunks look for us) are refused with 503."""
         self.silent_drops = 0
         """Datagrams thrown away: no SIP, or from a stranger."""
         self._random = random_bits
         self._guard = digest.DigestGuard(config.realm, lambda: self._token(128), config.digest_algorithms)
-        self._allow = self.ALLOW + (", REGISTER" if users else "")
+        self._allow = self.ALLOW + (", REGISTER" if self.registrar.users else "")
         self._methods = frozenset(self._allow.split(", "))
         self._exchanges: dict[tuple[str, ...], Exchange] = {}
         self._calls: dict[CallRef, Call] = {}
@@ -311,7 +317,7 @@ class SipEndpoint:
 
     def locate(self, user: str, now: float) -> Binding | None:
         """Where a registered user's phone is, or None."""
-        return self.registrar.lookup(user, now)
+        return self.registrar.lookup(user, now + self.registrar_ahead)
 
     # --- requests in -------------------------------------------------------------------------------------------------
 
@@ -539,14 +545,17 @@ class SipEndpoint:
         if password is not None and not self._authenticated(exchange, user, password, source, now):
             return
         try:
-            bindings = self.registrar.register(user, request, source, now)
+            bindings = self.registrar.register(user, request, source, now + self.registrar_ahead)
         except BadMessageError as error:
             self._respond(exchange, request.reply(400, f"Bad Request - {error}", to_tag=self._token()), now)
             return
         response = request.reply(200, to_tag=self._token())
         for binding in bindings:
-            response.headers.add("contact", f"<{binding.contact}>;expires={round(binding.expires_at - now)}")
+            left = round(binding.expires_at - now - self.registrar_ahead)
+            response.headers.add("contact", f"<{binding.contact}>;expires={left}")
         self._respond(exchange, response, now)
+        if request.headers.all("contact"):  # without one it only asks
+            self._events.append(PhoneRegistered(user))
 
     def _authenticated(self, exchange: Exchange, user: str, password: str, source: Address, now: float) -> bool:
         request = exchange.request

@@ -81,6 +81,12 @@ class CallEnded(SipEvent, frozen=True):
     reason: str
 
 
+class PhoneRegistered(SipEvent, frozen=True):
+    """A phone of *user* has registered at our registrar, or taken that back."""
+
+    user: str
+
+
 class RegisterAnswered(SipEvent, frozen=True):
     """The final response to our REGISTER; 408 when there was none."""
 

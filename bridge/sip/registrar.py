@@ -1,6 +1,10 @@
-"""A minimal registrar (RFC 3261 section 10.3): where the phones of the configured users are."""
+"""A minimal registrar (RFC 3261 section 10.3): where the phones of the configured users are.
 
-from collections.abc import Mapping
+Several registrars can be one service. Each tells the others what it knows of a user after a REGISTER (`known`), they `learn` it,
+and whatever is told twice, late or in another order, all come to know the same: of two words about one contact the newer counts.
+"""
+
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -10,6 +14,8 @@ MAX_EXPIRES = 3600
 """Seconds a phone may stay registered without saying so again."""
 MAX_BINDINGS = 10
 """Phones of one user; one more takes the place of the one that registered first."""
+TICK = 1e-6
+"""Seconds by which a REGISTER is later than what was known before it, also when the clock of whoever took that is ahead."""
 Address = tuple[str, int]
 
 
@@ -21,12 +27,18 @@ class Binding(msgspec.Struct, frozen=True):
     source: Address
     """Where its REGISTER came from; the way back through a NAT, so calls go there."""
     expires_at: float
+    """When it is forgotten."""
     call_id: str
     sequence: int
+    registered_at: float
+    gone: bool = False
+    """It was taken back; kept so long as somebody might still tell that it is there."""
 
 
 class Registrar:
     """Keeps bindings of known users.
+
+    All times are of one clock, any; it is that of the Unix epoch when registrars tell each other what they know.
 
     Args:
         users: Name to password; None for a user who needs none.
@@ -42,9 +54,23 @@ class Registrar:
 
     def bindings(self, user: str, now: float) -> list[Binding]:
         """Every phone of *user* that has not expired."""
+        return [binding for binding in self.known(user, now) if not binding.gone]
+
+    def known(self, user: str, now: float) -> list[Binding]:
+        """Every phone of *user* that has not expired, and those that were taken back."""
         kept = {contact: binding for contact, binding in self._bindings.get(user, {}).items() if binding.expires_at > now}
         self._bindings[user] = kept
         return list(kept.values())
+
+    def learn(self, user: str, told: Iterable[Binding], now: float) -> None:
+        """Take what another registrar knows of *user*; nothing happens when we have no such user."""
+        if user in self.users:
+            bindings = {binding.contact: binding for binding in self.known(user, now)}
+            for binding in told:
+                before = bindings.get(binding.contact)
+                if binding.expires_at > now and (before is None or _order(binding) > _order(before)):
+                    bindings[binding.contact] = binding
+            self._keep(user, bindings)
 
     def register(self, user: str, request: Request, source: Address, now: float) -> list[Binding]:
         """Obey a REGISTER of a known and authenticated user.
@@ -57,26 +83,38 @@ class Registrar:
         """
         contacts = request.headers.all("contact")
         default = _seconds(request.headers.first("expires"), MAX_EXPIRES)
-        bindings = {binding.contact: binding for binding in self.bindings(user, now)}
+        bindings = {binding.contact: binding for binding in self.known(user, now)}
         sequence = request.cseq[0]
-        if any(b.call_id == request.call_id and b.sequence > sequence for b in bindings.values()):
+        if any(b.call_id == request.call_id and b.sequence > sequence and not b.gone for b in bindings.values()):
             raise BadMessageError("REGISTER out of order")
         if contacts == ["*"]:
             if default != 0:
                 raise BadMessageError("Contact * needs Expires 0")  # section 10.3 step 6
-            bindings = {}
-            contacts = []
-        for text in contacts:
+            contacts = [f"<{binding.contact}>" for binding in bindings.values() if not binding.gone]
+        at = max([now, *(binding.registered_at + TICK for binding in bindings.values())])
+        for n, text in enumerate(contacts):
             contact = NameAddr.parse(text)
             SipUri.parse(contact.uri)
+            if not (contact.uri + request.call_id).isprintable():  # bytes that are no text, which nobody could be told of
+                raise BadMessageError("contact cannot be read")
             expires = min(_seconds(contact.params.get("expires"), default), MAX_EXPIRES)
-            bindings.pop(contact.uri, None)
-            if expires:
-                bindings[contact.uri] = Binding(contact.uri, source, now + expires, request.call_id, sequence)
-        while len(bindings) > MAX_BINDINGS:
-            del bindings[next(iter(bindings))]
-        self._bindings[user] = bindings
-        return list(bindings.values())
+            until = now + (expires or MAX_EXPIRES)  # no binding that somebody may still tell of lasts longer
+            bindings[contact.uri] = Binding(
+                contact.uri, source, until, request.call_id, sequence, at + n * TICK, gone=not expires
+            )
+        self._keep(user, bindings)
+        return self.bindings(user, now)
+
+    def _keep(self, user: str, bindings: Mapping[str, Binding]) -> None:
+        ordered = sorted(bindings.values(), key=_order)
+        there = [binding for binding in ordered if not binding.gone]
+        gone = [binding for binding in ordered if binding.gone]
+        self._bindings[user] = {binding.contact: binding for binding in (*gone[-MAX_BINDINGS:], *there[-MAX_BINDINGS:])}
+
+
+def _order(binding: Binding) -> tuple[float, bool, float, str, int, Address]:
+    """Of two words about one contact the greater is the newer; equal ones are the same word."""
+    return binding.registered_at, binding.gone, binding.expires_at, binding.call_id, binding.sequence, binding.source
 
 
 def _seconds(text: str | None, default: int) -> int:

@@ -56,6 +56,7 @@ from bridge.sip.digest import Algorithm, Credentials
 from bridge.sip.endpoint import EndpointConfig, SipEndpoint
 from bridge.sip.exchange import numeric_address
 from bridge.sip.message import BadMessageError, NameAddr, Request, SipUri
+from bridge.sip.registrar import Binding, Registrar
 from bridge.telephony.clips import ClipLibrary
 from bridge.telephony.provider import CallSink
 from bridge.telephony.rtp import AudioLeg, Beat, Counters, PortPool
@@ -208,6 +209,18 @@ class SipCallProvider:
         self._legs: dict[sip.CallRef, _Leg] = {}
         self._reporters: set[asyncio.Task[None]] = set()
         self._watch: asyncio.TimerHandle | None = None
+        self._registered: Callable[[str], None] | None = None
+
+    def share_phones(self, clock: Callable[[], float], registered: Callable[[str], None]) -> Registrar:
+        """Where it is kept which phones have registered, for others to learn and to teach. Before opening.
+
+        Args:
+            clock: Seconds since the Unix epoch; the registrar goes by it.
+            registered: Is told of a user one of whose phones has registered here, or taken that back.
+        """
+        self._registered = registered
+        self._sip.registrar_clock = clock
+        return self._sip.registrar
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._preload)
@@ -498,7 +511,7 @@ class SipCallProvider:
             raise LookupError(str(error)) from error
         ours = uri.host in {host, self.config.host, self.config.realm} and (uri.port or 5060) == port
         if ours:
-            binding = self._sip.core.locate(uri.user or "", self._sip.now)
+            binding = self._sip.locate(uri.user or "")
             if binding is None:
                 raise LookupError(f"{uri.user} is not registered")
             return binding.contact, binding.source
@@ -521,7 +534,7 @@ class SipCallProvider:
 
     # --- what SIP reports --------------------------------------------------------------------------------------------
 
-    def _handle(self, event: sip.SipEvent) -> None:  # noqa: C901  # flat
+    def _handle(self, event: sip.SipEvent) -> None:  # noqa: C901, PLR0912  # flat
         if isinstance(event, sip.InviteReceived):
             self._arrive(event)
             return
@@ -548,6 +561,8 @@ class SipCallProvider:
                 self._renegotiate(leg, offer)
             case _Leg(), sip.OfferAnswered(answer=answer) if answer is not None:
                 self._adopt(leg, answer)
+            case None, sip.PhoneRegistered(user=user) if self._registered is not None:
+                self._registered(user)
             case _:
                 pass
 
@@ -779,6 +794,9 @@ class SipSocket(asyncio.DatagramProtocol):
         self._timer_at: float | None = None
         self._settling = False
         self.endpoint: SipEndpoint | None = None
+        self.registrar = Registrar(config.users)
+        self.registrar_clock: Callable[[], float] | None = None
+        """Seconds; None: the endpoint's."""
 
     @property
     def core(self) -> SipEndpoint:
@@ -812,7 +830,7 @@ class SipSocket(asyncio.DatagramProtocol):
             realm=config.realm,
             digest_algorithms=config.digest_algorithms,
         )
-        self.endpoint = SipEndpoint(told, secrets.randbits, config.users)
+        self.endpoint = SipEndpoint(told, secrets.randbits, registrar=self.registrar)
 
     def close(self) -> None:
         """Close the socket at once; what was handed to it before goes out."""
@@ -821,11 +839,21 @@ class SipSocket(asyncio.DatagramProtocol):
         if self._transport is not None:
             self._transport.close()
 
+    def locate(self, user: str) -> Binding | None:
+        """Where a registered user's phone is, or None."""
+        self._set_registrar_clock()
+        return self.core.locate(user, self.now)
+
+    def _set_registrar_clock(self) -> None:
+        if self.registrar_clock is not None:
+            self.core.registrar_ahead = self.registrar_clock() - self.now
+
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Part of asyncio's protocol."""
         if self.endpoint is None:
             return
         try:
+            self._set_registrar_clock()
             self.endpoint.receive_datagram(data, addr[:2], self.now)
         except Exception:  # one odd datagram must not cost the timers of all calls
             log.exception("sip.datagram_failed", source=addr[0])
