@@ -216,6 +216,20 @@ def untold(database: Path) -> int:
     return ask(database, "select count(*) from delivery where state != 'done'")
 
 
+def unfinished(database: Path) -> str:
+    """The ends of the stories of all sessions that have a text without an answer, for whoever looks for the reason."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as file:
+        stories = file.execute(
+            """select session.id, text_state, closed_at, agent,
+                   group_concat(timeline.n || ' ' || kind || ' ' || substr(data, 1, 120), x'0a')
+               from session join timeline on timeline.session = session.id where session.id in (
+                   select asked.session from message as asked where asked.direction = 'in' and not exists (
+                       select * from message as said where said.direction = 'out' and said.body = 're: ' || asked.body))
+               group by session.id"""
+        ).fetchall()
+    return "\n".join(f"{story[:4]}\n{story[4]}" for story in stories)
+
+
 async def settle(database: Path, left: Callable[[Path], int], what: str) -> None:
     """Wait until nothing is left.
 
@@ -223,8 +237,9 @@ async def settle(database: Path, left: Callable[[Path], int], what: str) -> None
         AssertionError: Something was, for too long.
     """
     began = time.monotonic()
-    while left(database):
-        assert time.monotonic() - began < SETTLED_WITHIN, f"{left(database)} {what} after {SETTLED_WITHIN:g} s"
+    while count := left(database):
+        if time.monotonic() - began > SETTLED_WITHIN:
+            raise AssertionError(f"{count} {what} after {SETTLED_WITHIN:g} s\n{unfinished(database)}")
         await asyncio.sleep(0.2)
     print(f"no {what} after {time.monotonic() - began:.1f} s")
 
