@@ -1,11 +1,14 @@
 """Adapters made from the settings: what `bridge.app` puts together."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from bridge.cluster import Cluster, NodeId
+import structlog
+
+from bridge.cluster import Cluster, ClusterUnavailableError, NodeId
 from bridge.cluster.memory import Hub, MemoryCluster
 from bridge.crm import CrmProvider
 from bridge.crm.local import LocalCrm
@@ -15,6 +18,7 @@ from bridge.journal import Journal, MessageRow
 from bridge.media_links import MediaLinks
 from bridge.media_out import OutPlan, plan
 from bridge.media_store import Blobs, CommandScanner, DiskBlobs
+from bridge.media_store.marks import forget, mark_in, without_mark
 from bridge.notices import HookRule
 from bridge.outbox import Dress
 from bridge.secret import fingerprint
@@ -28,6 +32,15 @@ from sms.provider import ReportSink, SmsProvider, TextSink
 from sms.providers.failover import MARK, FailoverSms
 from sms.providers.loopback import LoopbackNetwork, LoopbackSms
 from sms.providers.twilio import TwilioSms
+
+log = structlog.get_logger()
+
+LOOK_FOR_MARKS_AGAIN = 5.0
+"""Seconds until it is looked again for what other nodes have left in a folder."""
+SHARE_MEDIA = (
+    "pictures that come in at one node are not seen at the others; let all nodes share the data folder, or set media.backend: s3"
+)
+"""What follows when they keep their files in different folders, and what to do."""
 
 
 @asynccontextmanager
@@ -196,6 +209,43 @@ def blobs_of(media: MediaSettings, folder: Path) -> Blobs:
             url=media.url,
         )
     )
+
+
+@asynccontextmanager
+async def marked(media: MediaSettings, folder: Path, cluster: Cluster) -> AsyncIterator[None]:
+    """Let other nodes see, while the block lasts, that this one keeps its files in this folder."""
+    async with AsyncExitStack() as stack:
+        if media.backend == "disk" and not cluster.alone:
+            try:
+                stack.enter_context(mark_in(folder, cluster.node))
+            except OSError as error:
+                log.warning("media.not_marked", folder=str(folder), reason=str(error))
+        yield
+
+
+async def look_for_marks(media: MediaSettings, folder: Path, cluster: Cluster, *, again: float = LOOK_FOR_MARKS_AGAIN) -> None:
+    """Say so when other nodes keep their files elsewhere: what a customer sends would be seen at one node only.
+
+    Args:
+        media: Its settings.
+        folder: Of this node.
+        cluster: The other nodes; this one has joined.
+        again: Seconds after which it is looked again, because a folder that is shared may be slow to show what is new.
+    """
+    if media.backend != "disk" or cluster.alone:
+        return
+    try:
+        nodes = await cluster.nodes()
+        if elsewhere := await asyncio.to_thread(without_mark, folder, nodes):
+            await asyncio.sleep(again)
+            nodes = await cluster.nodes()
+            elsewhere = [node for node in await asyncio.to_thread(without_mark, folder, nodes) if node in elsewhere]
+        await asyncio.to_thread(forget, folder, nodes)
+    except (OSError, ClusterUnavailableError) as error:
+        log.warning("media.not_compared", reason=str(error))
+        return
+    if elsewhere:
+        log.warning("media.not_shared", nodes=elsewhere, folder=str(folder), remedy=SHARE_MEDIA)
 
 
 def scanner_of(media: MediaSettings, folder: Path) -> CommandScanner | None:

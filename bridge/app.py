@@ -43,6 +43,7 @@ from bridge.live import SessionAwayError
 from bridge.mail import Mail
 from bridge.media_links import MediaLinks
 from bridge.media_store import BlobsUnavailableError, MediaStore
+from bridge.media_store.marks import without_mark
 from bridge.metrics import Metrics
 from bridge.news import News
 from bridge.records import Records
@@ -215,6 +216,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         base = settings.public_url or f"http://{settings.web.host}:{port}"
         links = MediaLinks(key_for(secret, "media links"), base)
         blobs = await stack.enter_async_context(adapters.blobs_of(settings.media, settings.data / "media"))
+        await stack.enter_async_context(adapters.marked(settings.media, settings.data / "media", cluster))
         scanner = adapters.scanner_of(settings.media, settings.data / "spool")
         media = MediaStore(blobs, max_bytes=settings.media.max_bytes, scan=scanner)
         floor = Floor(settings, now=clock(), hours=hours_of(menus))
@@ -260,6 +262,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         # Open before the runner starts: it begins with what was left to be sent and fetched.
         await stack.enter_async_context(sms)
         await stack.enter_async_context(_task(runner.run))
+        runner.spawn(adapters.look_for_marks(settings.media, settings.data / "media", cluster))
         stack.push_async_callback(_last_words, runner)
         await stack.enter_async_context(_task(news.run))
         await supervisor.load()
@@ -706,11 +709,24 @@ def _examine_shared(settings: Settings) -> list[tuple[str, str | None]]:
         checks.append(("journal", f"{error}. Check journal.url, and that PostgreSQL runs"))
     if settings.cluster.url is not None:
         from bridge.cluster.checks import examine as examine_redis  # noqa: PLC0415  an extra
+        from bridge.cluster.checks import nodes_at  # noqa: PLC0415
 
         own = fingerprint(_secret(settings)) if settings.secret or has_secret(settings.data) else None
         url = settings.cluster.url.get_secret_value()
         checks += asyncio.run(examine_redis(url, settings.cluster.namespace, own))
+        if settings.media.backend == "disk":
+            checks.append(_examine_media(settings.data / "media", asyncio.run(nodes_at(url, settings.cluster.namespace))))
     return checks
+
+
+def _examine_media(folder: Path, nodes: Collection[str]) -> tuple[str, str | None]:
+    """Whether the nodes that run keep their files in this folder."""
+    name = f"media folder {folder}" if nodes else f"media folder {folder}: no node runs that could share it"
+    try:
+        elsewhere = without_mark(folder, nodes)
+    except OSError as error:
+        return name, str(error)
+    return name, f"not that of {', '.join(elsewhere)}: {adapters.SHARE_MEDIA}" if elsewhere else None
 
 
 def _secret(settings: Settings) -> bytes:

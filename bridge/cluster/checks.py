@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bridge.cluster import ClusterUnavailableError
+from bridge.cluster import ClusterUnavailableError, NodeId
 from bridge.cluster.clocks import clock_problem
+from bridge.cluster.redis import nodes_of
 from bridge.cluster.redis_door import Client, answering, close, connect, servers
 from bridge.cluster.redis_log import epoch_of
 
@@ -27,6 +28,20 @@ async def announced_secret(client: Client, namespace: str) -> str | None:
     async with answering():
         found = await asked.hget(epoch_of(namespace), "secret")
     return found.decode() if found else None
+
+
+async def nodes_at(url: str, namespace: str) -> frozenset[NodeId]:
+    """The nodes that run now; none when Redis cannot be asked, which `examine` says."""
+    try:
+        client = connect(url)
+    except ValueError:
+        return frozenset()
+    try:
+        return await nodes_of(client, namespace)
+    except ClusterUnavailableError:
+        return frozenset()
+    finally:
+        await close(client)
 
 
 async def examine(url: str, namespace: str, fingerprint: str | None) -> list[Check]:

@@ -336,7 +336,7 @@ class RedisCluster:
 
     @property
     def _alive(self) -> str:
-        return f"{self._namespace}:{{nodes}}"
+        return _alive(self._namespace)
 
     @property
     def _agents(self) -> str:
@@ -347,6 +347,21 @@ class RedisCluster:
 
     def _topic(self, topic: str) -> str:
         return f"{self._namespace}:topic:{topic}"
+
+
+async def nodes_of(client: Client, namespace: str) -> frozenset[NodeId]:
+    """The nodes of a service that show signs of life, for whoever is none of them.
+
+    Raises:
+        ClusterUnavailableError: Redis does not answer.
+    """
+    asked: Any = client
+    async with answering():
+        return frozenset(NodeId(name.decode()) for name in await asked.eval(_NODES, 1, _alive(namespace)))
+
+
+def _alive(namespace: str) -> str:
+    return f"{namespace}:{{nodes}}"
 
 
 async def _updates(queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:

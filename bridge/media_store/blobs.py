@@ -12,6 +12,8 @@ from typing import Protocol, Self, TypeVar
 
 import msgspec
 
+from bridge.media_store.marks import PREFIX
+
 CHUNK = 256 * 1024
 """Bytes that are read at a time."""
 FORGOTTEN_AFTER = 3600.0
@@ -121,7 +123,7 @@ class DiskBlobs:
                     continue
                 if not path.name.startswith("."):
                     found.append(Blob(path.relative_to(self._folder).as_posix(), facts.st_size, facts.st_mtime))
-                elif facts.st_mtime < time.time() - FORGOTTEN_AFTER:
+                elif facts.st_mtime < time.time() - FORGOTTEN_AFTER and not path.name.startswith(PREFIX):
                     path.unlink()
         return found
 

@@ -1,6 +1,7 @@
 """`sidetone doctor` and what several nodes share: whether it is there, new enough, of the same time and the same secret."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from bridge.app import examine
 from bridge.cluster import Entry, NodeId
 from bridge.cluster.clocks import clock_problem
 from bridge.cluster.redis import RedisCluster, connect
+from bridge.media_store.marks import mark_in
 from bridge.secret import fingerprint, load_secret
 from bridge.settings import Settings
 from tests.postgres import Postgres
@@ -52,6 +54,11 @@ class Empty:
 
 def announce(redis: str, namespace: str, secret: bytes) -> None:
     """As nodes do that have run."""
+    beside(redis, namespace, secret, lambda: None)
+
+
+def beside(redis: str, namespace: str, secret: bytes, work: Callable[[], None]) -> None:
+    """Do *work* while a node runs."""
 
     async def nothing() -> None:
         """Nothing to begin with."""
@@ -59,7 +66,7 @@ def announce(redis: str, namespace: str, secret: bytes) -> None:
     async def say() -> None:
         node = RedisCluster(NodeId("before"), connect(redis), namespace=namespace, secret=fingerprint(secret))
         async with node, node.joined(Empty(), founder=nothing):
-            pass
+            await asyncio.to_thread(work)
 
     asyncio.run(say())
 
@@ -88,6 +95,29 @@ def test_another_secret_than_that_of_the_nodes_is_found(tmp_path: Path, postgres
     assert none is not None
     assert "this machine has none" in none
     assert not (tmp_path / "secret").exists()
+
+
+def test_a_media_folder_that_running_nodes_do_not_share_is_found(
+    tmp_path: Path, postgres_server: Postgres, redis_url: str
+) -> None:
+    """It says whose it is not and what to do; where no node runs there is nothing to compare with."""
+    of = settings(tmp_path, postgres_server.database(), redis_url, namespace="media")
+    looked: list[dict[str, str | None]] = []
+
+    def look() -> None:
+        looked.append({name: wrong for name, wrong in examine(of) if name.startswith("media folder")})
+
+    look()
+    beside(redis_url, "media", load_secret(tmp_path, SECRET), look)
+    with mark_in(tmp_path / "media", "before"):
+        beside(redis_url, "media", load_secret(tmp_path, SECRET), look)
+
+    (nobody,), (other,), (shared,) = (list(found.items()) for found in looked)
+    assert "no node runs" in nobody[0]
+    assert nobody[1] is None
+    assert "not that of before" in (other[1] or "")
+    assert "media.backend: s3" in (other[1] or "")
+    assert shared[1] is None
 
 
 def test_what_does_not_answer_is_named_with_the_setting_to_look_at(tmp_path: Path) -> None:
