@@ -219,7 +219,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         await stack.enter_async_context(adapters.marked(settings.media, settings.data / "media", cluster))
         scanner = adapters.scanner_of(settings.media, settings.data / "spool")
         media = MediaStore(blobs, max_bytes=settings.media.max_bytes, scan=scanner)
-        floor = Floor(settings, now=clock(), hours=hours_of(menus))
+        floor = Floor(settings, now=clock(), hours=hours_of(menus), revision=0 if begun is None else begun.n)
         runner = Runner(
             settings,
             journal=journal,
@@ -667,9 +667,9 @@ def hours_of(menus: Mapping[str, Menu]) -> dict[str, str | None]:
     return {queue: hours for menu in menus.values() for queue, hours in menu.queues().items()}
 
 
-async def _swap(runner: Runner, settings: Settings, flows: Mapping[str, Flow], menus: Mapping[str, Menu]) -> None:
+async def _swap(runner: Runner, settings: Settings, flows: Mapping[str, Flow], menus: Mapping[str, Menu], revision: int) -> None:
     """Put settings into force, or raise QueueInUse."""
-    await runner.reconfigure(settings, flows=flows, menus=menus, senders=adapters.senders_of(settings))
+    await runner.reconfigure(settings, flows=flows, menus=menus, senders=adapters.senders_of(settings), revision=revision)
 
 
 def _behind(runner: Runner) -> Callable[[], bool]:

@@ -97,6 +97,7 @@ class _FloorDump(_Version, frozen=True):
     estimator: dict[str, Any]
     witness: WitnessDump
     policy: PolicyDump
+    revision: int
 
 
 class Floor:
@@ -109,10 +110,15 @@ class Floor:
         settings: The queues, agents and hours.
         now: When the server began.
         hours: By queue, the opening hours that a text menu names; the queue's own come first.
+        revision: Of the settings; 0: those in the file.
     """
 
-    def __init__(self, settings: Settings, *, now: float, hours: Mapping[str, str | None] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, now: float, hours: Mapping[str, str | None] | None = None, revision: int = 0
+    ) -> None:
         plan = self.plan = floor_plan(settings)
+        self.revision = revision
+        """Of the settings that the plan is made of."""
         self.at = now
         """The time of the last op; the next is never earlier."""
         self.estimator = Estimator(plan.estimates)
@@ -175,8 +181,8 @@ class Floor:
                 return acd.reconcile(seen, now, grace=grace)
             case ForgetWork(session):
                 return acd.forget((session, beside(session)), now)
-            case ReconfigureFloor(plan):
-                return self._reconfigure(plan, now)
+            case ReconfigureFloor(plan, revision):
+                return self._reconfigure(plan, revision, now)
             case _:
                 return None
 
@@ -203,8 +209,13 @@ class Floor:
                 raise TypeError(f"{type(op).__name__} is not for the floor")
         return Applied([])
 
-    def _reconfigure(self, plan: FloorPlan, now: float) -> list[AnyAcdOutput]:
+    def _reconfigure(self, plan: FloorPlan, revision: int, now: float) -> list[AnyAcdOutput]:
+        if revision < self.revision:
+            return []
         self.acd.check(plan.queues, plan.agents)
+        self.revision = revision
+        if plan == self.plan:
+            return []
         stay = {(queue.id, queue.channel) for queue in plan.queues}
         for queue in self.plan.queues:
             if (queue.id, queue.channel) not in stay:
@@ -268,6 +279,7 @@ class Floor:
                 self.estimator.dump(),
                 self.witness.dump(),
                 self.policy.dump(),
+                self.revision,
             )
         )
 
@@ -282,7 +294,7 @@ class Floor:
         if version != FLOOR_VERSION:
             raise FloorVersionError(f"the floor is of version {version}, this node works with {FLOOR_VERSION}")
         floor = _LOAD.decode(dumped)
-        self.plan, self.at = floor.plan, floor.at
+        self.plan, self.revision, self.at = floor.plan, floor.revision, floor.at
         self.acd.load(floor.acd, floor.plan.queues, floor.plan.agents, ageing=floor.plan.ageing)
         self.estimator.load(floor.estimator)
         self.witness.load(floor.witness)

@@ -14,7 +14,7 @@ from bridge.events import AgentId, Channel, OfferKind, QueueId, SessionId
 from bridge.offers import QueueRules
 from ewt.estimator import QueueSpec as EwtQueue
 
-FLOOR_VERSION = 1
+FLOOR_VERSION = 2
 """Of ops, of what is dumped, and of the rules by which a floor goes from one to the next. Nodes work together when theirs is the
 same; raise it with every change after which the same ops would make another floor."""
 
@@ -218,9 +218,15 @@ class ForgetWork(FloorOp, frozen=True):
 
 
 class ReconfigureFloor(FloorOp, frozen=True):
-    """Go by another plan from now on, in one step; what was learnt stays. A queue with people in it cannot go (`QueueInUse`)."""
+    """Go by another plan from now on, in one step; what was learnt stays. A queue with people in it cannot go (`QueueInUse`).
+
+    Nodes put it there each for itself and not all at the same time, so one of settings that were published before those that the
+    floor goes by changes nothing.
+    """
 
     plan: FloorPlan
+    revision: int = 0
+    """Of the settings it is made of; 0: of those in the file."""
 
 
 Op: TypeAlias = (

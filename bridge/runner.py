@@ -259,7 +259,13 @@ class Runner:
         return uses
 
     async def reconfigure(
-        self, settings: Settings, *, flows: Mapping[str, Flow], menus: Mapping[str, Menu], senders: Iterable[SenderFacts]
+        self,
+        settings: Settings,
+        *,
+        flows: Mapping[str, Flow],
+        menus: Mapping[str, Menu],
+        senders: Iterable[SenderFacts],
+        revision: int,
     ) -> None:
         """Go by other settings from now on, in one step: nobody sees the half of them.
 
@@ -271,6 +277,7 @@ class Runner:
             flows: By name; every flow that a number uses.
             menus: By name.
             senders: What is known of our numbers, where anybody counts what they send.
+            revision: Of the settings. Lines and agents never go back to an older one, even when this node is late.
 
         Raises:
             QueueInUse: A queue that is to go has people in it. Nothing has changed.
@@ -279,8 +286,8 @@ class Runner:
         if uses := self.in_use(settings):
             raise QueueInUse(uses)
         plan = floor_plan(settings)
-        if plan != self.floor.plan:  # or another node has been faster
-            await self.do(ReconfigureFloor(plan), patience=ASK_FOR)
+        if plan != self.floor.plan or revision > self.floor.revision:  # or another node has been faster
+            await self.do(ReconfigureFloor(plan, revision), patience=ASK_FOR)
         self.floor.go_by(settings, {queue: table for menu in menus.values() for queue, table in menu.queues().items()})
         self.settings = settings
         self.rules.change(settings, flows, menus, began={live.state.flow_revision for live in self.open_sessions.values()})

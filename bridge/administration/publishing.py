@@ -57,8 +57,8 @@ class Running(Protocol):
         """Queues that would have to go and have people in them."""
 
 
-Swap = Callable[[Settings, Mapping[str, Flow], Mapping[str, Menu]], Coroutine[Any, Any, None]]
-"""Puts settings into force, or raises QueueInUse."""
+Swap = Callable[[Settings, Mapping[str, Flow], Mapping[str, Menu], int], Coroutine[Any, Any, None]]
+"""Puts settings of a revision into force, or raises QueueInUse."""
 
 
 async def settings_in_force(journal: Journal, base: Settings) -> tuple[Settings, Revision | None]:
@@ -286,7 +286,7 @@ class Publishing:
             if revision is None:
                 return
             try:
-                await self._swap(*await self._prepared(revision.text))
+                await self._swap(*await self._prepared(revision.text), revision.n)
             except ClusterUnavailableError as error:
                 log.warning("settings.not_in_force", revision=revision.n, why=str(error))
                 return

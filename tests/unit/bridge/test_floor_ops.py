@@ -205,6 +205,30 @@ def test_a_plan_that_cannot_be_leaves_everything_as_it_was() -> None:
     assert (copy.plan, list(copy.queues)) == (it.plan, ["rings", "many"])
 
 
+def test_a_plan_that_is_late_changes_nothing() -> None:
+    """Two nodes publish one after the other, and what the first one puts there comes last; on copies too, and on a way back."""
+    it, copy = floor(), floor()
+    it.apply(ReconfigureFloor(PLANS[1], 4), START)
+    copy.load(it.dump())
+    for each in (it, copy):
+        assert not each.apply(ReconfigureFloor(PLANS[0], 3), START).outputs
+        assert (each.plan, each.revision) == (PLANS[1], 4)
+    it.apply(ReconfigureFloor(PLANS[0], 5), START)
+    it.apply(ReconfigureFloor(PLANS[0], 7), START)  # the same again, and only newer
+    it.apply(ReconfigureFloor(PLANS[1], 6), START)
+    assert (it.plan, it.revision) == (PLANS[0], 7)
+
+
+def test_a_plan_that_cannot_be_is_not_the_newest() -> None:
+    """What was refused leaves the way open to what was published before it."""
+    it = floor()
+    it.apply(JoinLine(ONE, STEPS, "voice", START, 1), START)
+    with pytest.raises(QueueInUse):
+        it.apply(ReconfigureFloor(PLANS[2], 9), START)
+    it.apply(ReconfigureFloor(PLANS[1], 8), START)
+    assert (it.plan, it.revision) == (PLANS[1], 8)
+
+
 def test_a_copy_knows_who_is_leaving() -> None:
     """An agent who is configured no longer keeps the work in hand, on every node, and is gone with it."""
     it, copy = floor(), floor()
@@ -246,7 +270,7 @@ def test_a_floor_of_other_rules_is_not_loaded() -> None:
 def test_every_op_goes_through_json() -> None:
     """Also a plan with everything in it, and a session of which nothing is known."""
     for op in (
-        ReconfigureFloor(PLANS[1]),
+        ReconfigureFloor(PLANS[1], 7),
         PlanStaff("rings", ((1.5, 2),)),
         ReconcileFloor(()),
         WakeFloor(),

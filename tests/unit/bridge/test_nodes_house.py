@@ -16,8 +16,8 @@ from bridge.events import QueueId, SessionId
 from bridge.floor import floor_plan
 from bridge.floor_ops import JoinLine, LeaveLine
 from bridge.hindsight import ALARM_AFTER
-from bridge.journal.house import Entry, Revision
-from bridge.published import put_entry, take_entry
+from bridge.journal.house import Draft, Entry, Revision
+from bridge.published import check, put_entry, take_entry
 from bridge.waiting import Waiting
 from bridge.web.api.keys import Key
 from bridge.web.ports_admin import AdminRefusedError, By
@@ -41,7 +41,7 @@ def publishing(branch: Branch, begun: Revision | None = None) -> Publishing:
         branch.settings,
         runner,
         load=lambda settings, _known: ({"support": support()}, load_menus(settings)),
-        swap=lambda settings, flows, menus: runner.reconfigure(settings, flows=flows, menus=menus, senders=()),
+        swap=lambda settings, flows, menus, n: runner.reconfigure(settings, flows=flows, menus=menus, senders=(), revision=n),
         clock=branch.clock,
         begun=begun,
         behind=lambda: runner.floor.plan != floor_plan(runner.settings),
@@ -64,6 +64,29 @@ async def test_what_is_published_at_one_node_holds_at_both(tmp_path: Path) -> No
             assert "zoe" in {agent.id for agent in branch.runner.settings.agents}
         with pytest.raises(AdminRefusedError):
             await here.publish(draft.version, "", BY)
+
+
+async def test_a_node_that_is_late_does_not_bring_an_older_revision_back(tmp_path: Path) -> None:
+    """It was about to put one into force when the other published the next: lines and agents stay with that."""
+    async with two_houses(tmp_path, queues=QUEUES) as (one, two):
+        here = publishing(one)
+        await here.edit(lambda text: put_entry(text, "agents", None, {"id": "zoe", "name": "Zoe", "queues": ["support"]}), BY)
+        late = check((await drafted(here)).text, two.settings)
+        assert await here.publish((await drafted(here)).version, "", BY) == 1
+        await here.edit(lambda text: put_entry(text, "agents", None, {"id": "yan", "name": "Yan", "queues": ["support"]}), BY)
+        assert await here.publish((await drafted(here)).version, "", BY) == 2
+
+        await two.runner.reconfigure(late, flows={"support": support()}, menus=load_menus(late), senders=(), revision=1)
+        for branch in (one, two):
+            assert {"zoe", "yan"} <= set(branch.floor.acd.agents)
+            assert branch.floor.revision == 2
+
+
+async def drafted(publishing: Publishing) -> Draft:
+    """What is worked on."""
+    draft = await publishing.draft()
+    assert draft is not None
+    return draft
 
 
 async def test_a_queue_with_people_in_it_goes_nowhere_until_it_is_empty_everywhere(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ def publishing(house: House) -> Publishing:
         house.settings,
         house.runner,
         load=lambda settings, _known: ({"support": support()}, load_menus(settings)),
-        swap=lambda settings, flows, menus: house.runner.reconfigure(settings, flows=flows, menus=menus, senders=()),
+        swap=lambda settings, flows, menus, n: house.runner.reconfigure(
+            settings, flows=flows, menus=menus, senders=(), revision=n
+        ),
         clock=house.clock,
     )
 
