@@ -97,6 +97,7 @@ def sip_provider(settings: Settings, sink: CallSink, prompts: Path) -> SipCallPr
         advertised_host=sip.advertised_host,
         rtp_ports=sip.rtp_ports,
         networks=sip.allowed_networks,
+        fronts=sip.fronts,
         users={name: None if secret is None else secret.get_secret_value() for name, secret in sip.users.items()},
         media_timeout=sip.media_timeout,
         max_calls=sip.max_calls,

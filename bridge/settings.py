@@ -215,6 +215,9 @@ class SipSettings(_Section):
     allowed_networks: tuple[Network, ...] = Field(
         default=("127.0.0.0/8",), description="trunks and phones; everybody else gets silence"
     )
+    fronts: tuple[Network, ...] = Field(
+        default=(), description="the front before several nodes: phones that register through it are called at their own address"
+    )
     users: Mapping[str, Secret | None] = Field(
         default_factory=dict, description="who may register: user to password, null for none"
     )

@@ -56,6 +56,8 @@ class EndpointConfig(msgspec.Struct, frozen=True):
     port: int
     networks: tuple[Network, ...]
     """Who may send requests; anybody else hears nothing at all."""
+    fronts: tuple[Network, ...] = ()
+    """Who passes datagrams of phones on under an address of its own."""
     user: str | None = None
     """User part of our Contact."""
     realm: str = "sidetone"
@@ -544,8 +546,9 @@ class SipEndpoint:
         password = self.registrar.users[user]
         if password is not None and not self._authenticated(exchange, user, password, source, now):
             return
+        fronted = any(ip_address(source[0]) in network for network in self.config.fronts)
         try:
-            bindings = self.registrar.register(user, request, source, now + self.registrar_ahead)
+            bindings = self.registrar.register(user, request, source, now + self.registrar_ahead, fronted=fronted)
         except BadMessageError as error:
             self._respond(exchange, request.reply(400, f"Bad Request - {error}", to_tag=self._token()), now)
             return

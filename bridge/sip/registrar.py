@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from bridge.sip.exchange import numeric_address
 from bridge.sip.message import BadMessageError, NameAddr, Request, SipUri, whole_number
 
 MAX_EXPIRES = 3600
@@ -25,7 +26,7 @@ class Binding(msgspec.Struct, frozen=True):
     contact: str
     """The URI the phone gave."""
     source: Address
-    """Where its REGISTER came from; the way back through a NAT, so calls go there."""
+    """Where calls go: where its REGISTER came from, the way back through a NAT; behind a front the address in the Contact."""
     expires_at: float
     """When it is forgotten."""
     call_id: str
@@ -72,8 +73,15 @@ class Registrar:
                     bindings[binding.contact] = binding
             self._keep(user, bindings)
 
-    def register(self, user: str, request: Request, source: Address, now: float) -> list[Binding]:
+    def register(self, user: str, request: Request, source: Address, now: float, *, fronted: bool = False) -> list[Binding]:
         """Obey a REGISTER of a known and authenticated user.
+
+        Args:
+            user: Who.
+            request: The REGISTER.
+            source: Where it came from.
+            now: Seconds.
+            fronted: *source* is somebody who only passed it on; the phone is where its Contact says.
 
         Returns:
             All the bindings there are now.
@@ -99,9 +107,8 @@ class Registrar:
                 raise BadMessageError("contact cannot be read")
             expires = min(_seconds(contact.params.get("expires"), default), MAX_EXPIRES)
             until = now + (expires or MAX_EXPIRES)  # no binding that somebody may still tell of lasts longer
-            bindings[contact.uri] = Binding(
-                contact.uri, source, until, request.call_id, sequence, at + n * TICK, gone=not expires
-            )
+            place = (numeric_address(contact.uri) if fronted else None) or source
+            bindings[contact.uri] = Binding(contact.uri, place, until, request.call_id, sequence, at + n * TICK, gone=not expires)
         self._keep(user, bindings)
         return self.bindings(user, now)
 

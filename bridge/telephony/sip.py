@@ -81,6 +81,8 @@ class SipConfig(msgspec.Struct, frozen=True):
     """First and last; each leg takes an even one."""
     networks: tuple[str, ...] = ("127.0.0.0/8",)
     """Who may call and register; anybody else hears nothing."""
+    fronts: tuple[str, ...] = ()
+    """Addresses of a front: who registers through it is called at its Contact, and not through the front."""
     users: dict[str, str | None] = msgspec.field(default_factory=dict)
     """Phones that may register: name to password, None for one that needs none."""
     music: str | None = None
@@ -826,6 +828,7 @@ class SipSocket(asyncio.DatagramProtocol):
             config.advertised_host or config.host,
             port,
             networks,
+            fronts=tuple(ip_network(network) for network in config.fronts),
             user=self._user,
             realm=config.realm,
             digest_algorithms=config.digest_algorithms,

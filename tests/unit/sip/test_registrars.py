@@ -1,12 +1,15 @@
 """Several registrars that are one service: each tells what it knows, and all come to know the same."""
 
+import random
+from ipaddress import ip_network
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.sip.digest import Credentials, answer
-from bridge.sip.endpoint import SipEndpoint
+from bridge.sip.endpoint import EndpointConfig, SipEndpoint
 from bridge.sip.events import PhoneRegistered, RegisterAnswered
 from bridge.sip.message import BadMessageError, Headers, Request, parse_message
 from bridge.sip.registrar import MAX_BINDINGS, MAX_EXPIRES, Binding, Registrar
@@ -225,3 +228,18 @@ def test_a_phone_challenged_by_one_and_answering_at_the_other_gets_on() -> None:
     ((accepted, _),) = two.datagrams_to_send()
     assert accepted.startswith(b"SIP/2.0 200")
     assert two.locate("anna", 1.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("contact", "place"), [("<sip:a@198.51.100.7:5080>", ("198.51.100.7", 5080)), ("<sip:a@phone.example>", SERVER)]
+)
+def test_a_phone_that_registers_through_a_front_is_called_where_it_is(contact: str, place: tuple[str, int]) -> None:
+    """The front passes on what comes back for a few minutes, from one registrar alone; a name has to do with that."""
+    config = EndpointConfig(*SERVER, (ip_network("192.0.2.0/24"),), fronts=(ip_network("192.0.2.1/32"),))
+    server = SipEndpoint(config, random.Random(1).getrandbits, USERS)
+    data = ask("anna").replace(b"Content-Length", b"Contact: " + contact.encode() + b"\r\nContent-Length")
+    server.receive_datagram(data, SERVER, 0.0)
+
+    found = server.locate("anna", 1.0)
+    assert found is not None
+    assert found.source == place
