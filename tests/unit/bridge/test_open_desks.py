@@ -39,7 +39,7 @@ async def test_an_agent_who_comes_back_at_another_node_goes_on(tmp_path: Path) -
             session = await chat(one, BEN)
         async with desk_of_ben(two):
             await until(lambda: one.desk.watched(BEN))
-            assert not one.desk._leaving
+            assert not one.desk._watchers._leaving
             assert (state(one), state(two)) == ("ready", "ready")
         await until(lambda: state(one) == "offline" == state(two))
         await until(lambda: one.runner.sessions[session].state.chat_agent is None)
@@ -52,6 +52,6 @@ async def test_the_desks_of_a_node_that_dies_are_expected_elsewhere(tmp_path: Pa
         await two.ready(BEN)
         await until(lambda: one.desk.watched(BEN))
         two.hub.agents.clear()  # it says nothing any more
-        two.desk._open._here.clear()
-        await until(lambda: BEN in one.desk._leaving)
+        two.desk._watchers._open._here.clear()
+        await until(lambda: BEN in one.desk._watchers._leaving)
         await until(lambda: state(one) == "offline")
