@@ -38,8 +38,8 @@ async def takes_calls(it: Service, node: str) -> bool:
     return (await ready(it, node))[0] == 200
 
 
-async def answer_of(it: Service, node: str) -> str:
-    """The final response to an INVITE (RFC 3261), as it stands on the wire."""
+async def answer_of(it: Service, node: str, method: str = "INVITE") -> str:
+    """The final response to an INVITE or OPTIONS (RFC 3261), as it stands on the wire."""
     host, _, port = it[node].sip.rpartition(":")
     ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with ours:
@@ -48,9 +48,9 @@ async def answer_of(it: Service, node: str) -> str:
         me = f"127.0.0.1:{ours.getsockname()[1]}"
         sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 39998 RTP/AVP 0\r\n"
         lines = [
-            f"INVITE sip:{NUMBER}@{it[node].sip} SIP/2.0", f"Via: SIP/2.0/UDP {me};branch=z9hG4bK{secrets.token_hex(4)}",
+            f"{method} sip:{NUMBER}@{it[node].sip} SIP/2.0", f"Via: SIP/2.0/UDP {me};branch=z9hG4bK{secrets.token_hex(4)}",
             f"From: <sip:{CALLER}@{me}>;tag=one", f"To: <sip:{NUMBER}@{it[node].sip}>", f"Call-ID: {secrets.token_hex(8)}",
-            "CSeq: 1 INVITE", f"Contact: <sip:{CALLER}@{me}>", "Max-Forwards: 70", "Content-Type: application/sdp",
+            f"CSeq: 1 {method}", f"Contact: <sip:{CALLER}@{me}>", "Max-Forwards: 70", "Content-Type: application/sdp",
             f"Content-Length: {len(sdp)}", "", sdp,
         ]  # fmt: skip
         loop = asyncio.get_running_loop()
@@ -88,9 +88,10 @@ async def test_a_new_call_is_refused_and_a_call_in_progress_goes_on(tmp_path: Pa
         await it.until(lambda: takes_no_calls(it, "a"), "readiness says that no calls are taken")
         assert "Redis" in (await ready(it, "a"))[1]
         assert (await ready(it, "a", "/readyz?for=texts"))[0] == 200
-        response = await answer_of(it, "a")
-        assert response.startswith("SIP/2.0 503")
-        assert "retry-after: " in response.lower()
+        for method in ("INVITE", "OPTIONS"):
+            response = await answer_of(it, "a", method)
+            assert response.startswith("SIP/2.0 503")
+            assert "retry-after: " in response.lower()
 
         assert await metric(it, "a", "sidetone_calls_total") == counted
         assert await metric(it, "a", "sidetone_calls_refused_total") == 2.0
@@ -103,6 +104,7 @@ async def test_a_new_call_is_refused_and_a_call_in_progress_goes_on(tmp_path: Pa
 
         it.redis.start()
         await it.until(lambda: takes_calls(it, "a"), "calls are taken again")
+        assert (await answer_of(it, "a", "OPTIONS")).startswith("SIP/2.0 200")
         again = await second.call(f"sip:{NUMBER}@{it['a'].sip}")
         await again.hang_up()
         await call.hang_up()

@@ -23,7 +23,8 @@ from tests.postgres import Postgres
 pytestmark = pytest.mark.e2e
 CHAOS = float(os.environ.get("CHAOS", "40"))
 """Seconds of faults."""
-SEED = int(os.environ.get("CHAOS_SEED", str(time.time_ns() % 1_000_000)))
+SEED = int(os.environ.get("CHAOS_SEED", "7"))
+"""The same by default, so that what fails here fails elsewhere, too; others find more."""
 CUSTOMERS = [f"+155501004{n:02}" for n in range(12)]
 CALLERS = [f"+155501005{n:02}" for n in range(3)]
 PROGRAM = [f"+155501006{n:02}" for n in range(4)]

@@ -21,7 +21,8 @@ from tests.crm_server import SECRET, TinyCrm
 
 pytestmark = pytest.mark.e2e
 KILLS = int(os.environ.get("KILLS", "3"))
-SEED = int(os.environ.get("SEED", str(time.time_ns() % 1_000_000)))
+SEED = int(os.environ.get("SEED", "7"))
+"""The same by default, so that what fails here fails elsewhere, too; others find more."""
 WORKER = Path(__file__).with_name("crm_worker.py")
 ROOT = WORKER.parents[2]
 SETTLED_WITHIN = 180.0

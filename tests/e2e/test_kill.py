@@ -32,7 +32,8 @@ from tests.e2e.server import NUMBER, OTHER_NUMBER, Api, DeskClient, ServerProces
 
 pytestmark = pytest.mark.e2e
 KILLS = int(os.environ.get("KILLS", "4"))
-SEED = int(os.environ.get("SEED", str(time.time_ns() % 1_000_000)))
+SEED = int(os.environ.get("SEED", "7"))
+"""The same by default, so that what fails here fails elsewhere, too; others find more."""
 PHOTO = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAFElEQVR4nGM8oaHBgBsw4ZEbwdIAXuEBLLDzAuQAAAAASUVORK5CYII="
 )

@@ -34,7 +34,8 @@ from tests.e2e.test_kill import QUITTER, TROUBLED, Count, Crowd, Desk, Provider,
 pytestmark = pytest.mark.e2e
 SOAK = float(os.environ.get("SOAK", "14"))
 """Seconds of load, starts of the server included."""
-SEED = int(os.environ.get("SEED", str(time.time_ns() % 1_000_000)))
+SEED = int(os.environ.get("SEED", "7"))
+"""The same by default, so that what fails here fails elsewhere, too; others find more."""
 SETTLED_WITHIN = max(60.0, SOAK / 2)
 SECRET = "a secret of at least sixteen characters"
 MISHAPS = {
