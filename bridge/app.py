@@ -210,6 +210,7 @@ async def running(  # noqa: PLR0915  # one thing after the other, in the order i
         sip = adapters.sip_provider(settings, on_call, prompts) if settings.sip.enabled else None
         if sip is not None:
             call_providers["sip"] = sip
+            sip.refuse_while(lambda: not runner.takes_calls)
         sms = adapters.sms_provider(settings, network, on_text, on_report, clock)
         pace = adapters.pace_of(settings)
         port = settings.web.port or _free_port(settings.web.host)

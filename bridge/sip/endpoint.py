@@ -99,6 +99,8 @@ class SipEndpoint:
         """Seconds by which the registrar's clock is ahead of ours."""
         self.retry_after: int | None = None
         """Seconds; when set, new calls (and OPTIONS, by which trunks look for us) are refused with 503."""
+        self.busy_for: Callable[[], int | None] = lambda: None
+        """Seconds for which calls would be refused by whoever takes them, so that OPTIONS are; None: they would not."""
         self.silent_drops = 0
         """Datagrams thrown away: no SIP, or from a stranger."""
         self._random = random_bits
@@ -413,9 +415,10 @@ class SipEndpoint:
             self._respond(exchange, request.reply(481, to_tag=self._token()), now)
 
     def _capabilities(self, request: Request) -> Response:
-        response = request.reply(200 if self.retry_after is None else 503, to_tag=self._token())
-        if self.retry_after is not None:
-            response.headers.add("retry-after", str(self.retry_after))
+        later = self.busy_for() if self.retry_after is None else self.retry_after
+        response = request.reply(200 if later is None else 503, to_tag=self._token())
+        if later is not None:
+            response.headers.add("retry-after", str(later))
         response.headers.add("allow", self._allow)
         response.headers.add("accept", "application/sdp")
         return response

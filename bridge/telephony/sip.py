@@ -212,6 +212,11 @@ class SipCallProvider:
         self._reporters: set[asyncio.Task[None]] = set()
         self._watch: asyncio.TimerHandle | None = None
         self._registered: Callable[[str], None] | None = None
+        self._busy: Callable[[], bool] = lambda: False
+
+    def refuse_while(self, busy: Callable[[], bool]) -> None:
+        """Say 503 to trunks that look whether we are there (OPTIONS) while *busy*: calls would be refused. Before opening."""
+        self._busy = busy
 
     def share_phones(self, clock: Callable[[], float], registered: Callable[[str], None]) -> Registrar:
         """Where it is kept which phones have registered, for others to learn and to teach. Before opening.
@@ -227,6 +232,7 @@ class SipCallProvider:
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._preload)
         await self._sip.open()
+        self._sip.core.busy_for = lambda: self.config.retry_after if self._busy() else None
         self._watch = asyncio.get_running_loop().call_later(1.0, self._look_for_silence)
         return self
 

@@ -772,6 +772,19 @@ def test_requests_find_back_through_a_nat(via: str, contact: str, expected: Addr
     assert to == expected
 
 
+@pytest.mark.parametrize(("busy_for", "status", "later"), [(10, 503, "10"), (None, 200, None)])
+def test_a_trunk_that_looks_for_us_hears_whether_calls_would_be_refused(
+    busy_for: int | None, status: int, later: str | None
+) -> None:
+    """A call itself is left to whoever decides, and is told the same there."""
+    wire = Wire()
+    wire.server.busy_for = lambda: busy_for
+    response = reply(wire.server, text())
+    assert response is not None
+    assert (response.status, response.headers.first("retry-after")) == (status, later)
+    wire.call()
+
+
 def test_a_draining_server_refuses_with_503_and_keeps_its_calls() -> None:
     """Retry-After on calls and on the OPTIONS that trunks look with."""
     wire = Wire()
