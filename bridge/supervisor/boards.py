@@ -190,6 +190,8 @@ class Boards:
         self.session_changed(session)
 
     def _look_at(self, session: e.SessionId, line: TimelineLine) -> None:
+        if session not in self._runner.sessions:
+            return  # it is over, and somebody has written into it
         if session in self._unread:
             self._unread[session].append(line)
         elif not self._glances.setdefault(session, Glance()).take(line):
@@ -333,6 +335,7 @@ class Boards:
         live = self._runner.sessions
         for gone in self._rows.keys() - live.keys():
             del self._rows[gone]
+            self._glances.pop(gone, None)
         for session in (self._dirty & live.keys()) | (live.keys() - self._rows.keys()):
             self._rows[session] = self._make_row(live[session])
         self._dirty.clear()
