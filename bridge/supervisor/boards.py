@@ -138,6 +138,7 @@ class Boards:
         if (start := self._midnight(now)) != self.day.start:
             self.day.begin(start)
             self._counted = {session: n for session, n in self._counted.items() if session in self._runner.sessions}
+            self._glances = {session: glance for session, glance in self._glances.items() if session in self._runner.sessions}
             self._news.set()
         for queue in self._runner.floor.queues:
             waiting = self._runner.floor.acd.queue_view(e.QueueId(queue), now).waiting
@@ -335,7 +336,6 @@ class Boards:
         live = self._runner.sessions
         for gone in self._rows.keys() - live.keys():
             del self._rows[gone]
-            self._glances.pop(gone, None)
         for session in (self._dirty & live.keys()) | (live.keys() - self._rows.keys()):
             self._rows[session] = self._make_row(live[session])
         self._dirty.clear()
