@@ -1,6 +1,8 @@
 """An agent's phone that registers at one node is rung by calls at any, also when that node is dead, until it is taken back."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tests.postgres import Postgres
 pytestmark = pytest.mark.e2e
 CALLER = "+15550100181"
 PASSWORD = "of the phone"
+FRONT = "127.0.0.9"
 RINGS_WITHIN = 30.0
 
 
@@ -89,22 +92,71 @@ async def test_a_phone_registered_at_one_node_rings_from_the_other_until_it_is_t
         await it.check()
 
 
-async def test_a_phone_taken_back_at_one_node_is_rung_from_none(tmp_path: Path, postgres_server: Postgres) -> None:
-    """And a node that starts later knows the phones that are there."""
+class Front(asyncio.DatagramProtocol):
+    """Passes datagrams on as nginx does: each phone by a socket of its own, which hears one node and nobody else."""
+
+    def __init__(self, node: Address) -> None:
+        self._node = node
+        self._phones: dict[Address, asyncio.Task[asyncio.DatagramTransport]] = {}
+        self._outside: asyncio.DatagramTransport | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Address]:
+        """Where phones find it."""
+        loop = asyncio.get_running_loop()
+        self._outside, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(FRONT, 0))
+        try:
+            yield self._outside.get_extra_info("sockname")
+        finally:
+            self._outside.close()
+            for inside in self._phones.values():
+                (await inside).close()
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        """Part of asyncio's protocol: from a phone."""
+        if addr not in self._phones:
+            self._phones[addr] = asyncio.create_task(self._inside(addr))
+        self._phones[addr].add_done_callback(lambda inside: inside.result().sendto(data))
+
+    async def _inside(self, phone: Address) -> asyncio.DatagramTransport:
+        assert self._outside is not None
+        loop = asyncio.get_running_loop()
+        back = Back(self._outside, phone)
+        transport, _ = await loop.create_datagram_endpoint(lambda: back, local_addr=(FRONT, 0), remote_addr=self._node)
+        return transport
+
+
+class Back(asyncio.DatagramProtocol):
+    """What comes from the node goes to the phone."""
+
+    def __init__(self, outside: asyncio.DatagramTransport, phone: Address) -> None:
+        self._outside = outside
+        self._phone = phone
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:  # noqa: ARG002  # it can only be the node
+        """Part of asyncio's protocol."""
+        self._outside.sendto(data, self._phone)
+
+
+async def test_a_phone_that_came_through_the_front_is_rung_until_it_is_taken_back(
+    tmp_path: Path, postgres_server: Postgres
+) -> None:
+    """By a node to which the front has never brought it, and which started later; then by none."""
     own = PhoneConfig(user="ana", password=PASSWORD, answer_after=0.2)
-    sip = {"users": {"ana": PASSWORD}}
+    sip = {"users": {"ana": PASSWORD}, "fronts": [FRONT]}
     async with (
         Softphone(own) as phone,
         Softphone(PhoneConfig(user=CALLER)) as caller,
         service(tmp_path, postgres_server, agent("ana", "support", phone="ana"), sip=sip) as it,
+        Front(address(it, "b")).open() as front,
     ):
         await it.kill("a")
-        await phone.register(address(it, "b"))
+        await phone.register(front)
         await it.restart("a")
         async with it.desk("a", "ana") as desk:
             await desk.go("ready")
             await rung(it, caller, desk, phone, "a")
-            await phone.register(address(it, "b"), expires=0)
+            await phone.register(front, expires=0)
             call, session = await offered(it, caller, desk, "a")
             await it.until(partial(it.lines, "a", session, "agent.unreachable"), "no phone is registered")
             assert phone.arrived.empty()
