@@ -11,9 +11,10 @@ from typing import Literal
 from msgspec.structs import replace
 
 from bridge import events as e
+from bridge.chat import ONLY
 from bridge.conversation import Callback, CallTransfer, Consult, Facts, State
 from bridge.legs import NO_CALL, TALKING, CallState, TextLeg
-from bridge.text_leg import ONLY, TextSide
+from bridge.text_leg import TextSide
 from ivr_flows import outputs as o
 
 LANGUAGE_SKILL = "lang:"

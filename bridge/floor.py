@@ -21,6 +21,7 @@ from bridge.acd import (
     inherited,
 )
 from bridge.call_leg import voice_skills
+from bridge.chat import ONLY
 from bridge.events import AgentId, Channel, DecideOffer, OfferDecided, QueueId, beside
 from bridge.floor_ops import (
     FLOOR_VERSION,
@@ -55,7 +56,6 @@ from bridge.legs import LIVE, CallState, TextLeg
 from bridge.offers import Circumstances, OfferPolicy, PolicyDump, QueueRules
 from bridge.session import Facts, State, Suspicion
 from bridge.settings import AgentSettings, QueueSettings, Settings, TargetSettings
-from bridge.text_leg import ONLY
 from ewt.estimator import Estimator
 from ewt.estimator import QueueSpec as EwtQueue
 from ewt.forecast import Forecast

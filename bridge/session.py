@@ -4,9 +4,9 @@ The tables in `bridge.legs` say what may follow what. What we *do* about an even
 An event that a table does not have in the leg's state is refused and changes nothing.
 
 What each leg's events lead to stands here for the call and its flow, in `bridge.call_leg` for the people on the call, in
-`bridge.text_leg` for the text leg; what they share, and what a session remembers, in `bridge.conversation`. The session does
-no I/O. It does not know whether its call comes by SIP or from a browser, who carries its texts, or which agents there are;
-it says what it wants as commands and is told what came of them as events.
+`bridge.text_leg` and `bridge.chat` for the text leg; what they share, and what a session remembers, in `bridge.conversation`.
+The session does no I/O. It does not know whether its call comes by SIP or from a browser, who carries its texts, or which
+agents there are; it says what it wants as commands and is told what came of them as events.
 """
 
 from collections.abc import Iterable

@@ -89,7 +89,7 @@ def test_every_kind_of_timeline_line_is_explained() -> None:
     """The section Timeline has exactly the kinds that sessions record."""
     recorded = {
         node.args[0].value
-        for module in ("session", "call_leg", "text_leg", "conversation", "supervisor/service")
+        for module in ("session", "call_leg", "text_leg", "chat", "conversation", "supervisor/service")
         for node in ast.walk(ast.parse(read(f"bridge/{module}.py")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)

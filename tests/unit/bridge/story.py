@@ -16,10 +16,10 @@ import msgspec
 
 import ivr_flows
 from bridge import events as e
+from bridge.chat import ONLY
 from bridge.conversation import INTRODUCING
 from bridge.legs import CALL, NO_CALL, TALKING, TEXT, CallState, Kind, TextLeg
 from bridge.session import ChatRules, Facts, Limits, Session, State
-from bridge.text_leg import ONLY
 from ivr_flows.facts import Desk, Ewt, Hours
 from ivr_flows.loader import PROMPTS, load_flow
 from ivr_flows.model import Flow

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from bridge import events as e
 from bridge.call_leg import outcome_of
+from bridge.chat import ONLY
 from bridge.legs import CallState, TextLeg
 from bridge.session import UnexpectedEvent
-from bridge.text_leg import ONLY
 from tests.unit.bridge.story import ANN, BEN, CALLER, LEG, LIMITS, OURS, Story, flow_of, support
 
 BILLING = e.QueueId("billing")

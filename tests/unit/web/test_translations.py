@@ -72,7 +72,7 @@ def test_what_the_session_says_to_agents_is_known() -> None:
     folder = CONSOLE.parents[1]
     sources = "".join(path.read_text() for path in (*folder.glob("*.py"), *(folder.parent / "sms").glob("*.py")))
     assert {words for words in SAID if words not in sources} == set()
-    rules = "".join((folder / name).read_text() for name in ("text_leg.py", "session.py"))
+    rules = "".join((folder / name).read_text() for name in ("text_leg.py", "chat.py", "session.py"))
     said = set(re.findall(r'return "([A-Z][^"]*\.)"', rules))
     assert said <= SAID
 
