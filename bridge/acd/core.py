@@ -399,7 +399,19 @@ class Acd:
         Raises:
             UnknownQueue: No such queue.
         """
-        return views.queue_view(self._dispatch, queue, now)
+        this = self._dispatch.queue(queue)
+        return QueueView(
+            queue=queue,
+            channel=this.spec.channel,
+            waiting=len(this.line),
+            longest_wait=0.0 if this.oldest is None else max(0.0, now - this.oldest),
+            agents_staffed=len(this.staff),
+            agents_ready=len(this.available),
+            agents_busy=this.busy,
+            open_slots=this.open_slots,
+            staffed=bool(this.staff),
+            unstaffed_since=this.unstaffed_since,
+        )
 
     def agent_view(self, agent: AgentId) -> AgentView:
         """The agent as they are now.
@@ -407,7 +419,19 @@ class Acd:
         Raises:
             UnknownAgent: No such agent.
         """
-        return views.agent_view(self._dispatch, agent)
+        who = self._dispatch.agent(agent)
+        return AgentView(
+            agent=agent,
+            name=who.spec.name,
+            state=who.state,
+            reason=who.reason,
+            since=who.since,
+            busy=bool(who.work),
+            call=who.call,
+            chats=who.chats,
+            offer=who.offer,
+            wrap_up_until=who.wrap_up_until,
+        )
 
     def serving(self, session: SessionId, channel: Channel) -> AgentId | None:
         """Who has this session on this channel; None for nobody."""

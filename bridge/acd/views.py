@@ -1,12 +1,12 @@
-"""A floor as others see it."""
+"""A floor in words: who is there, and why somebody waits still."""
 
 from bisect import bisect_left
 
 from bridge.acd.dispatch import Dispatch
 from bridge.acd.lines import Agent, Work
-from bridge.acd.outputs import AgentTold, AgentView, ContactTold, QueueView, Standing, Told, Waiting, contact_id
+from bridge.acd.outputs import AgentTold, ContactTold, Standing, Told, Waiting, contact_id
 from bridge.acd.specs import WORKING
-from bridge.events import AgentId, Channel, QueueId, SessionId
+from bridge.events import Channel, SessionId
 
 
 def told(dispatch: Dispatch) -> Told:
@@ -61,46 +61,4 @@ def explained(dispatch: Dispatch, session: SessionId, channel: Channel, now: flo
         prefer=need.prefer if alone else None,
         unanswered=waiter.unanswered,
         agents=tuple((name, standing(who)) for name, who in queue.members.items()),
-    )
-
-
-def queue_view(dispatch: Dispatch, queue: QueueId, now: float) -> QueueView:
-    """The queue as it is now.
-
-    Raises:
-        UnknownQueue: No such queue.
-    """
-    this = dispatch.queue(queue)
-    return QueueView(
-        queue=queue,
-        channel=this.spec.channel,
-        waiting=len(this.line),
-        longest_wait=0.0 if this.oldest is None else max(0.0, now - this.oldest),
-        agents_staffed=len(this.staff),
-        agents_ready=len(this.available),
-        agents_busy=this.busy,
-        open_slots=this.open_slots,
-        staffed=bool(this.staff),
-        unstaffed_since=this.unstaffed_since,
-    )
-
-
-def agent_view(dispatch: Dispatch, agent: AgentId) -> AgentView:
-    """The agent as they are now.
-
-    Raises:
-        UnknownAgent: No such agent.
-    """
-    who = dispatch.agent(agent)
-    return AgentView(
-        agent=agent,
-        name=who.spec.name,
-        state=who.state,
-        reason=who.reason,
-        since=who.since,
-        busy=bool(who.work),
-        call=who.call,
-        chats=who.chats,
-        offer=who.offer,
-        wrap_up_until=who.wrap_up_until,
     )
