@@ -80,6 +80,17 @@ async def test_an_agent_begins_a_conversation_by_keyboard(browser: Browser, base
         assert desk.asked == [("open", "ana", "+15550100155", "+15550100201", text, "bye")]
 
 
+async def test_what_is_typed_into_a_dialog_at_once_counts(browser: Browser, base: str) -> None:
+    """On a slow machine too: a dialog has the keyboard only once it listens."""
+    async with clean_page(browser) as page:
+        await sign_in(page, base, *ANA)
+        await page.evaluate("htmx.config.defaultSettleDelay = 1000")
+        await page.keyboard.press("Control+k")
+        await expect(page.locator("#new-number")).to_be_focused()
+        await page.keyboard.type("+15550100166")
+        await expect(page.locator(".hint.bad")).to_contain_text("They opted out of texts")
+
+
 async def test_files_are_attached_in_three_ways(browser: Browser, base: str, desk: FakeDesk) -> None:
     """Chosen, pasted and dropped; one that cannot go says so and holds the text back until it is removed."""
     async with clean_page(browser) as page:

@@ -318,8 +318,9 @@
 
   const panel = one("#panel");
 
-  document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.detail.target.id !== "panel-body") return;
+  // Not before it has settled: what is typed earlier would be heard by nobody.
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (event.detail.target?.id !== "panel-body") return;
     if (!panel.open) panel.showModal();
     one("[autofocus]", panel)?.focus();
     settle();

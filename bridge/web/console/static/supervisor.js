@@ -234,9 +234,12 @@
     }
   });
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.target.id === "panel-body" && panel && !panel.open) panel.showModal();
     tick(event.target);
     localTimes(event.target);
+  });
+  // Not before it has settled: what is pressed or typed earlier would be heard by nobody.
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (event.detail.target?.id === "panel-body" && panel && !panel.open) panel.showModal();
   });
   document.addEventListener("panel-done", () => panel?.close());
   panel?.addEventListener("click", (event) => {
