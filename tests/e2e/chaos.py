@@ -124,7 +124,7 @@ class Crowd:
                     async with asyncio.timeout(15.0):
                         await desk.sign_in()
                     async with desk.watching(), self.service.api(home.name) as api:
-                        while home.alive and home.name not in self.service.down and not (self.busy and time.monotonic() > until):
+                        while self._stays(home, desk, until):
                             async with asyncio.timeout(8.0):
                                 if "presence is-ready" not in desk.page:
                                     await desk.go("ready")
@@ -136,6 +136,11 @@ class Crowd:
                 for call in phone.calls[:-1]:
                     await call.hang_up()  # nobody is there any more
             await asyncio.sleep(0.3)
+
+    def _stays(self, home: Node, desk: DeskClient, until: float) -> bool:
+        """Whether an agent goes on at the desk they are at."""
+        there = home.alive and home.name not in self.service.down and not desk.blind
+        return there and not (self.busy and time.monotonic() > until)
 
     async def _look(self, desk: DeskClient, api: Api, others: Collection[str]) -> None:
         for session, channel in desk.offers:

@@ -318,7 +318,7 @@ class Worker:
                         if not self.ready:
                             await desk.go("ready")
                             self.ready = True
-                        while self._service[home].alive:
+                        while self._service[home].alive and not desk.blind:
                             async with asyncio.timeout(5.0):
                                 await self._look(desk, api)
                             await asyncio.sleep(0.1)

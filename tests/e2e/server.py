@@ -201,6 +201,8 @@ class DeskClient:
         """What rings: session and channel."""
         self.rows: list[str] = []
         """Sessions in the list of conversations, newest first."""
+        self.blind = False
+        """The websocket has ended: nothing is brought any more, even when the server is there again."""
         self.page = ""
         """The page as it was when it was last read as a whole."""
 
@@ -265,6 +267,7 @@ class DeskClient:
                 async for message in socket:
                     self._take(str(message.data))
                     news.set()
+                self.blind = True
                 news.set()
 
             listening = asyncio.create_task(listen())

@@ -152,7 +152,7 @@ class Desk:
                         await desk.go("ready")
                         self.ready = True
                     async with desk.watching():
-                        while True:
+                        while not desk.blind:
                             await self._look(desk, api)
                             await asyncio.sleep(0.1)
             await asyncio.sleep(0.1)
